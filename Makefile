@@ -1,0 +1,172 @@
+# make            builds ./pop3d
+# make demo       one session through real PAM, in a temporary folder
+# make check      all tests
+# make sanitize   all tests under the address and undefined-behaviour sanitizers
+# make torture    every system call fails, every instant is the last, each fence is tried
+# make fuzz       each parser under libFuzzer, FUZZ_SECONDS each
+# make bench      figures beside the peers'
+# make install    see below
+
+VERSION = 1.0
+
+CC = gcc
+CFLAGS = -Os -g
+# What touches each octet or each entry; the rest is better small.
+FAST = -O2
+FAST_OBJECTS = $(patsubst %,$(BUILD)/maildir/%.o,wire index scan table)
+WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
+	-Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef -Wvla \
+	-Wwrite-strings -Wcast-qual -Wno-unused-parameter -Werror=format-security
+# Hardening; a compiler for another machine may lack one or the other.
+has = $(shell $(CC) $(1) -Werror -x c -c /dev/null -o /dev/null 2>/dev/null && echo $(1))
+HARDENING := $(foreach flag,-fstack-protector-strong -fstack-clash-protection \
+	-fcf-protection=full -ftrivial-auto-var-init=zero -fno-asynchronous-unwind-tables,$(call has,$(flag)))
+FORTIFY = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+CPPFLAGS = -D_GNU_SOURCE -DVERSION='"$(VERSION)"' $(FORTIFY)
+LINKING = -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed
+BUILD = build
+PROGRAM = pop3d
+
+SOURCES = pop3d.c $(sort $(wildcard auth/*.c maildir/*.c xinetd.d/*.c))
+OBJECTS = $(SOURCES:%.c=$(BUILD)/%.o)
+HEADERS = $(wildcard auth/*.h maildir/*.h xinetd.d/*.h)
+
+$(PROGRAM): $(OBJECTS)
+	$(CC) $(CFLAGS) $(HARDENING) -fPIE $(LINKING) $(LDFLAGS) -o $@ $(OBJECTS) -lpam
+
+$(BUILD)/%.o: %.c $(HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) $(HARDENING) -fPIE -c -o $@ $<
+
+$(FAST_OBJECTS): CFLAGS += $(FAST)
+
+demo: pop3d
+	@python3 tests/demo.py
+
+check: pop3d programs
+	python3 tests/run.py
+
+# Unit tests, and what drives maildir/ without a session for tests/property.
+MAILDIR_OBJECTS = $(filter $(BUILD)/maildir/%,$(OBJECTS))
+UNITS = $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.c))
+programs: $(UNITS) $(BUILD)/tests/property/drive.bin
+
+$(BUILD)/tests/unit/%: tests/unit/%.c tests/unit/test.h $(MAILDIR_OBJECTS)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(MAILDIR_OBJECTS)
+
+$(BUILD)/tests/property/%.bin: tests/property/%.c $(MAILDIR_OBJECTS)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(MAILDIR_OBJECTS)
+
+# Leaks are not looked for: each process ends with its one session. libcrypt is named because
+# the sanitizers stand in for crypt(), and find nothing to call if a PAM module brings it later.
+SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+sanitize:
+	for compiler in gcc clang; do \
+		$(MAKE) CC=$$compiler CFLAGS='$(SANITIZE)' FORTIFY= HARDENING= \
+		    LDFLAGS='-Wl,--no-as-needed -lcrypt' \
+		    BUILD=build/$$compiler-sanitize PROGRAM=build/$$compiler-sanitize/pop3d \
+		    build/$$compiler-sanitize/pop3d programs && \
+		ASAN_OPTIONS=detect_leaks=0 POP3D=build/$$compiler-sanitize/pop3d \
+		    POP3D_TEST_PROGRAMS=$(CURDIR)/build/$$compiler-sanitize/tests python3 tests/run.py || exit 1; \
+	done
+
+# Each system call fails, each instant is the last, each fence is tried; some minutes, as root.
+torture: pop3d
+	python3 tests/torture/run.py
+
+clean:
+	rm -rf pop3d build
+
+.PHONY: demo check programs sanitize torture clean
+
+# Installing: make install [DESTDIR=...] [PREFIX=/usr] [SYSCONFDIR=/etc] ...
+# A configuration file that is there and differs is left as it is; the new one
+# is put beside it. Neither xinetd nor systemd is told: nothing starts by itself.
+PREFIX = /usr/local
+SYSCONFDIR = /etc
+SBINDIR = $(PREFIX)/sbin
+MANDIR = $(PREFIX)/share/man
+DOCDIR = $(PREFIX)/share/doc/pop3d
+EXAMPLES = $(filter-out %.c %.h,$(wildcard xinetd.d/*))
+REWRITE = sed -e 's|/usr/local/sbin/|$(SBINDIR)/|g' -e 's|/usr/local/share/doc/pop3d|$(DOCDIR)|g'
+
+# install_configuration SOURCE TARGET; a name with a dot is passed over by xinetd
+define install_configuration
+@$(REWRITE) $(1) >$(2).new && chmod 644 $(2).new
+@if [ ! -e $(2) ]; then mv $(2).new $(2); \
+elif cmp -s $(2).new $(2); then rm $(2).new; \
+else echo 'kept $(2) as it is; the new one is $(2).new'; fi
+endef
+
+# uninstall_configuration SOURCE TARGET
+define uninstall_configuration
+@rm -f $(2).new
+@if [ ! -e $(2) ]; then :; \
+elif $(REWRITE) $(1) | cmp -s - $(2); then rm $(2); \
+else echo 'left $(2), which is not as it was installed'; fi
+endef
+
+install: pop3d
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(DOCDIR) \
+		$(DESTDIR)$(SYSCONFDIR)/xinetd.d $(DESTDIR)$(SYSCONFDIR)/pam.d
+	install -m 755 pop3d $(DESTDIR)$(SBINDIR)/pop3d
+	$(REWRITE) pop3d.8 >$(DESTDIR)$(MANDIR)/man8/pop3d.8
+	chmod 644 $(DESTDIR)$(MANDIR)/man8/pop3d.8
+	install -m 644 README.md LICENSE $(DESTDIR)$(DOCDIR)
+	for file in $(notdir $(EXAMPLES)); do \
+		$(REWRITE) xinetd.d/$$file >$(DESTDIR)$(DOCDIR)/$$file && \
+		chmod 644 $(DESTDIR)$(DOCDIR)/$$file || exit 1; done
+	$(call install_configuration,xinetd.d/pop3,$(DESTDIR)$(SYSCONFDIR)/xinetd.d/pop3)
+	$(call install_configuration,xinetd.d/pop3.pam,$(DESTDIR)$(SYSCONFDIR)/pam.d/pop3)
+
+uninstall:
+	rm -f $(DESTDIR)$(SBINDIR)/pop3d $(DESTDIR)$(MANDIR)/man8/pop3d.8
+	rm -rf $(DESTDIR)$(DOCDIR)
+	$(call uninstall_configuration,xinetd.d/pop3,$(DESTDIR)$(SYSCONFDIR)/xinetd.d/pop3)
+	$(call uninstall_configuration,xinetd.d/pop3.pam,$(DESTDIR)$(SYSCONFDIR)/pam.d/pop3)
+
+.PHONY: install uninstall
+
+# Fuzzing: make fuzz FUZZ_SECONDS=600, each fuzzer that long; what it finds new is in
+# build/fuzz/found, what breaks a promise ends it and lies in build/fuzz/broken-*.
+FUZZERS = $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
+FUZZ_SECONDS = 60
+FUZZ_ENGINE = tests/fuzz/replay.c
+FUZZ_CHECKS = $(SANITIZE)
+FUZZ_FLAGS = -max_len=8192 -timeout=20 -print_final_stats=1
+
+$(BUILD)/product.a: $(filter-out $(BUILD)/pop3d.o,$(OBJECTS))
+	@rm -f $@
+	ar rc $@ $^
+
+# A harness may stand in for a part: what it defines is not taken from the archive.
+$(BUILD)/%_fuzz: tests/fuzz/%_fuzz.c tests/fuzz/fuzz.h tests/fuzz/replay.c pop3d.c $(HEADERS) $(BUILD)/product.a
+	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(FUZZ_ENGINE) \
+	    $(BUILD)/product.a -lpam
+
+replayers: $(FUZZERS:%=$(BUILD)/%_fuzz)
+
+fuzz:
+	$(MAKE) CC=clang CFLAGS='$(FUZZ_CHECKS) -fsanitize=fuzzer-no-link' FORTIFY= HARDENING= \
+	    BUILD=build/fuzz FUZZ_ENGINE=-fsanitize=fuzzer replayers
+	@for name in $(FUZZERS); do \
+		mkdir -p build/fuzz/found/$$name; \
+		words=; test ! -e tests/fuzz/$$name.dict || words=-dict=tests/fuzz/$$name.dict; \
+		echo "$$name: $(FUZZ_SECONDS) seconds"; \
+		ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8 nice -n 10 build/fuzz/$${name}_fuzz \
+		    -max_total_time=$(FUZZ_SECONDS) $(FUZZ_FLAGS) $$words \
+		    -artifact_prefix=build/fuzz/broken-$$name- \
+		    build/fuzz/found/$$name tests/fuzz/corpus/$$name >build/fuzz/$$name.log 2>&1 || \
+		    { tail -40 build/fuzz/$$name.log; echo "not ok fuzz $$name"; exit 1; }; \
+		echo "ok fuzz $$name:" \
+		    $$(sed -n 's/^stat::number_of_executed_units: //p' build/fuzz/$$name.log) executions; \
+	done
+
+.PHONY: fuzz replayers
+
+bench: pop3d
+	python3 tests/bench/run.py
+
+.PHONY: bench
