@@ -1,0 +1,258 @@
+/*
+ * index.c - what is known of a maildrop, kept from one session to the next.
+ *
+ * Runs in:   the TRANSACTION process, as the mail user.
+ * May touch: pop3d.index and pop3d.index.new in the Maildir.
+ *
+ * The index saves time and is believed in nothing else: it may be lost, cut,
+ * old, forged or another machine's, and costs no more than a new reading. It
+ * is never written where it lies, but replaced whole.
+ */
+#include <endian.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define NEXT_NAME "pop3d.index.new"
+
+/* Read on a machine of the other byte order it is another number, thus no index. */
+#define INDEX_MAGIC UINT64_C(0x31784449446f7050)
+
+/* Finds damage, not malice. The same on every machine, for unique-ids are made of it too. */
+uint64_t checksum(uint64_t sum, const void *data, size_t length)
+{
+        const char *octets = data;
+        uint64_t word;
+
+        sum ^= length;
+        for (; length >= 8; length -= 8, octets += 8) {
+                memcpy(&word, octets, 8);
+                sum = (sum ^ le64toh(word)) * UINT64_C(0x9e3779b97f4a7c15);
+                sum ^= sum >> 32;
+        }
+        for (word = 0; length > 0; length--)
+                word = word << 8 | (unsigned char)octets[length - 1];
+        sum = (sum ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+        return sum ^ sum >> 32;
+}
+
+static uint64_t header_checksum(const struct index_header *header)
+{
+        return checksum(0, header, offsetof(struct index_header, header_checksum));
+}
+
+static uint64_t body_checksum(const struct index_header *header, const void *records,
+    const char *text)
+{
+        return checksum(checksum(0, records, header->count * sizeof(struct record)), text,
+            header->text_length);
+}
+
+bool index_header_is_sound(const struct index_header *header, uint64_t file_size)
+{
+        return header->magic == INDEX_MAGIC && header->header_checksum == header_checksum(header) &&
+            header->text_length <= UINT32_MAX &&
+            header->count <= file_size / sizeof(struct record) && file_size ==
+            sizeof(*header) + header->count * sizeof(struct record) + header->text_length;
+}
+
+/* Whether length octets and a NUL follow in the text, at *at, which then moves on. */
+static bool take_string(const char *text, uint64_t text_length, uint64_t *at, uint32_t place,
+    uint8_t length)
+{
+        if (place != *at || length >= text_length - *at ||
+            memchr(text + place, '\0', length + (size_t)1) != text + place + length)
+                return false;
+        *at += length + (uint64_t)1;
+        return true;
+}
+
+/*
+ * Names and ids follow each other in the text as the records do, so that no
+ * two share octets and none is left over. Of neighbours with the same base
+ * name at most one has it for its id.
+ */
+static bool record_is_sound(const struct index_header *header, struct record *record, bool is_first,
+    const char *text, uint64_t *at)
+{
+        const struct record *before = record - !is_first;
+        const char *name = text + record->name;
+        int order;
+
+        if ((record->flags & ~IN_CUR) != 0 || record->name_length == 0 ||
+            !take_string(text, header->text_length, at, record->name, record->name_length) ||
+            name[0] == '.' || strchr(name, '/') != NULL)
+                return false;
+        record_describe(record, name);
+        if (record->id_length == 0 ? !octets_are_id(name, record->base_length) :
+            !take_string(text, header->text_length, at, record->id, record->id_length) ||
+            !octets_are_id(text + record->id, record->id_length))
+                return false;
+        order = record_compare(before, text + before->name, record, name);
+        return is_first || order < 0 || (order == 0 && before->inode < record->inode &&
+            (before->id_length != 0 || record->id_length != 0));
+}
+
+bool index_body_is_sound(const struct index_header *header, struct record *records,
+    const char *text)
+{
+        uint64_t octets = 0, at = 0;
+
+        if (header->body_checksum != body_checksum(header, records, text))
+                return false;
+        for (uint64_t i = 0; i < header->count; i++)
+                if (!record_is_sound(header, &records[i], i == 0, text, &at) ||
+                    __builtin_add_overflow(octets, records[i].octets, &octets))
+                        return false;
+        return at == header->text_length && octets == header->octets;
+}
+
+/* Reading */
+
+static bool pread_all(int fd, void *buffer, size_t length, size_t offset)
+{
+        ssize_t octets;
+
+        for (char *at = buffer; length > 0; at += octets, offset += (size_t)octets) {
+                octets = RETRY(pread(fd, at, length, (off_t)offset));
+                if (octets <= 0)
+                        return false;
+                length -= (size_t)octets;
+        }
+        return true;
+}
+
+void index_open(struct maildrop *drop)
+{
+        struct stat status;
+
+        drop->index = open_list(drop, INDEX_NAME, &status);
+        if (drop->index < 0 || (status.st_uid == geteuid() && (status.st_mode & S_IWGRP) == 0 &&
+            pread_all(drop->index, &drop->header, sizeof(drop->header), 0) &&
+            index_header_is_sound(&drop->header, (uint64_t)status.st_size)))
+                return;
+        drop->header = (struct index_header){ 0 };
+        close(drop->index);
+        drop->index = -1;
+}
+
+int index_load(struct maildrop *drop)
+{
+        const struct index_header *header = &drop->header;
+        size_t records_length = header->count * sizeof(struct record);
+        bool is_sound;
+
+        if (area_reserve(&drop->records, records_length) != 0 ||
+            area_reserve(&drop->text, header->text_length) != 0)
+                return -1;
+        is_sound = pread_all(drop->index, drop->records.data, records_length, sizeof(*header)) &&
+            pread_all(drop->index, drop->text.data, header->text_length,
+            sizeof(*header) + records_length) &&
+            index_body_is_sound(header, drop_records(drop), drop->text.data);
+        close(drop->index);
+        drop->index = -1;
+        if (is_sound) {
+                drop->records.used = records_length;
+                drop->text.used = header->text_length;
+                return ids_settle(drop);
+        }
+        drop->header = (struct index_header){ 0 };
+        errno = ESTALE;
+        return -1;
+}
+
+/* Writing */
+
+uint64_t index_begin(struct maildrop *drop)
+{
+        struct stat status;
+
+        for (int tries = 0; drop->next_index < 0 && tries < 2; tries++) {
+                drop->next_index = openat(drop->directory, NEXT_NAME,
+                    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+                /* Left over by a session that was killed. */
+                if (drop->next_index < 0 && errno == EEXIST)
+                        unlinkat(drop->directory, NEXT_NAME, 0);
+        }
+        if (drop->next_index < 0 || fstat(drop->next_index, &status) != 0)
+                return 0;
+        return (uint64_t)status.st_mtim.tv_sec * 1000000000 + (uint64_t)status.st_mtim.tv_nsec;
+}
+
+static bool write_all(int fd, const void *data, size_t length)
+{
+        ssize_t octets;
+
+        for (const char *at = data; length > 0; at += octets, length -= (size_t)octets) {
+                octets = RETRY(write(fd, at, length));
+                if (octets < 0)
+                        return false;
+        }
+        return true;
+}
+
+/*
+ * Brings what stays together, in the order of the records. A message that
+ * could not be counted is left out, to be tried again by the next session.
+ */
+static bool gather(struct maildrop *drop, struct area *text, bool *has_ids)
+{
+        struct index_header *header = &drop->header;
+        struct record *records = drop_records(drop), *to = records;
+
+        header->octets = 0;
+        for (struct record *from = records; from < records + drop_length(drop); from++) {
+                if (from->flags & UNCOUNTED)
+                        memset(header->folders, 0, sizeof(header->folders));
+                if (from->flags & (UNCOUNTED | REMOVED))
+                        continue;
+                *to = *from;
+                if (text_append(text, record_name(drop, from), from->name_length, &to->name) != 0 ||
+                    (to->id_length != 0 && text_append(text, drop->text.data + from->id,
+                    from->id_length, &to->id) != 0))
+                        return false;
+                *has_ids |= to->id_length != 0;
+                to->flags &= IN_CUR;
+                header->octets += to->octets;
+                to++;
+        }
+        header->magic = INDEX_MAGIC;
+        header->count = (uint64_t)(to - records);
+        header->text_length = text->used;
+        header->body_checksum = body_checksum(header, records, text->data);
+        header->header_checksum = header_checksum(header);
+        return true;
+}
+
+static bool write_next(struct maildrop *drop)
+{
+        const struct index_header *header = &drop->header;
+        struct area text = { 0 };
+        bool has_ids = false, is_written;
+        int fd = drop->next_index;
+
+        is_written = gather(drop, &text, &has_ids) && write_all(fd, header, sizeof(*header)) &&
+            write_all(fd, drop->records.data, header->count * sizeof(struct record)) &&
+            write_all(fd, text.data, text.used) &&
+            /* Counts can be had again, unique-ids that were given perhaps not. */
+            (!has_ids || RETRY(fsync(fd)) == 0) &&
+            renameat(drop->directory, NEXT_NAME, drop->directory, INDEX_NAME) == 0;
+        area_free(&text);
+        return is_written;
+}
+
+void index_write(struct maildrop *drop)
+{
+        if (drop->is_better)
+                index_begin(drop);
+        if (drop->next_index < 0)
+                return;
+        if (!drop->is_better || !write_next(drop))
+                unlinkat(drop->directory, NEXT_NAME, 0);
+        close(drop->next_index);
+        drop->next_index = -1;
+}

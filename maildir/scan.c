@@ -1,0 +1,420 @@
+/*
+ * scan.c - reads the folders, and finds each message's place in them again.
+ *
+ * Runs in:   the TRANSACTION process, as the mail user.
+ * May touch: the directories new/ and cur/ of the Maildir.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+enum { ATTEMPTS = 5 };
+
+/*
+ * Known messages are found by inode number, in a table with open addressing
+ * that is at most half full. A slot holds the upper half of the hash, which
+ * also says where to look, and the record's number from 1; 0 is free.
+ */
+struct scan {
+        struct maildrop *drop;
+        struct area slots;
+        bool is_search;         /* for known messages only */
+        bool has_changed;       /* something is not as it was known */
+};
+
+void record_describe(struct record *record, const char *name)
+{
+        const char *colon = memchr(name, ':', record->name_length);
+        uint64_t number = 0;
+
+        record->base_length = colon != NULL ? (uint8_t)(colon - name) : record->name_length;
+        for (; *name >= '0' && *name <= '9' && number < UINT32_MAX; name++)
+                number = number * 10 + (uint64_t)(*name - '0');
+        record->delivered = number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
+}
+
+int record_compare(const struct record *a, const char *a_name, const struct record *b,
+    const char *b_name)
+{
+        size_t shorter = a->base_length < b->base_length ? a->base_length : b->base_length;
+        int order;
+
+        if (a->delivered != b->delivered)
+                return a->delivered < b->delivered ? -1 : 1;
+        order = memcmp(a_name, b_name, shorter);
+        return order != 0 ? order : a->base_length - b->base_length;
+}
+
+/* Where each message lies */
+
+static uint64_t hash(uint64_t inode)
+{
+        return inode * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+}
+
+static uint64_t *slot_at(const struct scan *scan, uint64_t position)
+{
+        uint64_t *slots = (uint64_t *)(void *)scan->slots.data;
+
+        return slots + (position & (scan->slots.size / sizeof(*slots) - 1));
+}
+
+static void remember(struct scan *scan, size_t number)
+{
+        uint64_t key = hash(drop_records(scan->drop)[number - 1].inode), at = key;
+
+        while (*slot_at(scan, at) != 0)
+                at++;
+        *slot_at(scan, at) = key << 32 | number;
+}
+
+/* Makes the table large enough for the records there are, and one more. */
+static int make_room(struct scan *scan)
+{
+        size_t needed = (drop_length(scan->drop) + 1) * 2 * sizeof(uint64_t);
+
+        if (needed <= scan->slots.size)
+                return 0;
+        area_free(&scan->slots);
+        if (area_reserve(&scan->slots, needed) != 0)
+                return -1;
+        /* It is used all over, and not for long. */
+        madvise(scan->slots.data, scan->slots.size, MADV_HUGEPAGE);
+        for (size_t number = 1; number <= drop_length(scan->drop); number++)
+                remember(scan, number);
+        return 0;
+}
+
+/* The message that this file is: the same inode, and the same base name. */
+static struct record *recognise(const struct scan *scan, const char *name, uint64_t inode)
+{
+        uint64_t key = hash(inode), found;
+
+        for (uint64_t at = key; (found = *slot_at(scan, at)) != 0; at++) {
+                struct record *record = drop_records(scan->drop) + (uint32_t)found - 1;
+
+                if (found >> 32 == key && record->inode == inode &&
+                    strncmp(record_name(scan->drop, record), name, record->base_length) == 0 &&
+                    (name[record->base_length] == '\0' || name[record->base_length] == ':'))
+                        return record;
+        }
+        return NULL;
+}
+
+static struct record *add(struct scan *scan, const char *name, size_t length, uint64_t inode)
+{
+        struct area *records = &scan->drop->records;
+        struct record *record;
+
+        if (make_room(scan) != 0 || area_reserve(records, sizeof(*record)) != 0)
+                return NULL;
+        record = drop_records(scan->drop) + drop_length(scan->drop);
+        *record = (struct record){ .inode = inode, .flags = FRESH | UNCOUNTED };
+        record->name_length = (uint8_t)length;
+        record_describe(record, name);
+        record->id_length = octets_are_id(name, record->base_length) ? 0 : NO_ID;
+        records->used += sizeof(*record);
+        remember(scan, drop_length(scan->drop));
+        return record;
+}
+
+/* Notes that a file is there, as a new message or as the place of one that is known. */
+static int place(struct scan *scan, int folder, const char *name, size_t length, uint64_t inode)
+{
+        struct record *record = recognise(scan, name, inode);
+        uint8_t in_cur = folder == FOLDER_CUR ? IN_CUR : 0;
+
+        if (record != NULL && (record->flags & IN_CUR) == in_cur &&
+            strcmp(record_name(scan->drop, record), name) == 0) {
+                record->flags |= SEEN;
+                return 0;
+        }
+        if (record == NULL && scan->is_search)
+                return 0;
+        if (record == NULL && (record = add(scan, name, length, inode)) == NULL)
+                return -1;
+        scan->has_changed = true;
+        record->flags = (uint8_t)((record->flags & ~IN_CUR) | in_cur | SEEN);
+        record->name_length = (uint8_t)length;
+        return text_append(&scan->drop->text, name, length, &record->name);
+}
+
+/*
+ * The table, the records and the text are larger than the processor's cache,
+ * and met in no order. So what a piece of a folder will need is fetched ahead.
+ */
+static void fetch_ahead(const struct scan *scan, long length)
+{
+        for (int step = 0; step < 3; step++)
+                for (long at = 0; at < length;) {
+                        const struct dirent64 *entry = (const void *)(scan->drop->piece + at);
+                        const uint64_t *slot = slot_at(scan, hash(entry->d_ino));
+                        const struct record *record;
+
+                        at += entry->d_reclen;
+                        if (step == 0)
+                                __builtin_prefetch(slot);
+                        if (step == 0 || *slot == 0)
+                                continue;
+                        record = drop_records(scan->drop) + ((uint32_t)*slot - 1);
+                        __builtin_prefetch(step == 1 ? (const char *)record :
+                            record_name(scan->drop, record));
+                }
+}
+
+static bool is_message(int folder, const struct dirent64 *entry, size_t length)
+{
+        struct stat status;
+
+        if (entry->d_name[0] == '.' || length > NAME_LIMIT)
+                return false;
+        if (entry->d_type != DT_UNKNOWN)
+                return entry->d_type == DT_REG;
+        return fstatat(folder, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(status.st_mode);
+}
+
+static int read_folder(struct scan *scan, int folder)
+{
+        int fd = scan->drop->folders[folder];
+        char *piece = scan->drop->piece;
+        long length;
+
+        if (lseek(fd, 0, SEEK_SET) != 0)
+                return -1;
+        while ((length = syscall(SYS_getdents64, fd, piece, PIECE_SIZE)) > 0) {
+                fetch_ahead(scan, length);
+                for (long at = 0; at < length;) {
+                        const struct dirent64 *entry = (const void *)(piece + at);
+                        size_t name_length = strlen(entry->d_name);
+
+                        at += entry->d_reclen;
+                        if (is_message(fd, entry, name_length) &&
+                            place(scan, folder, entry->d_name, name_length, entry->d_ino) != 0)
+                                return -1;
+                }
+        }
+        return (int)length;
+}
+
+/* A message that moves on meanwhile is met in cur/ at the latest: hence the order. */
+static int read_folders(struct scan *scan, const char **part)
+{
+        *part = "/new";
+        if (read_folder(scan, FOLDER_NEW) != 0)
+                return -1;
+        *part = "/cur";
+        if (read_folder(scan, FOLDER_CUR) != 0)
+                return -1;
+        *part = "";
+        return 0;
+}
+
+int drop_stamps(const struct maildrop *drop, struct stamp stamps[FOLDERS])
+{
+        struct stat status;
+
+        for (int folder = 0; folder < FOLDERS; folder++) {
+                if (fstat(drop->folders[folder], &status) != 0)
+                        return -1;
+                stamps[folder] = (struct stamp){ .inode = status.st_ino,
+                    .modified = (uint64_t)status.st_mtim.tv_sec * 1000000000 +
+                    (uint64_t)status.st_mtim.tv_nsec,
+                    .changed = (uint64_t)status.st_ctim.tv_sec * 1000000000 +
+                    (uint64_t)status.st_ctim.tv_nsec };
+        }
+        return 0;
+}
+
+int drop_search(struct maildrop *drop)
+{
+        struct scan scan = { .drop = drop, .is_search = true };
+        struct stamp stamps[FOLDERS];
+        const char *part;
+        int result;
+
+        if (drop_stamps(drop, stamps) != 0)
+                return -1;
+        if (memcmp(stamps, drop->searched, sizeof(stamps)) == 0)
+                return 0;
+        result = piece_reserve(drop) != 0 || make_room(&scan) != 0 ? -1 :
+            read_folders(&scan, &part);
+        area_free(&scan.slots);
+        if (result == 0)
+                memcpy(drop->searched, stamps, sizeof(stamps));
+        return result;
+}
+
+/* The snapshot */
+
+/* Whether every change to come will give the folder another stamp than this. */
+static bool is_settled(const struct stamp *stamp, uint64_t now)
+{
+        return stamp->modified < now && stamp->changed < now;
+}
+
+/*
+ * Reads the folders until nothing changes meanwhile; what was met in any
+ * reading counts, so that a message which is renamed while its folder is read
+ * is not missed. A change in the same tick of the clock goes unnoticed, hence
+ * a cur/ as young as that is read twice. Stamps that prove nothing become zero.
+ */
+static int read_settled(struct scan *scan, struct stamp stamps[FOLDERS], uint64_t now,
+    const char **part)
+{
+        struct stamp before[FOLDERS];
+
+        for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+                if (drop_stamps(scan->drop, before) != 0 || read_folders(scan, part) != 0 ||
+                    drop_stamps(scan->drop, stamps) != 0)
+                        return -1;
+                if (memcmp(before, stamps, sizeof(before)) == 0 &&
+                    (attempt > 0 || is_settled(&stamps[FOLDER_CUR], now)))
+                        break;
+        }
+        for (int folder = 0; folder < FOLDERS; folder++)
+                if (memcmp(&before[folder], &stamps[folder], sizeof(*before)) != 0 ||
+                    !is_settled(&stamps[folder], now))
+                        stamps[folder] = (struct stamp){ 0 };
+        return 0;
+}
+
+/* Merges two sorted runs by way of spare; from the end, for that is where new mail belongs. */
+static void merge(struct record *records, size_t first, size_t count, struct record *spare,
+    const char *text)
+{
+        size_t second = count - first;
+
+        memcpy(spare, records + first, second * sizeof(*records));
+        while (first > 0 && second > 0) {
+                const struct record *a = &records[first - 1], *b = &spare[second - 1];
+                int order = record_compare(a, text + a->name, b, text + b->name);
+
+                if (order > 0 || (order == 0 && a->inode > b->inode))
+                        records[--count] = records[--first];
+                else
+                        records[--count] = spare[--second];
+        }
+        memcpy(records, spare, second * sizeof(*records));
+}
+
+static void sort(struct record *records, size_t count, struct record *spare, const char *text)
+{
+        size_t half = count / 2;
+
+        if (count < 2)
+                return;
+        sort(records, half, spare, text);
+        sort(records + half, count - half, spare, text);
+        merge(records, half, count, spare, text);
+}
+
+/*
+ * Says of the fresh among messages with one base name what the others mean for
+ * their unique-ids. A file that took the place of another, as after a restore,
+ * is the same message; one beside another is not.
+ */
+static void compare_namesakes(struct record *group, size_t count)
+{
+        size_t gone = 0, fresh = 0, last_gone = 0, last_fresh = 0;
+
+        for (size_t i = 0; i < count; i++)
+                if ((group[i].flags & SEEN) == 0)
+                        gone++, last_gone = i;
+                else if (group[i].flags & FRESH)
+                        fresh++, last_fresh = i;
+        if (gone == 1 && fresh == 1) {
+                group[last_fresh].id = group[last_gone].id;
+                group[last_fresh].id_length = group[last_gone].id_length;
+                group[last_fresh].flags &= (uint8_t)~FRESH;
+        } else if (count - gone > 1) {
+                for (size_t i = 0; i < count; i++)
+                        group[i].flags |= group[i].flags & FRESH ? SHARED : 0;
+        }
+}
+
+/* Drops what is no longer there; lists the fresh that are left, alone under their names. */
+static size_t forget_unseen(struct maildrop *drop, uint32_t *fresh)
+{
+        struct record *records = drop_records(drop), *to = records;
+        const char *text = drop->text.data;
+        size_t end, count_fresh = 0;
+
+        for (size_t i = 0; i < drop_length(drop); i = end) {
+                for (end = i + 1; end < drop_length(drop) && record_compare(&records[i],
+                    text + records[i].name, &records[end], text + records[end].name) == 0;)
+                        end++;
+                if (end - i > 1)
+                        compare_namesakes(&records[i], end - i);
+                for (size_t j = i; j < end; j++) {
+                        if ((records[j].flags & (FRESH | SHARED)) == FRESH)
+                                fresh[count_fresh++] = (uint32_t)(to - records);
+                        if (records[j].flags & SEEN)
+                                *to++ = records[j];
+                }
+        }
+        drop->records.used = (size_t)(to - records) * sizeof(*records);
+        return count_fresh;
+}
+
+/* Brings the records into order, of which the known ones are in order already. */
+static int arrange(struct maildrop *drop, size_t known)
+{
+        size_t count = drop_length(drop), fresh = count - known;
+        struct record *records = drop_records(drop), *room;
+        struct area spare = { 0 };
+        int result = -1;
+
+        if (area_reserve(&spare, fresh * sizeof(*records)) == 0) {
+                room = (void *)spare.data;
+                sort(records + known, fresh, room, drop->text.data);
+                merge(records, known, count, room, drop->text.data);
+                result = ids_take_over(drop, (void *)room, forget_unseen(drop, (void *)room));
+        }
+        area_free(&spare);
+        return result;
+}
+
+/* Counts new messages; in the order of the folders, which is that of their names in memory. */
+static int count_messages(struct maildrop *drop, size_t known)
+{
+        for (size_t i = known; i < drop_length(drop); i++)
+                if (record_count(drop, drop_records(drop) + i) != 0)
+                        return -1;
+        return 0;
+}
+
+int drop_scan(struct maildrop *drop, const char **part)
+{
+        static const struct stamp nothing[FOLDERS];
+        struct scan scan = { .drop = drop };
+        struct stamp stamps[FOLDERS];
+        size_t known = drop_length(drop);
+        uint64_t now = index_begin(drop);
+        int result = -1;
+
+        *part = "";
+        for (size_t i = 0; i < known; i++)
+                drop_records(drop)[i].flags &= IN_CUR;
+        /* the areas exist then, even for no message at all */
+        if (area_reserve(&drop->records, 0) == 0 && area_reserve(&drop->text, 0) == 0 &&
+            piece_reserve(drop) == 0 && make_room(&scan) == 0)
+                result = read_settled(&scan, stamps, now, part);
+        area_free(&scan.slots);
+        if (result != 0 || count_messages(drop, known) != 0 || arrange(drop, known) != 0 ||
+            ids_settle(drop) != 0)
+                return -1;
+        drop->count = drop_length(drop);
+        drop->octets = 0;
+        for (size_t i = 0; i < drop->count; i++)
+                drop->octets += drop_records(drop)[i].octets;
+        drop->is_better = scan.has_changed || drop_length(drop) != known ||
+            memcmp(stamps, nothing, sizeof(stamps)) != 0;
+        memcpy(drop->header.folders, stamps, sizeof(stamps));
+        return 0;
+}

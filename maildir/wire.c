@@ -1,0 +1,230 @@
+/*
+ * wire.c - the wire form of a message: lines end in CRLF, dots are stuffed.
+ *
+ * Runs in:   the TRANSACTION process, as the mail user.
+ * May touch: memory it is given. Pure, but for the flush of the output.
+ *
+ * LF becomes CRLF, stored CRLF stays, a bare CR stays, a missing last line end
+ * is added. Both ways through a message, counting and encoding, work on blocks
+ * of octets that the compiler turns into vector instructions.
+ */
+#include <endian.h>
+#include <string.h>
+
+#include "internal.h"
+
+typedef unsigned char vector __attribute__((vector_size(16), aligned(1), may_alias));
+typedef uint64_t words __attribute__((vector_size(16)));
+typedef uint16_t shorts __attribute__((vector_size(16)));
+typedef unsigned char half __attribute__((vector_size(8)));
+
+enum {
+        BLOCK = sizeof(vector),
+        REACH = 64,             /* more than encoding a block reads or writes */
+        ROOM = 256,             /* output is flushed when less is free */
+};
+
+void wire_begin(struct wire *wire, uint64_t body_lines)
+{
+        *wire = (struct wire){ .lines_left = body_lines, .last = '\n' };
+}
+
+uint64_t wire_total(const struct wire *wire)
+{
+        return wire->octets + (wire->last == '\n' ? 0 : 2);
+}
+
+/* Line feeds without a carriage return. data[-1] can be read. */
+static size_t count_bare_line_feeds(const unsigned char *data, size_t length)
+{
+        size_t found = 0;
+
+        while (length >= BLOCK) {
+                /* 255 times is as often as a lane can count. */
+                size_t times = length / BLOCK < 255 ? length / BLOCK : 255;
+                vector sums = { 0 };
+
+                length -= times * BLOCK;
+                for (; times > 0; times--, data += BLOCK) {
+                        vector here = *(const vector *)data;
+                        vector before = *(const vector *)(data - 1);
+
+                        sums -= (vector)((here == '\n') & (before != '\r'));
+                }
+                for (size_t lane = 0; lane < BLOCK; lane++)
+                        found += sums[lane];
+        }
+        for (; length > 0; length--, data++)
+                found += *data == '\n' && data[-1] != '\r';
+        return found;
+}
+
+void wire_count(struct wire *wire, const char *data, size_t length)
+{
+        const unsigned char *octets = (const unsigned char *)data;
+
+        if (length == 0)
+                return;
+        wire->octets += length + (octets[0] == '\n' && wire->last != '\r');
+        wire->octets += count_bare_line_feeds(octets + 1, length - 1);
+        wire->last = octets[length - 1];
+}
+
+size_t wire_extent(struct wire *wire, const char *data, size_t length)
+{
+        size_t at = 0;
+
+        while (at < length && !(wire->in_body && wire->lines_left == 0)) {
+                const char *end = memchr(data + at, '\n', length - at);
+                size_t octets = end != NULL ? (size_t)(end - data) - at : length - at;
+
+                wire->line_octets += octets;
+                at += octets;
+                if (end == NULL)
+                        break;
+                if (wire->in_body)
+                        wire->lines_left--;
+                else if (wire->line_octets == 0 || (wire->line_octets == 1 &&
+                    (at > 0 ? data[at - 1] : (char)wire->last) == '\r'))
+                        wire->in_body = true;
+                wire->line_octets = 0;
+                at++;
+        }
+        return at;
+}
+
+/*
+ * Which octets of a block need another before them: a line feed without a
+ * carriage return, a dot at the start of a line. Four bits of each octet's
+ * comparison make a word, in which the highest of the four is left.
+ */
+static inline uint64_t insertions(const unsigned char *block)
+{
+        vector here = *(const vector *)block, before = *(const vector *)(block - 1);
+        vector found = (vector)(((here == '\n') & (before != '\r')) |
+            ((here == '.') & (before == '\n')));
+        half nibbles = __builtin_convertvector((shorts)found >> 4, half);
+        uint64_t word;
+
+        memcpy(&word, &nibbles, sizeof(word));
+        return le64toh(word) & UINT64_C(0x8888888888888888);
+}
+
+/* Whether two blocks are to be copied as they are, for no line ends in them or before. */
+static inline bool no_line_ends(const unsigned char *blocks)
+{
+        words found = (words)((*(const vector *)(blocks - 1) == '\n') |
+            (*(const vector *)(blocks + BLOCK - 1) == '\n') |
+            (*(const vector *)(blocks + BLOCK) == '\n'));
+
+        return (found[0] | found[1]) == 0;
+}
+
+/*
+ * Encodes blocks while more than REACH octets remain before end, and are free
+ * before limit. data[-1] can be read. What follows an insertion is simply
+ * written again, one further on, up to the end of the block and beyond.
+ */
+static const unsigned char *encode_blocks(struct wire *wire, const unsigned char *data,
+    const unsigned char *end, unsigned char **out, const unsigned char *limit)
+{
+        unsigned char *to = *out, *start = to;
+        uint64_t stuffed = 0;
+
+        while (end - data > REACH && limit - to > REACH) {
+                /* Where lines are very short it is not worth asking. */
+                if (to - start <= BLOCK + 2 && no_line_ends(data)) {
+                        *(vector *)to = *(const vector *)data;
+                        *(vector *)(to + BLOCK) = *(const vector *)(data + BLOCK);
+                        data += 2 * BLOCK;
+                        start = to += 2 * BLOCK;
+                        continue;
+                }
+                start = to;
+                *(vector *)to = *(const vector *)data;
+                for (uint64_t bits = insertions(data); bits != 0; bits &= bits - 1) {
+                        size_t at = (size_t)__builtin_ctzll(bits) / 4;
+
+                        if (data[at] == '\n') {
+                                to[at] = '\r';
+                        } else {
+                                to[at] = '.';
+                                stuffed++;
+                        }
+                        to++;
+                        *(vector *)(to + at) = *(const vector *)(data + at);
+                }
+                data += BLOCK;
+                to += BLOCK;
+        }
+        wire->last = data[-1];
+        wire->octets += (uint64_t)(to - *out) - stuffed;
+        *out = to;
+        return data;
+}
+
+/* The same octet by octet, where blocks do not reach. */
+static const unsigned char *encode_octets(struct wire *wire, const unsigned char *data,
+    size_t length, unsigned char **out)
+{
+        unsigned char *to = *out;
+
+        for (; length > 0; length--, data++) {
+                if (*data == '\n' && wire->last != '\r') {
+                        *to++ = '\r';
+                        wire->octets++;
+                } else if (*data == '.' && wire->last == '\n') {
+                        *to++ = '.';
+                }
+                *to++ = wire->last = *data;
+                wire->octets++;
+        }
+        *out = to;
+        return data;
+}
+
+/* Where the next octet goes, with ROOM for more; NULL when the client is gone. */
+static unsigned char *output_room(struct output *output)
+{
+        if (output->size - output->used < ROOM && output->flush(output) != 0)
+                return NULL;
+        return (unsigned char *)output->data + output->used;
+}
+
+int wire_encode(struct wire *wire, const char *data, size_t length, struct output *output)
+{
+        const unsigned char *from = (const unsigned char *)data, *end = from + length;
+        const unsigned char *limit = (const unsigned char *)output->data + output->size;
+        size_t first = 1;       /* the octet that blocks may look back on */
+
+        while (from < end) {
+                unsigned char *to = output_room(output), *start = to;
+
+                if (to == NULL)
+                        return -1;
+                if (first == 0 && end - from > REACH)
+                        from = encode_blocks(wire, from, end, &to, limit);
+                else
+                        from = encode_octets(wire, from, first != 0 ? first :
+                            (size_t)(end - from), &to);
+                first = 0;
+                output->used += (size_t)(to - start);
+        }
+        return 0;
+}
+
+int wire_end(struct wire *wire, struct output *output)
+{
+        unsigned char *to = output_room(output);
+
+        if (to == NULL)
+                return -1;
+        wire->octets = wire_total(wire);
+        if (wire->last != '\n') {
+                memcpy(to, "\r\n", 2);
+                output->used += 2;
+        }
+        memcpy(output->data + output->used, ".\r\n", 3);
+        output->used += 3;
+        return 0;
+}

@@ -1,0 +1,505 @@
+/*
+ * maildrop.c - one session against a Maildir that others work in, step by step.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "internal.h"
+#include "test.h"
+
+enum { LARGE = 300000 };
+
+static char root[] = "/tmp/pop3d-maildrop-XXXXXX";
+static char sent[2 * LARGE + 100];
+static size_t sent_length;
+static void (*between)(void);   /* what another program does while a message is sent */
+
+static const char *
+path_of(const char *name)
+{
+        static char paths[4][600];
+        static int next;
+
+        next = (next + 1) % 4;
+        snprintf(paths[next], sizeof(paths[next]), "%s/%s", root, name);
+        return paths[next];
+}
+
+static void
+put(const char *name, const char *content, size_t length)
+{
+        int fd = open(path_of(name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+        if (fd < 0 || write(fd, content, length) != (ssize_t)length)
+                abort();
+        close(fd);
+}
+
+static void
+put_text(const char *name, const char *content)
+{
+        put(name, content, strlen(content));
+}
+
+/* So that the folders' timestamps are older than the next index. */
+static void
+wait_for_clock(void)
+{
+        static const struct timespec tick = { .tv_nsec = 20000000 };
+
+        nanosleep(&tick, NULL);
+}
+
+static void
+begin(void)
+{
+        char command[700];
+
+        snprintf(command, sizeof(command), "rm -rf %s && mkdir -p %s/new %s/cur %s/tmp", root, root,
+            root, root);
+        if (system(command) != 0)
+                abort();
+}
+
+static int
+gather(struct output *output)
+{
+        if (between != NULL)
+                between();
+        between = NULL;
+        memcpy(sent + sent_length, output->data, output->used);
+        sent_length += output->used;
+        output->used = 0;
+        return 0;
+}
+
+static int
+retrieve(struct maildrop *drop, size_t number)
+{
+        static char room[4096];
+        struct output output = { .data = room, .size = sizeof(room), .flush = gather };
+
+        sent_length = 0;
+        if (message_open(drop, number) != 0)
+                return -1;
+        if (message_send(drop, UINT64_MAX, &output) != 0)
+                return -2;
+        gather(&output);
+        sent[sent_length] = '\0';
+        return 0;
+}
+
+static struct maildrop *
+session(void)
+{
+        const char *part;
+        struct maildrop *drop = maildrop_open(maildir_open(root), 0, &part);
+
+        if (drop == NULL || maildrop_load(drop) != 0)
+                abort();
+        return drop;
+}
+
+static bool
+has_id(const struct maildrop *drop, size_t number, const char *expected)
+{
+        char id[UNIQUE_ID_MAX];
+        size_t length = maildrop_unique_id(drop, number, id);
+
+        return length == strlen(expected) && memcmp(id, expected, length) == 0;
+}
+
+static void
+test_nothing(void)
+{
+        const char *part;
+        struct maildrop_update update;
+        struct maildrop *drop = maildrop_open(-1, 0, &part);
+
+        test(drop != NULL && maildrop_count(drop) == 0 && maildrop_octets(drop) == 0 &&
+            maildrop_load(drop) == 0 && !maildrop_has(drop, 1) && !maildrop_has(drop, 0) &&
+            maildrop_last(drop) == 0, "a maildrop not yet there is empty");
+        maildrop_reset(drop);
+        maildrop_update(drop, &update);
+        test(update.marked == 0 && update.remaining == 0 && update.is_durable, "and has no UPDATE");
+        maildrop_close(drop);
+}
+
+static void
+test_failures_to_open(void)
+{
+        const char *part = NULL;
+        struct maildrop *first;
+
+        begin();
+        test(maildir_open(path_of("nothing")) == -1 && errno == ENOENT, "no Maildir");
+        put_text("file", "");
+        test(maildir_open(path_of("file")) == -1 && errno == ENOTDIR, "a file for a Maildir");
+        rmdir(path_of("cur"));
+        test(maildrop_open(maildir_open(root), 0, &part) == NULL && errno == ENOENT &&
+            strcmp(part, "/cur") == 0, "no cur/");
+        test(symlink("tmp", path_of("cur")) == 0 &&
+            maildrop_open(maildir_open(root), 0, &part) == NULL && errno == ENOTDIR &&
+            strcmp(part, "/cur") == 0, "a link for cur/");
+        begin();
+        first = maildrop_open(maildir_open(root), 0, &part);
+        test(maildrop_open(maildir_open(root), 100, &part) == NULL && errno == EWOULDBLOCK &&
+            part[0] == '\0', "a second session");
+        maildrop_close(first);
+        first = maildrop_open(maildir_open(root), 0, &part);
+        test(first != NULL, "the lock is gone with its holder");
+        maildrop_close(first);
+}
+
+static void
+test_order_and_numbers(void)
+{
+        struct maildrop *drop;
+        struct maildrop_update update;
+
+        begin();
+        put_text("cur/10.c:2,S", "three\n");
+        put_text("new/9.z", "one\n");
+        put_text("new/10.b", "two\n");
+        put_text("cur/.hidden", "x");
+        mkdir(path_of("cur/11.folder"), 0700);
+        if (symlink("/etc/passwd", path_of("cur/12.link")) != 0 || mkfifo(path_of("new/13.fifo"), 0600) != 0)
+                abort();
+        drop = session();
+        test(maildrop_count(drop) == 3 && maildrop_octets(drop) == 17, "count and octets");
+        test(has_id(drop, 1, "9.z") && has_id(drop, 2, "10.b") && has_id(drop, 3, "10.c"),
+            "the order of delivery");
+        maildrop_delete(drop, 2);
+        test(!maildrop_has(drop, 2) && maildrop_has(drop, 3) && maildrop_count(drop) == 2 &&
+            maildrop_octets(drop) == 12 && maildrop_last(drop) == 3, "DELE");
+        maildrop_reset(drop);
+        test(maildrop_has(drop, 2) && maildrop_count(drop) == 3 && maildrop_octets(drop) == 17, "RSET");
+        maildrop_delete(drop, 1);
+        test(retrieve(drop, 2) == 0 && strcmp(sent, "two\r\n.\r\n") == 0, "RETR");
+        maildrop_update(drop, &update);
+        maildrop_close(drop);
+        test(update.marked == 1 && update.remaining == 0 && update.error == 0 && update.is_durable,
+            "UPDATE");
+        test(access(path_of("new/9.z"), F_OK) != 0 && access(path_of("new/10.b"), F_OK) != 0 &&
+            access(path_of("cur/10.b:2,S"), F_OK) == 0 && access(path_of("cur/10.c:2,S"), F_OK) == 0,
+            "what was deleted is gone, what was read is in cur/");
+}
+
+static void
+test_move_overwrites_nothing(void)
+{
+        struct maildrop *drop;
+        struct maildrop_update update;
+
+        begin();
+        put_text("new/1.a:2,F", "new\n");
+        put_text("new/2.b", "new\n");
+        put_text("cur/2.b:2,S", "old, another message\n");
+        drop = session();
+        for (size_t number = 1; number <= 3; number++)
+                test(retrieve(drop, number) == 0, "RETR");
+        maildrop_update(drop, &update);
+        maildrop_close(drop);
+        test(access(path_of("cur/1.a:2,FS"), F_OK) == 0, "flags stay when S is added");
+        test(access(path_of("new/2.b"), F_OK) == 0 && access(path_of("cur/2.b:2,S"), F_OK) == 0,
+            "a name that is taken is not taken away");
+}
+
+static void
+grow_file(void)
+{
+        FILE *file = fopen(path_of("cur/1.large"), "a");
+
+        if (file != NULL) {
+                fputs("more\n", file);
+                fclose(file);
+        }
+}
+
+static void
+shrink_file(void)
+{
+        if (truncate(path_of("cur/1.large"), 140000) != 0)
+                abort();
+}
+
+static void
+test_change_while_sent(void)
+{
+        static char content[LARGE];
+        struct maildrop *drop;
+
+        begin();
+        memset(content, 'x', sizeof(content));
+        put("cur/1.large", content, sizeof(content));
+        drop = session();
+        test(retrieve(drop, 1) == 0 && sent_length == LARGE + 5, "a large message");
+        between = grow_file;
+        test(retrieve(drop, 1) == -2, "one that grows is cut off");
+        put("cur/1.large", content, sizeof(content));
+        between = shrink_file;
+        test(retrieve(drop, 1) == -2, "one that shrinks is cut off");
+        test(retrieve(drop, 1) == 0 && sent_length == 140000 + 5 &&
+            maildrop_message_octets(drop, 1) == 140002 && maildrop_octets(drop) == 140002,
+            "one that is smaller than it was is sent, and its count corrected");
+        maildrop_close(drop);
+        drop = session();
+        test(maildrop_octets(drop) == 140002, "for the sessions to come too");
+        maildrop_close(drop);
+}
+
+static void
+test_others(void)
+{
+        struct maildrop *drop;
+        struct maildrop_update update;
+
+        begin();
+        put_text("new/1.a", "one\n");
+        put_text("cur/2.b:2,", "two\n");
+        put_text("cur/3.c:2,", "three\n");
+        put_text("cur/4.d:2,", "four\n");
+        drop = session();
+        rename(path_of("new/1.a"), path_of("cur/1.a:2,S"));
+        rename(path_of("cur/2.b:2,"), path_of("cur/2.b:2,RS"));
+        unlink(path_of("cur/3.c:2,"));
+        put_text("new/5.e", "five\n");
+        test(retrieve(drop, 1) == 0 && strcmp(sent, "one\r\n.\r\n") == 0, "a message moved to cur/");
+        test(retrieve(drop, 2) == 0 && strcmp(sent, "two\r\n.\r\n") == 0, "a message with new flags");
+        test(retrieve(drop, 3) == -1 && errno == ENOENT, "a message that is gone");
+        test(retrieve(drop, 4) == 0 && !maildrop_has(drop, 5), "the others, and no new one");
+        maildrop_delete(drop, 2);
+        maildrop_delete(drop, 3);
+        maildrop_delete(drop, 4);
+        rename(path_of("cur/2.b:2,RS"), path_of("cur/2.b:2,"));
+        rename(path_of("cur/4.d:2,"), path_of("cur/4.d:2,T"));
+        maildrop_update(drop, &update);
+        test(update.marked == 3 && update.remaining == 0 && access(path_of("cur/2.b:2,"), F_OK) != 0 &&
+            access(path_of("cur/4.d:2,T"), F_OK) != 0, "UPDATE finds renamed messages, and misses none");
+        test(access(path_of("new/5.e"), F_OK) == 0 && access(path_of("cur/1.a:2,S"), F_OK) == 0,
+            "UPDATE removes no other");
+        maildrop_close(drop);
+        drop = session();
+        test(maildrop_count(drop) == 2 && has_id(drop, 1, "1.a") && has_id(drop, 2, "5.e"),
+            "the next session has what is left, and what is new");
+        maildrop_close(drop);
+}
+
+static void
+test_hints(void)
+{
+        struct maildrop *drop;
+
+        begin();
+        put_text("cur/1.a,S=4,W=5:2,", "one\n");
+        put_text("cur/2.b,W=77", "two\n");
+        put_text("cur/3.c,W=5x", "six\n");
+        put_text("cur/4.d,W=9999999999999999999999", "ten\n");
+        put_text("cur/5.e:2,W=99", "one\n");
+        drop = session();
+        test(maildrop_message_octets(drop, 1) == 5 && maildrop_message_octets(drop, 2) == 77,
+            "W= in a name is believed at first");
+        test(maildrop_message_octets(drop, 3) == 5 && maildrop_message_octets(drop, 4) == 5 &&
+            maildrop_message_octets(drop, 5) == 5, "unless it is none");
+        test(retrieve(drop, 2) == 0 && maildrop_message_octets(drop, 2) == 5 &&
+            maildrop_octets(drop) == 25, "RETR corrects it");
+        maildrop_close(drop);
+        drop = session();
+        test(maildrop_octets(drop) == 25, "for ever");
+        maildrop_close(drop);
+}
+
+/* How much of the index the next session believes: whether it finds a forged count. */
+static bool
+believes_index(void)
+{
+        const char *part;
+        struct maildrop *drop;
+        bool is_lazy;
+
+        drop = maildrop_open(maildir_open(root), 0, &part);
+        is_lazy = drop != NULL && !drop->is_loaded;
+        if (drop != NULL)
+                maildrop_close(drop);
+        return is_lazy;
+}
+
+static void
+test_index(void)
+{
+        struct maildrop *drop;
+
+        begin();
+        put_text("cur/1.a", "one\n");
+        wait_for_clock();
+        maildrop_close(session());
+        test(believes_index(), "an unchanged maildrop is not read");
+        chmod(path_of("pop3d.index"), 0620);
+        test(!believes_index(), "an index that others may write is not believed");
+        wait_for_clock();
+        maildrop_close(session());
+        test(believes_index(), "and replaced");
+        put_text("new/2.b", "two\n");
+        test(!believes_index(), "a delivery is seen");
+        wait_for_clock();
+        maildrop_close(session());
+        unlink(path_of("cur/1.a"));
+        drop = session();
+        test(maildrop_count(drop) == 1, "a removal too");
+        maildrop_close(drop);
+}
+
+/* A delivery in the same tick as the reading of the folder must not be overlooked. */
+static void
+test_racy_delivery(void)
+{
+        char name[40];
+        bool is_missed = false;
+
+        begin();
+        for (int i = 0; i < 300 && !is_missed; i++) {
+                struct maildrop *drop;
+
+                snprintf(name, sizeof(name), "new/%d.a", i);
+                put_text(name, "x\n");
+                drop = session();
+                is_missed = maildrop_count(drop) != (size_t)i + 1;
+                maildrop_close(drop);
+        }
+        test(!is_missed, "300 deliveries without a pause, each seen at once");
+}
+
+static void
+test_forged_header(void)
+{
+        struct index_header header;
+        const char *part;
+        struct maildrop *drop;
+        int fd;
+
+        begin();
+        put_text("cur/1.a", "one\n");
+        wait_for_clock();
+        maildrop_close(session());
+        fd = open(path_of("pop3d.index"), O_RDWR);
+        if (fd < 0 || pread(fd, &header, sizeof(header), 0) != sizeof(header))
+                abort();
+        header.octets = 4711;
+        header.header_checksum = checksum(0, &header, offsetof(struct index_header, header_checksum));
+        if (pwrite(fd, &header, sizeof(header), 0) != sizeof(header))
+                abort();
+        close(fd);
+        drop = maildrop_open(maildir_open(root), 0, &part);
+        test(drop != NULL && maildrop_octets(drop) == 4711, "a forged count is not found by STAT");
+        test(maildrop_load(drop) == -1 && errno == ESTALE, "but before anything else");
+        maildrop_close(drop);
+        drop = session();
+        test(maildrop_octets(drop) == 5, "and the next session begins anew");
+        maildrop_close(drop);
+}
+
+static void
+test_no_index(void)
+{
+        struct rlimit limit, none;
+        struct maildrop *drop;
+
+        begin();
+        put_text("cur/1.a", "one\n");
+        getrlimit(RLIMIT_FSIZE, &limit);
+        none = limit;
+        none.rlim_cur = 0;
+        setrlimit(RLIMIT_FSIZE, &none);
+        drop = session();
+        test(maildrop_count(drop) == 1 && retrieve(drop, 1) == 0, "where nothing can be written");
+        maildrop_close(drop);
+        setrlimit(RLIMIT_FSIZE, &limit);
+        test(access(path_of("pop3d.index"), F_OK) != 0 && access(path_of("pop3d.index.new"), F_OK) != 0,
+            "there is no index, and no rest of one");
+}
+
+static void
+test_equal_names(void)
+{
+        struct maildrop *drop;
+        char first[UNIQUE_ID_MAX], second[UNIQUE_ID_MAX], again[UNIQUE_ID_MAX];
+
+        begin();
+        put_text("new/1.a", "one\n");
+        drop = session();
+        maildrop_close(drop);
+        put_text("cur/1.a:2,S", "another\n");
+        drop = session();
+        maildrop_unique_id(drop, 1, first);
+        test(maildrop_count(drop) == 2 && (has_id(drop, 1, "1.a") != has_id(drop, 2, "1.a")),
+            "of equal names the known message keeps it for its id");
+        maildrop_close(drop);
+        unlink(path_of("pop3d.index"));
+        drop = session();
+        test(maildrop_unique_id(drop, 1, first) == 32 && maildrop_unique_id(drop, 2, second) == 32 &&
+            memcmp(first, second, 32) != 0, "of equal names that are both unknown, neither");
+        maildrop_close(drop);
+        unlink(path_of("pop3d.index"));
+        drop = session();
+        test(maildrop_unique_id(drop, 1, again) == 32 && memcmp(first, again, 32) == 0,
+            "their ids are made of the content, and can be made again");
+        maildrop_close(drop);
+}
+
+static void
+test_sparse(void)
+{
+        struct maildrop *drop;
+
+        begin();
+        put_text("cur/1.a", "From me\n");
+        if (truncate(path_of("cur/1.a"), (off_t)1 << 40) != 0) {
+                test(true, "a file of 1 TB # skip, the file system has none");
+                return;
+        }
+        drop = session();
+        test(maildrop_octets(drop) == ((uint64_t)1 << 40) + 3, "a file of 1 TB is counted at once");
+        maildrop_close(drop);
+}
+
+/* Nothing is left behind. */
+static void
+clean_up(void)
+{
+        char command[sizeof(root) + 16];
+
+        snprintf(command, sizeof(command), "rm -rf %s", root);
+        test(system(command) == 0, "the folder of the tests is removed");
+}
+
+int
+main(void)
+{
+        signal(SIGXFSZ, SIG_IGN);
+        if (mkdtemp(root) == NULL)
+                return 1;
+        test_nothing();
+        test_failures_to_open();
+        test_order_and_numbers();
+        test_move_overwrites_nothing();
+        test_change_while_sent();
+        test_others();
+        test_hints();
+        test_index();
+        test_racy_delivery();
+        test_forged_header();
+        test_no_index();
+        test_equal_names();
+        test_sparse();
+        clean_up();
+        return test_end();
+}

@@ -1,0 +1,112 @@
+/*
+ * template.c - where a maildrop lies, and where none may.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <stdlib.h>
+
+#include "maildir.h"
+#include "test.h"
+
+static const struct maildir_names alice = { "alice", "example.org", "box", "/home/alice" };
+
+static bool
+gives(const char *template, const struct maildir_names *names, const char *expected)
+{
+        char path[64];
+
+        return maildir_path(path, sizeof(path), template, names) == 0 && strcmp(path, expected) == 0;
+}
+
+static bool
+fails(const char *template, const struct maildir_names *names, size_t size, int error)
+{
+        char path[64];
+
+        errno = 0;
+        return maildir_path(path, size, template, names) == -1 && errno == error;
+}
+
+static void
+test_templates(void)
+{
+        static const char *const valid[] = { "Maildir", "%h/Maildir", "/var/%d/%u", "%m", "100%%", "%%u" };
+        static const char *const invalid[] = { "", "%", "Maildir%", "%x", "%U", "%%%", "%d%" };
+
+        for (size_t i = 0; i < sizeof(valid) / sizeof(*valid); i++)
+                test(maildir_template_is_valid(valid[i]), valid[i]);
+        for (size_t i = 0; i < sizeof(invalid) / sizeof(*invalid); i++) {
+                test(!maildir_template_is_valid(invalid[i]), invalid[i]);
+                test(fails(invalid[i], &alice, 64, EINVAL), "a bad template gives no path");
+        }
+}
+
+static void
+test_paths(void)
+{
+        struct maildir_names names = alice;
+
+        test(gives("Maildir", &alice, "/home/alice/Maildir"), "relative to the home");
+        test(gives("%h/mail/%m", &alice, "/home/alice/mail/box"), "%h at the beginning");
+        test(gives("/var/vmail/%d/%u", &alice, "/var/vmail/example.org/alice"), "absolute");
+        test(gives("a%%b%%%u", &alice, "/home/alice/a%b%alice"), "%% is a %");
+        names.domain = "";
+        test(gives("/v/%d/%u", &names, "/v//alice"), "no domain");
+        names.user = "../root";
+        test(fails("/v/%u", &names, 64, EINVAL), "a user with a slash");
+        names = alice;
+        names.domain = "..";
+        test(fails("/v/%d", &names, 64, EINVAL), "a domain of dots");
+        names = alice;
+        names.mailbox = "a/b";
+        test(fails("/v/%m", &names, 64, EINVAL), "a mailbox with a slash");
+        names = alice;
+        names.home = "relative";
+        test(fails("Maildir", &names, 64, EINVAL), "a home that is no path");
+}
+
+static void
+test_sizes(void)
+{
+        size_t exact = sizeof("/home/alice/Maildir");
+        char path[64];
+
+        test(maildir_path(path, exact, "Maildir", &alice) == 0, "a path that just fits");
+        for (size_t size = 0; size < exact; size++)
+                if (!fails("Maildir", &alice, size, ENAMETOOLONG))
+                        test(false, "a path one octet too long");
+}
+
+static void
+test_not_yet_there(void)
+{
+        char folder[] = "/tmp/pop3d-template-XXXXXX", path[64], link[64];
+
+        if (mkdtemp(folder) == NULL)
+                return;
+        snprintf(path, sizeof(path), "%s/Maildir", folder);
+        snprintf(link, sizeof(link), "%s/Maildir/", folder);
+        test(maildir_is_not_yet_there(path, geteuid()), "nothing in the own folder");
+        test(maildir_is_not_yet_there(link, geteuid()), "the same with a slash behind");
+        test(!maildir_is_not_yet_there(path, geteuid() + 1), "another's folder");
+        test(symlink("nowhere", path) == 0 && !maildir_is_not_yet_there(path, geteuid()) &&
+            !maildir_is_not_yet_there(link, geteuid()), "a dangling link");
+        unlink(path);
+        test(mkdir(path, 0700) == 0 && !maildir_is_not_yet_there(path, geteuid()), "a folder");
+        rmdir(path);
+        snprintf(link, sizeof(link), "%s/a/b", folder);
+        test(!maildir_is_not_yet_there(link, geteuid()), "a folder above that is not there");
+        rmdir(folder);
+}
+
+int
+main(void)
+{
+        test_templates();
+        test_paths();
+        test_sizes();
+        test_not_yet_there();
+        return test_end();
+}
