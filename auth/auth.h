@@ -1,0 +1,272 @@
+/*
+ * auth.h - the contract of auth/: who may log in, and as whom.
+ *
+ * Runs in:   every process of a session until it has become the mail user;
+ *            the only code that runs as root.
+ * May touch: PAM, the account databases, syslog. Never a Maildir.
+ *
+ * Everything here fails closed: where a privilege step fails, the session ends. The parsers
+ * (login names, SASL, PROXY) are pure: octets in, answer out, no system call.
+ */
+#ifndef POP3D_AUTH_H
+#define POP3D_AUTH_H
+
+#include <limits.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/types.h>
+
+enum {
+        LOGIN_PART_MAX = 64,            /* octets of a user, a domain, a mailbox */
+        LOGIN_TYPED_MAX = 255,          /* octets kept of a name as typed, for the log */
+        PASSWORD_MAX = 511,             /* octets; PAM modules cannot be trusted with more */
+        LOGIN_TRIES = 3,                /* failed logins that end a session */
+        FAILED_LOGIN_SECONDS = 2,       /* from a login's receipt to its refusal, always */
+        PROXY_HEADER_MAX = 8192,        /* octets of a version 2 header; more are refused */
+        GROUPS_MAX = 1024,
+        OUR_DOMAINS_MAX = 32,
+};
+
+/*
+ * Puts this process into a known state, whatever started it: signals, mask, umask, descriptors,
+ * no core, not dumpable. Descriptor 2 becomes /dev/null unless keeps_stderr.
+ */
+void process_begin(bool keeps_stderr);
+
+/* The client's address */
+struct peer {
+        char address[INET6_ADDRSTRLEN]; /* "" when there is none: a pipe, a Unix socket */
+        /* octets, not bool: they cross from process to process, and may hold anything */
+        uint8_t is_remote;              /* an internet address other than loopback */
+        uint8_t is_secured;             /* TLS in front, by -S or by a PROXY header */
+};
+
+/* Sets the address and is_remote from text; false and unchanged if it is no address. */
+bool peer_set_address(struct peer *peer, const char *text);
+
+/*
+ * Finds who is at the other end: the socket's peer, or, when fd is no internet socket or its peer
+ * is loopback, REMOTE_HOST, REMOTE_ADDR or TCPREMOTEIP. Then clears the environment. Turns on
+ * keepalive for internet sockets, so that a dead client is noticed within about two minutes.
+ */
+void peer_find(struct peer *peer, int fd);
+
+/*
+ * Reads a PROXY protocol header, version 1 or 2, at the beginning of data. Returns 0 when it is
+ * whole (and peer is set, unless the header says LOCAL or UNKNOWN), -1 when it is none, else how
+ * many more octets are needed at least; asking for just those never reads past the header.
+ */
+int proxy_parse(const unsigned char *data, size_t length, struct peer *peer);
+
+/* Login names */
+struct login_name {
+        char user[LOGIN_PART_MAX + 1];
+        char domain[LOGIN_PART_MAX + 1];        /* lower case; "" when left out */
+        char mailbox[LOGIN_PART_MAX + 1];       /* the user's own when left out */
+};
+
+/*
+ * Takes apart "user", "domain\user", "domain\user\mailbox" or "user@domain". Parts are 1 to 64
+ * octets of 0x21-0x7E without '/', ':' and '\', not starting with '.' or '-'; beside a domain no
+ * part contains '@', so that user@domain has one reading. False for anything else.
+ */
+bool login_name_parse(struct login_name *name, const char *text, size_t length);
+
+/* Whether all parts of a name that came from another process obey the rules. */
+bool login_name_is_valid(const struct login_name *name);
+
+/* SASL (RFC 5034, RFC 4616, base64 of RFC 4648 section 4) */
+
+/*
+ * Decodes strictly: padding where due, no blanks, no stray bits. Returns the number of octets
+ * written to out (size octets, at least 3/4 of length), or -1.
+ */
+ssize_t base64_decode(char *out, size_t size, const char *text, size_t length);
+
+/* The parts of a PLAIN response, pointing into it; each ends in NUL. */
+struct sasl_plain {
+        const char *authorization;      /* "" when left out */
+        const char *authentication, *password;
+};
+
+/* message is length octets and has room for a final NUL. False if malformed. */
+bool sasl_plain_parse(struct sasl_plain *plain, char *message, size_t length);
+
+/* The three processes */
+enum mechanism { MECHANISM_PASS, MECHANISM_PLAIN, MECHANISM_LOGIN, MECHANISMS };
+const char *mechanism_name(enum mechanism mechanism);   /* "PASS", "PLAIN" or "LOGIN" */
+
+/* One login: AUTHORIZATION to PAM. Of fixed size, believed in nothing. */
+struct login {
+        uint32_t kind;                          /* LOGIN_QUESTION */
+        uint32_t mechanism;                     /* or the system call, in a LOGIN_VIOLATION */
+        uint32_t is_acceptable;                 /* else it is refused without asking PAM */
+        char typed[LOGIN_TYPED_MAX + 1];        /* the name as typed, for the log */
+        struct login_name name;
+        char password[PASSWORD_MAX + 1];
+        struct peer peer;                       /* believed only with -x */
+};
+enum { LOGIN_QUESTION = 1, LOGIN_VIOLATION = 2 };
+
+enum verdict {
+        VERDICT_GRANTED = 1,
+        VERDICT_DENIED,         /* the client's fault: [AUTH] */
+        VERDICT_UNAVAILABLE,    /* ours, may pass: [SYS/TEMP] */
+        VERDICT_MISCONFIGURED,  /* ours, will stay: [SYS/PERM] */
+};
+
+/* Who logged in: PAM to pop3d, once. Of fixed size. */
+struct identity {
+        uid_t uid;
+        gid_t gid;
+        uint32_t group_count;
+        gid_t groups[GROUPS_MAX];               /* looked up where name-service modules may load */
+        struct login_name name;
+        uint32_t has_mailbox;                   /* 0: no such mailbox, or never to be opened */
+        char home[PATH_MAX];                    /* of the mailbox */
+        uint32_t mechanism;
+        struct peer peer;
+};
+
+/* How this server authenticates. Strings are the caller's, and constant. */
+struct auth {
+        const char *service;            /* PAM service name */
+        const char *configuration;      /* PAM directory, NULL for the system's */
+        const char *virtual_account;    /* owner of all maildrops, NULL for system accounts */
+        const char *powerless_account;  /* of the AUTHORIZATION process */
+        const char *our_domains[OUR_DOMAINS_MAX];
+        size_t our_domain_count;
+        unsigned login_seconds;         /* whole time until login */
+        bool expects_proxy;             /* the client's address comes in a login */
+        struct peer peer;               /* as the socket tells it */
+};
+
+/* Why a session ended; also its exit status. */
+enum session_end {
+        END_QUIT = 0,
+        END_DISCONNECT = 1,     /* the client went away */
+        END_TIMEOUT = 2,
+        END_ABUSE = 3,          /* failed logins or bad commands */
+        END_CUT = 4,            /* a message failed while it was sent */
+        END_USAGE = 64,         /* EX_USAGE */
+        END_FAULT = 70,         /* EX_SOFTWARE: ours */
+        END_IN_USE = 75,        /* EX_TEMPFAIL */
+        END_REFUSED = 77,       /* EX_NOPERM */
+        END_GRANTED = 100,      /* of the AUTHORIZATION process only: logged in */
+        END_SILENT = 101,       /* of the AUTHORIZATION process only: not a word from the client */
+};
+
+const char *session_end_name(enum session_end end);     /* for the log: "quit", "disconnect", ... */
+
+/*
+ * Forks the AUTHORIZATION process, which runs authorization(context, pam) in an account without
+ * power, and, when a first login waits, the PAM helper. Returns when both are gone: END_GRANTED
+ * with an identity, as whose user this process then runs for ever, else how it ended.
+ */
+enum session_end auth_session(const struct auth *auth,
+    enum session_end (*authorization)(void *context, int pam), void *context,
+    struct identity *identity);
+
+/* Asks PAM, from AUTHORIZATION; wipes the password. VERDICT_UNAVAILABLE if PAM does not answer. */
+enum verdict auth_ask(int pam, struct login *login);
+
+/* Overwrites what must not be left behind. */
+static inline void wipe(void *secret, size_t size)
+{
+        explicit_bzero(secret, size);
+}
+
+/*
+ * Fences for the rest of the process's life. AUTHORIZATION keeps its descriptors and a handful of
+ * system calls. TRANSACTION keeps the Maildir that directory is (-1: nothing) and the calls that
+ * serving it takes. Crossing one is logged and ends the process. A layer that the kernel lacks is
+ * logged; one that fails otherwise ends the process.
+ */
+void confine_authorization(int pam);
+void confine_transaction(int directory);
+
+/*
+ * The check (-c): one call a row; "ok", "warn", "fail" or "skip", its layer, and lines of words.
+ */
+typedef void (*check_row)(void *context, const char *state, const char *what, const char *format,
+    ...) __attribute__((format(printf, 4, 5)));
+
+/* The rows of the process and the log. */
+void auth_check_process(const struct auth *auth, check_row row, void *context);
+
+/* How a login is taken apart, and whether it could succeed: true with login and identity filled in. */
+bool auth_check_login(const struct auth *auth, const char *typed, struct login *login,
+    struct identity *identity, check_row row, void *context);
+
+/* PAM's files and modules and, with a login, its rules. Apart: modules are loaded. */
+void auth_check_pam(const struct auth *auth, struct login *login, check_row row, void *context);
+
+/*
+ * Runs part(context) in a process of its own, for two minutes at most. With client its
+ * descriptors 0 and 1 are a socket, of which that is the other end. apart_end() waits for
+ * its exit status; -1 if it has none.
+ */
+pid_t apart_start(int (*part)(void *context), void *context, int *client);
+int apart_end(pid_t child);
+
+/*
+ * Inside auth/: what the account rules of a service, or else its auth rules, say against a
+ * login, or NULL. And why a login must fail whatever its password, or "" and its identity.
+ */
+const char *auth_ask_rules(const struct auth *auth, struct login *login, bool are_account);
+const char *auth_foresee(const struct auth *auth, const struct login *login,
+    struct identity *identity);
+
+/* The log: syslog, facility mail, one line an event; with to_stderr on descriptor 2 also. */
+void log_open(bool to_stderr);
+
+/*
+ * Writes "EVENT, user=USER, ip=[ADDRESS], NAME=VALUE, ..." of pairs of strings up to a NULL name.
+ * Values are escaped: nothing outside [A-Za-z0-9._@+-/] as it is, and cut. user or address NULL:
+ * the event has none. The address comes from peer_set_address() and stands as it is.
+ */
+void log_event(int priority, const char *event, const char *user, const char *address, ...)
+    __attribute__((sentinel));
+
+const char *error_name(int error);                      /* symbolic: "EACCES" */
+
+/* Log why, with errno if it is set, and end the process with END_FAULT; must() unless is_done. */
+_Noreturn void die(const char *what);
+void must(bool is_done, const char *what);
+
+/* Inside auth/ */
+void log_leave_stderr(void);            /* leaves descriptor 2 to others; the log keeps a copy */
+void log_leave(void);                   /* closes the log in this process */
+void log_close_others(int keep);        /* all but descriptors 0, 1, 2, the log's and keep (or -1) */
+void log_violation(const char *process, int call);      /* the system call it was made to try */
+
+/*
+ * Becomes the mail user for ever, proves it, and closes every descriptor but 0, 1, 2 and the
+ * log's. Without root only checks that it is that user. The process ends if any of it fails.
+ */
+void become_user(const struct identity *identity);
+
+/*
+ * The AUTHORIZATION process leaves root, its file system and all descriptors but 0, 1, 2 (now
+ * /dev/null) and pam behind, and gets a last deadline.
+ */
+struct passwd;
+void become_powerless(const struct passwd *powerless, const struct auth *auth, int pam);
+
+/* The kernel ends this process then, whatever has become of its code. */
+void die_after(unsigned seconds);
+
+/* The PAM helper. Answers logins until one is granted. */
+_Noreturn void pam_helper(const struct auth *auth, int logins, int identities);
+
+/* Whether an array that came from another process holds a string. */
+#define IS_STRING(array) (memchr((array), '\0', sizeof(array)) != NULL)
+
+/* One whole message, as write(2) and recv(2), but not interrupted; false if it did not go. */
+bool channel_send(int channel, const void *message, size_t size);
+ssize_t channel_receive(int channel, void *message, size_t size, int flags);
+
+#endif

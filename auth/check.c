@@ -1,0 +1,288 @@
+/*
+ * check.c - says what is wrong with the ground that auth/ stands on (-c).
+ * Runs in:   pop3d -c alone, as root where it can; never in a session.
+ * May touch: PAM's files and modules and the account databases, for reading; the log;
+ *            processes of its own.
+ */
+#include "auth.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <linux/capability.h>
+#include <linux/seccomp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { APART_SECONDS = 120, INCLUDES_MAX = 8 };
+
+/* Parts that may hang, die or become somebody else */
+
+pid_t apart_start(int (*part)(void *context), void *context, int *client)
+{
+        int channel[2] = { -1, -1 };
+        pid_t child;
+
+        if (client != NULL && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0)
+                return -1;
+        (void)fflush(stdout);
+        child = fork();
+        if (child == 0) {
+                (void)alarm(APART_SECONDS);
+                if (client != NULL && (dup2(channel[1], 0) < 0 || dup2(channel[1], 1) < 0))
+                        _exit(END_FAULT);
+                _exit(part(context) | fflush(stdout));
+        }
+        if (client != NULL) {
+                (void)close(channel[1]);
+                *client = channel[0];
+        }
+        return child;
+}
+
+int apart_end(pid_t child)
+{
+        int status;
+
+        if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
+                return -1;
+        return WEXITSTATUS(status);
+}
+
+/* The process */
+
+static void check_log(check_row row, void *context)
+{
+        static const char line[] = "<23>pop3d: checked";
+        const struct sockaddr_un log = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        if (connect(fd, (const void *)&log, sizeof(log)) == 0 && send(fd, line, sizeof(line) - 1, 0) > 0)
+                row(context, "ok", "log", "/dev/log takes a line");
+        else
+                row(context, "warn", "log", "/dev/log: %s\nremedy: start syslog", strerror(errno));
+        (void)close(fd);
+}
+
+void auth_check_process(const struct auth *auth, check_row row, void *context)
+{
+        static const struct {
+                unsigned long number;
+                const char *name;
+        } needed[] = { { CAP_SETUID, "SETUID" }, { CAP_SETGID, "SETGID" },
+                { CAP_SYS_CHROOT, "SYS_CHROOT" }, { CAP_KILL, "KILL" } };
+        const struct passwd *powerless = getpwnam(auth->powerless_account);
+        bool has_landlock = syscall(SYS_landlock_create_ruleset, NULL, 0, 1) >= 2;
+        bool is_root = geteuid() == 0;
+        /* where there are filters, it is the lack of one that is complained of */
+        bool has_seccomp = prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) != 0 && errno == EFAULT;
+
+        for (size_t i = 0; is_root && i < sizeof(needed) / sizeof(needed[0]); i++)
+                if (prctl(PR_CAPBSET_READ, needed[i].number) != 1)
+                        row(context, "fail", "process", "root lacks CAP_%s\n"
+                            "remedy: grant it to this container", needed[i].name);
+        row(context, !is_root ? "skip" : has_landlock && has_seccomp ? "ok" : "warn", "process",
+            "%s; the kernel %s seccomp and %s Landlock", is_root ? "root" : "not root: much is skipped",
+            has_seccomp ? "has" : "lacks", has_landlock ? "has" : "lacks");
+        if (powerless == NULL || powerless->pw_uid == 0 || powerless->pw_gid == 0)
+                row(context, "fail", "process", "account %s, which listens to strangers, is %s\n"
+                    "remedy: create it, or name another with -n", auth->powerless_account,
+                    powerless == NULL ? "unknown" : "root's");
+        check_log(row, context);
+}
+
+/* PAM */
+
+/* A walk through the rules of a service. */
+struct walk {
+        const struct auth *auth;
+        struct login *login;    /* NULL: none is asked for */
+        const char *refusal;    /* of the account rules together, or NULL */
+        unsigned rules[2];      /* of auth, of account */
+        unsigned faults;
+        int depth;
+        check_row row;
+        void *context;
+};
+
+struct rule {
+        char type[16], control[128], module[256], arguments[256];
+};
+
+/* Rules of auth that may be asked without a password: they neither want one nor count tries. */
+static bool is_harmless(const struct rule *rule)
+{
+        static const char *const modules[] = { "pam_listfile.so", "pam_nologin.so",
+                "pam_succeed_if.so", "pam_access.so", "pam_shells.so", "pam_localuser.so" };
+
+        for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++)
+                if (strcmp(rule->module, modules[i]) == 0)
+                        return strncmp(rule->control, "requi", 5) == 0;
+        return false;
+}
+
+/* Asks one rule alone: a service of its own, in memory, so that nothing is written. */
+static bool is_refused_by(const struct walk *walk, const struct rule *rule)
+{
+        struct auth alone = *walk->auth;
+        char name[16];
+        int memory;
+        bool is_account = rule->type[1] == 'c', is_refused;
+
+        if (is_account ? walk->refusal == NULL : !is_harmless(rule))
+                return false;
+        memory = memfd_create("rule", 0);
+        /* pam_permit: a rule that has no opinion is no refusal */
+        (void)dprintf(memory, "%s required %s %s\n%s required pam_permit.so\n", rule->type,
+            rule->module, rule->arguments, rule->type);
+        (void)snprintf(name, sizeof(name), "%d", memory);
+        alone.service = name;
+        alone.configuration = "/proc/self/fd";
+        is_refused = auth_ask_rules(&alone, walk->login, is_account) != NULL;
+        (void)close(memory);
+        return is_refused;
+}
+
+/* Modules lie beside libpam. */
+static bool is_loadable(const char *module)
+{
+        char path[PATH_MAX];
+        const char *slash = NULL;
+        Dl_info libpam;
+
+        if (dladdr(dlsym(RTLD_DEFAULT, "pam_start"), &libpam) != 0)
+                slash = strrchr(libpam.dli_fname, '/');
+        if (slash == NULL)
+                return true;
+        (void)snprintf(path, sizeof(path), "%.*s/security/%s", (int)(slash - libpam.dli_fname),
+            libpam.dli_fname, module);
+        return dlopen(module[0] == '/' ? module : path, RTLD_LAZY) != NULL;
+}
+
+static void take_rule(struct walk *walk, const char *path, unsigned line, const struct rule *rule)
+{
+        walk->rules[rule->type[1] == 'c']++;
+        if (!is_loadable(rule->module)) {
+                walk->faults++;
+                walk->row(walk->context, "fail", "PAM", "%s line %u: %s cannot be loaded\n"
+                    "cause: %s\nremedy: install the package that has it", path, line,
+                    rule->module, dlerror());
+        } else if (walk->login != NULL && is_refused_by(walk, rule)) {
+                walk->faults++;
+                walk->row(walk->context, "fail", "PAM", "%s line %u refuses %s: %s %s %s\n"
+                    "remedy: change it, or what it looks at", path, line, walk->login->name.user,
+                    rule->type, rule->module, rule->arguments);
+        }
+}
+
+static bool parse_rule(const char *line, struct rule *rule)
+{
+        int at = 0;
+
+        *rule = (struct rule){ .type = "" };
+        return sscanf(line, " %15[@a-z] %n", rule->type, &at) == 1 &&
+            sscanf(line + at, line[at] == '[' ? "[%127[^]]] %255s %255[^\n#]"
+                                              : "%127s %255s %255[^\n#]",
+                rule->control, rule->module, rule->arguments) > 0;
+}
+
+/* The rules of one file, of one type if given, and of the files that it includes. */
+static void walk_file(struct walk *walk, const char *directory, const char *name, const char *type)
+{
+        char path[PATH_MAX], line[1024];
+        struct rule rule;
+        FILE *file;
+
+        (void)snprintf(path, sizeof(path), "%s/%s", directory, name);
+        file = walk->depth < INCLUDES_MAX ? fopen(name[0] == '/' ? name : path, "re") : NULL;
+        if (file == NULL) {
+                walk->faults++;
+                walk->row(walk->context, "fail", "PAM", "%s: %s\n"
+                    "cause: without it libpam asks the service \"other\", which refuses\n"
+                    "remedy: install it, or name another with -s", path, strerror(errno));
+                return;
+        }
+        walk->depth++;
+        for (unsigned number = 1; fgets(line, sizeof(line), file) != NULL; number++) {
+                bool is_ours = parse_rule(line, &rule) &&
+                    (strcmp(rule.type, "auth") == 0 || strcmp(rule.type, "account") == 0) &&
+                    (type == NULL || strcmp(rule.type, type) == 0);
+
+                if (strcmp(rule.type, "@include") == 0)
+                        walk_file(walk, "/etc/pam.d", rule.control, type);
+                else if (is_ours && (strcmp(rule.control, "include") == 0 ||
+                    strcmp(rule.control, "substack") == 0))
+                        walk_file(walk, "/etc/pam.d", rule.module, rule.type);
+                else if (is_ours)
+                        take_rule(walk, path, number, &rule);
+        }
+        walk->depth--;
+        (void)fclose(file);
+}
+
+void auth_check_pam(const struct auth *auth, struct login *login, check_row row, void *context)
+{
+        struct walk walk = { .auth = auth, .login = login, .row = row, .context = context };
+
+        if (login != NULL)
+                walk.refusal = auth_ask_rules(auth, login, true);
+        walk_file(&walk, auth->configuration == NULL ? "/etc/pam.d" : auth->configuration,
+            auth->service, NULL);
+        if (walk.faults > 0)
+                return;
+        if (walk.rules[0] == 0 || walk.rules[1] == 0)
+                row(context, "fail", "PAM", "service %s has no %s rule\ncause: so libpam asks \"other\"",
+                    auth->service, walk.rules[0] == 0 ? "auth" : "account");
+        else if (walk.refusal != NULL)
+                row(context, "fail", "PAM", "the account rules refuse %s\ncause: %s",
+                    login->name.user, walk.refusal);
+        else
+                row(context, "ok", "PAM", "service %s: %u rules, all modules there%s",
+                    auth->service, walk.rules[0] + walk.rules[1],
+                    login == NULL ? "" : "; the account rules accept the user");
+}
+
+/* Logins */
+
+bool auth_check_login(const struct auth *auth, const char *typed, struct login *login,
+    struct identity *identity, check_row row, void *context)
+{
+        static const struct {
+                const char *reason, *state, *help;
+        } table[] = {
+                { "", "ok", "" },
+                { "foreign-domain", "fail", "the domain is not ours\nremedy: leave it out, or add -d" },
+                { "no-such-system-account", "fail", "there is no such account; the mailbox's name is no "
+                    "help\nremedy: log in by the account's name, or as DOMAIN\\USER\\MAILBOX" },
+                { "root-is-refused", "fail", "root's uid or gid is never served" },
+                { "started-without-root", "skip", "only root may look at another's account" },
+                { "account-locked", "fail", "the password is locked\nremedy: passwd -u USER" },
+                { "too-many-groups", "fail", "more groups than pop3d takes on" },
+        };
+        const struct login_name *name = &login->name;
+        bool is_own, is_sound = login_name_parse(&login->name, typed, strlen(typed));
+        const char *reason = is_sound ? auth_foresee(auth, login, identity) : "";
+        size_t i = 0;
+
+        if (!is_sound) {
+                row(context, "fail", "login", "%s is no login\ncause: see pop3d(8), Login names", typed);
+                return false;
+        }
+        while (strcmp(table[i].reason, reason) != 0)
+                i++;
+        is_own = strcmp(name->user, name->mailbox) == 0;
+        row(context, i == 0 && !is_own ? "warn" : table[i].state, "login",
+            "user %s, domain %s, mailbox %s, %s%s%s", name->user,
+            name->domain[0] == '\0' ? "none (left out)" : name->domain, name->mailbox,
+            !is_own ? "another's: the user's rights must reach it"
+                : strchr(typed, '\\') == strrchr(typed, '\\') ? "left out, so the user's own" : "given",
+            i == 0 ? "" : "\ncause: ", table[i].help);
+        return reason[0] == '\0' || strcmp(reason, "account-locked") == 0;
+}

@@ -1,0 +1,164 @@
+/*
+ * processes.c - three processes until login, one after.
+ * Runs in:   pop3d, which forks and waits; auth_ask() in AUTHORIZATION.
+ * May touch: its two children, the channels between them.
+ *
+ *     AUTHORIZATION -- login --> PAM -- identity --> pop3d
+ *                   <- verdict -
+ *
+ * pop3d looks whether a login is waiting, but never takes one: it takes a
+ * single identity, of fixed size, from PAM alone.
+ */
+#include "auth.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+const char *mechanism_name(enum mechanism mechanism)
+{
+        static const char *const names[MECHANISMS] = { "PASS", "PLAIN", "LOGIN" };
+
+        return names[mechanism];
+}
+
+bool channel_send(int channel, const void *message, size_t size)
+{
+        ssize_t count;
+
+        do
+                count = write(channel, message, size);
+        while (count < 0 && errno == EINTR);
+        return count == (ssize_t)size;
+}
+
+ssize_t channel_receive(int channel, void *message, size_t size, int flags)
+{
+        ssize_t count;
+
+        do
+                count = recv(channel, message, size, flags);
+        while (count < 0 && errno == EINTR);
+        return count;
+}
+
+/* A helper, with its own end of a channel; it must not outlive pop3d, which may be killed. */
+static pid_t fork_helper(int *channel)
+{
+        pid_t parent = getpid(), child;
+        int ends[2];
+
+        must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0,
+            "cannot make a channel");
+        child = fork();
+        must(child >= 0, "cannot fork");
+        if (child == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent))
+                _exit(END_FAULT);
+        *channel = ends[child == 0];
+        (void)close(ends[child != 0]);
+        return child;
+}
+
+/* Logs under this name (NULL: not) if it was a signal that ended the child. */
+static int await_end(pid_t child, const char *name)
+{
+        char number[16];
+        int status;
+
+        while (waitpid(child, &status, 0) < 0)
+                must(errno == EINTR, "lost a child");
+        if (name == NULL || !WIFSIGNALED(status))
+                return status;
+        (void)snprintf(number, sizeof(number), "%d", WTERMSIG(status));
+        /* SIGALRM is the end of a PAM module that hangs */
+        log_event(LOG_ERR, "FAULT", NULL, NULL, "category", "General", "process", name, "signal",
+            number, "reason", WTERMSIG(status) == SIGALRM ? "took-too-long" : "died", NULL);
+        return status;
+}
+
+/* PAM is trusted, but not to keep a promise about memory. */
+static bool identity_is_sound(const struct identity *identity)
+{
+        return identity->group_count <= GROUPS_MAX && IS_STRING(identity->home) &&
+            IS_STRING(identity->peer.address) && login_name_is_valid(&identity->name) &&
+            identity->mechanism < MECHANISMS && identity->uid != 0 && identity->gid != 0;
+}
+
+/* When no login was granted: waits for the helpers (pam 0: not forked), and says how it ended. */
+static enum session_end end_session(const struct auth *auth, pid_t authorization, pid_t pam)
+{
+        enum session_end end;
+        int status;
+
+        log_close_others(-1);
+        if (pam != 0)
+                (void)await_end(pam, "PAM");
+        status = await_end(authorization, "AUTHORIZATION");
+        /* its word alone grants nothing */
+        if (!WIFEXITED(status) || WEXITSTATUS(status) == END_GRANTED)
+                return END_FAULT;
+        end = (enum session_end)WEXITSTATUS(status);
+        /* a connection without a word is a health check or a port scan */
+        log_event(end == END_SILENT ? LOG_DEBUG : LOG_INFO, "DISCONNECTED", NULL,
+            auth->peer.address, "end", session_end_name(end), NULL);
+        return end;
+}
+
+enum session_end auth_session(const struct auth *auth,
+    enum session_end (*authorization)(void *context, int pam), void *context,
+    struct identity *identity)
+{
+        const struct passwd *powerless;
+        pid_t child, pam;
+        int logins, identities;
+        char octet;
+
+        /* looked up here, once: what the name service loads, the helpers need too */
+        errno = 0;
+        powerless = getpwnam(auth->powerless_account);
+        must(powerless != NULL, "the account of the authorization process (-n) is unknown");
+        child = fork_helper(&logins);
+        if (child == 0) {
+                become_powerless(powerless, auth, logins);
+                _exit((int)authorization(context, logins));
+        }
+        /* waits for a first login; an end of file needs no PAM */
+        if (channel_receive(logins, &octet, 1, MSG_PEEK) != 1)
+                return end_session(auth, child, 0);
+        pam = fork_helper(&identities);
+        if (pam == 0)
+                pam_helper(auth, logins, identities);
+        (void)close(logins);
+        if (channel_receive(identities, identity, sizeof(*identity), MSG_TRUNC) !=
+            (ssize_t)sizeof(*identity))
+                return end_session(auth, child, pam);
+        /* it has nothing left to do, and is not asked whether it agrees */
+        (void)kill(child, SIGKILL);
+        must(identity_is_sound(identity), "PAM sent what is no identity");
+        become_user(identity);
+        (void)await_end(pam, NULL);
+        (void)await_end(child, NULL);
+        return END_GRANTED;
+}
+
+enum verdict auth_ask(int pam, struct login *login)
+{
+        bool is_sent = channel_send(pam, login, sizeof(*login));
+        uint32_t verdict;
+        ssize_t count;
+
+        wipe(login->password, sizeof(login->password));
+        /* its fence knows read(2), not recv(2) */
+        do
+                count = is_sent ? read(pam, &verdict, sizeof(verdict)) : 0;
+        while (count < 0 && errno == EINTR);
+        return count == (ssize_t)sizeof(verdict) && verdict >= VERDICT_GRANTED &&
+            verdict <= VERDICT_MISCONFIGURED ? (enum verdict)verdict : VERDICT_UNAVAILABLE;
+}

@@ -1,0 +1,120 @@
+/*
+ * proxy.c - reads the PROXY protocol's header, version 1 and 2.
+ * Runs in:   AUTHORIZATION, and only with -x.
+ * May touch: nothing; no system call.
+ */
+#include "auth.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum {
+        VERSION_1_MAX = 107,    /* octets with CRLF */
+        VERSION_2_FIXED = 16,
+        COMMAND_LOCAL = 0x20,   /* version 2 in the high half, the command in the low */
+        COMMAND_PROXY = 0x21,
+        TYPE_TLS = 0x20,        /* a TLV: what the proxy's client used */
+        CLIENT_USED_TLS = 0x01, /* a bit of its first octet */
+};
+
+static const unsigned char signature[] = "\r\n\r\n\0\r\nQUIT\n";
+enum { SIGNATURE_OCTETS = sizeof(signature) - 1 };
+
+static bool port_is_valid(const char *text)
+{
+        unsigned port = 0, digits = 0;
+
+        for (; digits < 6 && text[digits] >= '0' && text[digits] <= '9'; digits++)
+                port = port * 10 + (unsigned)(text[digits] - '0');
+        return digits >= 1 && digits <= 5 && text[digits] == '\0' &&
+            (digits == 1 || text[0] != '0') && port <= 65535;
+}
+
+/* "PROXY TCP4 source destination port port" CRLF */
+static int parse_version_1(const unsigned char *data, size_t length, struct peer *peer)
+{
+        char line[VERSION_1_MAX + 1], *rest = line, *word[7];
+        unsigned char unused[sizeof(struct in6_addr)];
+        int words = 0, family;
+
+        if (memcmp(data, "PROXY ", length < 6 ? length : 6) != 0)
+                return -1;
+        if (data[length - 1] != '\n')
+                return length < VERSION_1_MAX ? 1 : -1;
+        if (length < 8 || length > VERSION_1_MAX || data[length - 2] != '\r')
+                return -1;
+        memcpy(line, data, length - 2);
+        line[length - 2] = '\0';
+        if (strlen(line) != length - 2 || strpbrk(line, "\r\n") != NULL)
+                return -1;
+        /* what follows UNKNOWN is to be ignored */
+        if (strcmp(line, "PROXY UNKNOWN") == 0 || strncmp(line, "PROXY UNKNOWN ", 14) == 0)
+                return 0;
+        while (words < 7 && (word[words] = strsep(&rest, " ")) != NULL)
+                words++;
+        if (words != 6)
+                return -1;
+        family = strcmp(word[1], "TCP4") == 0 ? AF_INET :
+            strcmp(word[1], "TCP6") == 0 ? AF_INET6 : AF_UNSPEC;
+        return family != AF_UNSPEC && inet_pton(family, word[2], unused) == 1 &&
+            inet_pton(family, word[3], unused) == 1 && port_is_valid(word[4]) &&
+            port_is_valid(word[5]) && peer_set_address(peer, word[2]) ? 0 : -1;
+}
+
+/* Whether a TLV says that the proxy's client spoke TLS; -1 if they are malformed. */
+static int find_tls(const unsigned char *tlv, size_t length)
+{
+        int is_tls = 0;
+
+        while (length > 0) {
+                size_t value = length < 3 ? 0 : (size_t)(tlv[1] << 8 | tlv[2]);
+
+                /* TLS: client octet and verification result, five octets at least */
+                if (length < 3 || value > length - 3 || (tlv[0] == TYPE_TLS && value < 5))
+                        return -1;
+                is_tls |= tlv[0] == TYPE_TLS && (tlv[3] & CLIENT_USED_TLS) != 0;
+                tlv += 3 + value;
+                length -= 3 + value;
+        }
+        return is_tls;
+}
+
+static int parse_version_2(const unsigned char *data, size_t length, struct peer *peer)
+{
+        size_t rest, addresses;
+        char text[INET6_ADDRSTRLEN];
+        int family, is_tls;
+
+        if (memcmp(data, signature, length < SIGNATURE_OCTETS ? length : SIGNATURE_OCTETS) != 0)
+                return -1;
+        if (length < VERSION_2_FIXED)
+                return (int)(VERSION_2_FIXED - length);
+        rest = (size_t)(data[14] << 8 | data[15]);
+        if ((data[12] != COMMAND_LOCAL && data[12] != COMMAND_PROXY) ||
+            VERSION_2_FIXED + rest > PROXY_HEADER_MAX)
+                return -1;
+        if (length < VERSION_2_FIXED + rest)
+                return (int)(VERSION_2_FIXED + rest - length);
+        if (data[12] == COMMAND_LOCAL || data[13] == 0)
+                return 0;
+        /* 0x11 and 0x21: TCP over IPv4 and IPv6; nothing else reaches a POP3 server */
+        family = data[13] == 0x11 ? AF_INET : data[13] == 0x21 ? AF_INET6 : AF_UNSPEC;
+        addresses = family == AF_INET ? 12 : 36;
+        if (family == AF_UNSPEC || rest < addresses)
+                return -1;
+        is_tls = find_tls(data + VERSION_2_FIXED + addresses, rest - addresses);
+        if (is_tls < 0 || inet_ntop(family, data + VERSION_2_FIXED, text, sizeof(text)) == NULL ||
+            !peer_set_address(peer, text))
+                return -1;
+        if (is_tls == 1)
+                peer->is_secured = true;
+        return 0;
+}
+
+int proxy_parse(const unsigned char *data, size_t length, struct peer *peer)
+{
+        if (length == 0)
+                return 1;
+        return (data[0] == signature[0] ? parse_version_2 : parse_version_1)(data, length, peer);
+}
