@@ -1,0 +1,1332 @@
+/*
+ * pop3d.c - speaks POP3: the line reader, the two command tables, main.
+ * Runs in:   AUTHORIZATION up to a login, TRANSACTION after it.
+ * May touch: the client on descriptors 0 and 1. It opens no file: who may
+ *            log in is auth/'s to say, what lies in a maildrop maildir/'s.
+ */
+#include "auth/auth.h"
+#include "maildir/maildir.h"
+#include "xinetd.d/check.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+        COMMAND_MAX = 255,              /* octets with CRLF (RFC 2449 section 4) */
+        REPLY_MAX = 512,                /* octets with CRLF (ibid.) */
+        CONTINUATION_MAX = 12288,       /* octets with CRLF (RFC 5034 section 4) */
+        INPUT_SIZE = 16384,
+        OUTPUT_SIZE_BEFORE_LOGIN = 4096,
+        OUTPUT_SIZE = 256 * 1024,
+        LISTING_MAX = 2 * 20 + UNIQUE_ID_MAX,   /* octets of one line of LIST or UIDL */
+        BAD_COMMANDS_MAX = 20,
+        PROXY_SECONDS = 10,
+        LOCK_MILLISECONDS = 2000,
+        LINGER_MILLISECONDS = 1000,
+};
+
+static const char logon_failure[] =
+    "-ERR [AUTH] Logon failure: unknown user name or bad password.";
+
+struct options {
+        struct auth auth;
+        const char *maildir;            /* template */
+        unsigned idle_seconds;
+        bool is_secured, allows_clear_text, logs_to_stderr;
+        int wanted;                     /* 'c', 'h' or 'V' in place of a session */
+        bool are_given;                 /* any option that a session obeys */
+};
+
+struct session {
+        struct output output;           /* replies not yet written; first, for flush_output() */
+        const struct options *options;
+        struct peer peer;
+
+        char input[INPUT_SIZE];         /* octets read; from taken to filled not used yet */
+        size_t taken, filled;
+        size_t read_size;               /* one octet before login: what follows is TRANSACTION's */
+        bool may_have_more;             /* the last read filled all that it was given */
+        int64_t deadline;               /* milliseconds on the monotonic clock */
+        bool is_gone;                   /* the client, or its patience with us */
+        enum session_end end;
+        unsigned bad_commands;          /* in a row */
+        bool has_spoken;        /* a command has come */
+
+        int pam;                        /* AUTHORIZATION: whom to ask */
+        char user[COMMAND_MAX];         /* USER's argument, "" before it */
+        unsigned failed_logins;
+
+        struct identity identity;       /* TRANSACTION */
+        char who[2 * LOGIN_PART_MAX + 2]; /* the user for the log, with a virtual user's domain */
+        struct maildrop *drop;
+        struct maildrop_update update;
+        time_t began;
+        uint64_t sent;                  /* octets written to the client */
+        size_t top_count, retr_count;
+};
+
+enum outcome {
+        PROCEED,                /* the argument is good: on to the handler */
+        NEXT_COMMAND,           /* answered */
+        END_SESSION,
+};
+
+/* The clocks */
+
+static int64_t now_milliseconds(void)
+{
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void on_tick(int number)
+{
+}
+
+/*
+ * Makes the kernel break whatever blocks, ten times within the given time, so
+ * that a deadline is looked at without a system call per command to watch it.
+ * One signal alone could come just before a read blocks, and be lost.
+ */
+static void start_ticks(unsigned seconds)
+{
+        struct sigaction action = { .sa_handler = on_tick }; /* no SA_RESTART, on purpose */
+        const struct timeval tick = { seconds / 10, seconds % 10 * 100000 };
+        const struct itimerval timer = { tick, tick };
+
+        if (sigaction(SIGALRM, &action, NULL) != 0 || setitimer(ITIMER_REAL, &timer, NULL) != 0)
+                die("cannot start the clock");
+}
+
+/* Output */
+
+static void client_is_gone(struct session *session, enum session_end end)
+{
+        if (!session->is_gone)
+                session->end = end;
+        session->is_gone = true;
+        session->output.used = 0;
+}
+
+static int flush_output(struct output *output)
+{
+        struct session *session = (struct session *)output;
+        size_t done = 0;
+
+        /* before login the one deadline holds; after it each flush has its own */
+        if (session->read_size > 1)
+                session->deadline = now_milliseconds() + session->options->idle_seconds * 1000;
+        while (!session->is_gone && done < output->used) {
+                ssize_t count = write(1, output->data + done, output->used - done);
+
+                if (count >= 0)
+                        done += (size_t)count;
+                else if (errno != EINTR)
+                        client_is_gone(session, END_DISCONNECT);
+                if (done < output->used && now_milliseconds() >= session->deadline)
+                        client_is_gone(session, END_TIMEOUT);
+        }
+        session->sent += done;
+        output->used = 0;
+        if (!session->is_gone)
+                return 0;
+        errno = EPIPE;
+        return -1;
+}
+
+static void append(struct session *session, const char *text, size_t length)
+{
+        struct output *output = &session->output;
+
+        if (output->size - output->used < length && flush_output(output) != 0)
+                return;
+        memcpy(output->data + output->used, text, length);
+        output->used += length;
+}
+
+/* One line; cut where it would be longer than the protocol allows. */
+__attribute__((format(printf, 2, 3)))
+static void reply(struct session *session, const char *format, ...)
+{
+        char line[REPLY_MAX + 1];
+        va_list arguments;
+        int length;
+
+        va_start(arguments, format);
+        length = vsnprintf(line, REPLY_MAX - 1, format, arguments);
+        va_end(arguments);
+        if (length < 0 || session->is_gone)
+                return;
+        length = length > REPLY_MAX - 2 ? REPLY_MAX - 2 : length;
+        memcpy(line + length, "\r\n", 2);
+        append(session, line, (size_t)length + 2);
+}
+
+/* Input */
+
+/* Whether octets from the client wait; asked only where a read has not told. */
+static bool more_is_waiting(const struct session *session)
+{
+        struct pollfd client = { .fd = 0, .events = POLLIN };
+
+        return session->may_have_more && poll(&client, 1, 0) == 1;
+}
+
+/* Reads up to wanted octets; what is to be said is said before waiting. False at the end. */
+static bool read_client(struct session *session, void *data, size_t wanted)
+{
+        ssize_t count;
+
+        if (session->output.used > 0 && !more_is_waiting(session))
+                (void)flush_output(&session->output);
+        if (session->is_gone)
+                return false;
+        while ((count = read(0, data, wanted)) < 0 && errno == EINTR)
+                if (now_milliseconds() >= session->deadline)
+                        break;
+        if (count == 0)
+                session->end = END_DISCONNECT;  /* perhaps half: what was answered still goes out */
+        else if (count < 0 || now_milliseconds() >= session->deadline)
+                client_is_gone(session, count < 0 && errno != EINTR ? END_DISCONNECT : END_TIMEOUT);
+        if (session->is_gone || count == 0)
+                return false;
+        session->filled += (size_t)count;
+        session->may_have_more = session->read_size == 1 || (size_t)count == wanted;
+        return true;
+}
+
+enum input { INPUT_LINE, INPUT_TOO_LONG, INPUT_HAS_NUL, INPUT_END };
+
+/* Finishes a line that ends at end (its LF) and is length octets with it. */
+static enum input take_line(char *line, size_t length, size_t limit, size_t *text_length)
+{
+        size_t text = length - 1;
+
+        if (length > limit)
+                return INPUT_TOO_LONG;
+        if (text > 0 && line[text - 1] == '\r')
+                text--;
+        line[text] = '\0';
+        *text_length = text;
+        return memchr(line, '\0', text) != NULL ? INPUT_HAS_NUL : INPUT_LINE;
+}
+
+/*
+ * The next line, NUL in place of its end. One longer than limit octets with
+ * its end is swallowed whole, in the memory of this one buffer.
+ */
+static enum input next_line(struct session *session, size_t limit, char **line, size_t *length)
+{
+        size_t searched = 0;
+        bool is_too_long = false;
+
+        for (;;) {
+                char *start = session->input + session->taken;
+                size_t have = session->filled - session->taken;
+                char *end = memchr(start + searched, '\n', have - searched);
+
+                if (end != NULL) {
+                        size_t whole = (size_t)(end - start) + 1;
+
+                        session->taken += whole;
+                        *line = start;
+                        return is_too_long ? INPUT_TOO_LONG
+                                           : take_line(start, whole, limit, length);
+                }
+                if (have >= limit) {
+                        is_too_long = true;
+                        session->taken = session->filled;
+                        have = 0;
+                }
+                searched = have;
+                memmove(session->input, session->input + session->taken, have);
+                session->taken = 0;
+                session->filled = have;
+                if (!read_client(session, session->input + have,
+                        session->read_size == 1 ? 1 : INPUT_SIZE - have))
+                        return INPUT_END;
+        }
+}
+
+/* Arguments */
+
+enum argument_kind {
+        NO_ARGUMENT,
+        REST_OF_LINE,           /* after one blank; may be empty */
+        ONE_WORD,
+        MAYBE_WORDS,            /* as they are; checked by the handler */
+        MESSAGE,
+        MAYBE_MESSAGE,
+        MESSAGE_AND_LINES,
+};
+
+struct argument {
+        char *text;             /* NULL: none given */
+        size_t length;
+        size_t number;          /* of an existing message; 0: none given */
+        uint64_t lines;
+};
+
+struct command {
+        const char *name;
+        enum argument_kind argument;
+        enum outcome (*handler)(struct session *session, const struct argument *argument);
+        const char *capability; /* what CAPA says of it, or NULL */
+};
+
+/* Digits only; a number beyond all measure is taken as the largest. */
+static bool parse_number(const char **text, uint64_t *number)
+{
+        const char *at = *text;
+
+        for (*number = 0; *at >= '0' && *at <= '9'; at++) {
+                uint64_t digit = (uint64_t)(*at - '0');
+
+                *number = *number > (UINT64_MAX - digit) / 10 ? UINT64_MAX : *number * 10 + digit;
+        }
+        if (at == *text)
+                return false;
+        *text = at;
+        return true;
+}
+
+/* The client is wrong: it is told so, and twenty times in a row are enough. */
+static enum outcome bad_command(struct session *session, const char *why)
+{
+        if (++session->bad_commands < BAD_COMMANDS_MAX) {
+                reply(session, "-ERR %s", why);
+                return NEXT_COMMAND;
+        }
+        reply(session, "-ERR Too many bad commands");
+        session->end = END_ABUSE;
+        return END_SESSION;
+}
+
+static void log_fault(const struct session *session, const char *path, int error)
+{
+        char uid[16];
+
+        (void)snprintf(uid, sizeof(uid), "%u", (unsigned)geteuid());
+        log_event(LOG_ERR, "FAULT", session->who, session->peer.address, "category", "Mailbox",
+            "path", path, "error", error_name(error), "uid", uid, NULL);
+}
+
+/* Numbers of messages, resolved: a handler never sees one that is not there. */
+static enum outcome parse_message(struct session *session, enum argument_kind kind,
+    struct argument *argument)
+{
+        const char *at = argument->text;
+        uint64_t number;
+
+        if (at == NULL || !parse_number(&at, &number) ||
+            (kind == MESSAGE_AND_LINES && (*at++ != ' ' || !parse_number(&at, &argument->lines))) ||
+            *at != '\0')
+                return bad_command(session, kind == MESSAGE_AND_LINES
+                    ? "A message number and a number of lines are wanted"
+                    : "A message number is wanted");
+        if (number > SIZE_MAX || !maildrop_has(session->drop, (size_t)number)) {
+                reply(session, "-ERR There is no such message");
+                return NEXT_COMMAND;
+        }
+        argument->number = (size_t)number;
+        return PROCEED;
+}
+
+static enum outcome parse_argument(struct session *session, enum argument_kind kind,
+    struct argument *argument)
+{
+        bool needs_messages = kind == MESSAGE || kind == MAYBE_MESSAGE || kind == MESSAGE_AND_LINES;
+
+        if (needs_messages && maildrop_load(session->drop) != 0) {
+                log_fault(session, "pop3d.index", errno);
+                reply(session, "-ERR [SYS/TEMP] The maildrop cannot be read; please try again");
+                session->end = END_FAULT;
+                return END_SESSION;
+        }
+        if (kind == NO_ARGUMENT && argument->text != NULL)
+                return bad_command(session, "This command takes no argument");
+        if (kind == REST_OF_LINE && argument->text == NULL)
+                return bad_command(session, "An argument is missing");
+        if (kind == ONE_WORD && (argument->length == 0 || strchr(argument->text, ' ') != NULL))
+                return bad_command(session, "One argument is wanted");
+        if (needs_messages && (kind != MAYBE_MESSAGE || argument->text != NULL))
+                return parse_message(session, kind, argument);
+        return PROCEED;
+}
+
+/* Commands of both states */
+
+static enum outcome do_capa(struct session *session, const struct argument *argument);
+
+static bool refuses_passwords(const struct session *session)
+{
+        return session->peer.is_remote && !session->peer.is_secured &&
+            !session->options->allows_clear_text;
+}
+
+static enum outcome say_goodbye(struct session *session)
+{
+        reply(session, "+OK pop3d " VERSION " server signing off");
+        session->end = END_QUIT;
+        return END_SESSION;
+}
+
+/* AUTHORIZATION */
+
+static enum outcome refuse_clear_text(struct session *session)
+{
+        reply(session, "-ERR [AUTH] Passwords are not taken in clear text; please use TLS");
+        return NEXT_COMMAND;
+}
+
+static enum outcome login_failed(struct session *session, enum verdict verdict)
+{
+        const char *why = verdict == VERDICT_DENIED ? logon_failure
+            : verdict == VERDICT_UNAVAILABLE
+            ? "-ERR [SYS/TEMP] Authentication is not available; please try later."
+            : "-ERR [SYS/PERM] This server is not set up for this login.";
+
+        if (++session->failed_logins < LOGIN_TRIES) {
+                reply(session, "%s", why);
+                return NEXT_COMMAND;
+        }
+        reply(session, "%s Too many failed logins.", why);
+        session->end = END_ABUSE;
+        return END_SESSION;
+}
+
+/*
+ * An authorization identity (RFC 4616) names a mailbox: in the login's own domain, and
+ * where it names a user beside the mailbox, the login's own. False if it is neither.
+ */
+static bool take_authorization(struct login_name *name, const char *authorization)
+{
+        struct login_name other;
+
+        if (!login_name_parse(&other, authorization, strlen(authorization)) ||
+            strcmp(name->mailbox, name->user) != 0 ||
+            (other.domain[0] != '\0' && strcmp(other.domain, name->domain) != 0) ||
+            (strcmp(other.mailbox, other.user) != 0 && strcmp(other.user, name->user) != 0))
+                return false;
+        memcpy(name->mailbox, other.mailbox, sizeof(other.mailbox));
+        return true;
+}
+
+/* Asks PAM. A login that breaks the rules goes the same way, so that it takes the same time. */
+static enum outcome log_in(struct session *session, enum mechanism mechanism, const char *typed,
+    const char *authorization, const char *password, size_t password_length)
+{
+        struct login login = { .kind = LOGIN_QUESTION, .mechanism = (uint32_t)mechanism };
+        enum verdict verdict;
+
+        login.peer = session->peer;
+        (void)snprintf(login.typed, sizeof(login.typed), "%s", typed);
+        login.is_acceptable = login_name_parse(&login.name, typed, strlen(typed)) &&
+            password_length <= PASSWORD_MAX && strlen(password) == password_length &&
+            (authorization[0] == '\0' || strcmp(authorization, typed) == 0 ||
+                take_authorization(&login.name, authorization));
+        if (login.is_acceptable)
+                memcpy(login.password, password, password_length);
+        /* what was said so far: once the login is granted this process is gone */
+        if (flush_output(&session->output) != 0)
+                return END_SESSION;
+        verdict = auth_ask(session->pam, &login);
+        if (verdict != VERDICT_GRANTED)
+                return login_failed(session, verdict);
+        session->end = END_GRANTED;
+        return END_SESSION;
+}
+
+static enum outcome do_user(struct session *session, const struct argument *argument)
+{
+        if (refuses_passwords(session))
+                return refuse_clear_text(session);
+        memcpy(session->user, argument->text, argument->length + 1);
+        reply(session, "+OK Password, please");
+        return NEXT_COMMAND;
+}
+
+static enum outcome do_pass(struct session *session, const struct argument *argument)
+{
+        char user[COMMAND_MAX];
+        enum outcome outcome;
+
+        if (refuses_passwords(session))
+                return refuse_clear_text(session);
+        if (session->user[0] == '\0')
+                return bad_command(session, "USER comes first");
+        memcpy(user, session->user, sizeof(user));
+        session->user[0] = '\0';
+        outcome = log_in(session, MECHANISM_PASS, user, "", argument->text, argument->length);
+        wipe(argument->text, argument->length);
+        return outcome;
+}
+
+/*
+ * One response of a SASL exchange, decoded into out with a NUL behind it. With initial
+ * it came with the command, "=" for an empty one; else the client is prompted.
+ */
+static enum outcome read_response(struct session *session, const char *prompt, char *initial,
+    char *out, size_t size, size_t *out_length)
+{
+        char *line = initial;
+        size_t length;
+        ssize_t decoded;
+
+        if (initial == NULL) {
+                reply(session, "+ %s", prompt);
+                switch (next_line(session, CONTINUATION_MAX, &line, &length)) {
+                case INPUT_LINE: break;
+                case INPUT_END: return END_SESSION;
+                default: return bad_command(session, "The response is malformed");
+                }
+                if (strcmp(line, "*") == 0)
+                        return bad_command(session, "Authentication cancelled");
+        } else {
+                if (initial[0] == '\0')
+                        return bad_command(session, "The response is missing");
+                length = strcmp(initial, "=") == 0 ? 0 : strlen(initial);
+        }
+        decoded = base64_decode(out, size - 1, line, length);
+        wipe(line, length);
+        if (decoded < 0)
+                return bad_command(session, "The response is not base64");
+        out[decoded] = '\0';
+        *out_length = (size_t)decoded;
+        return PROCEED;
+}
+
+static enum outcome auth_plain(struct session *session, char *initial)
+{
+        char message[CONTINUATION_MAX / 4 * 3 + 1];
+        struct sasl_plain plain;
+        size_t length = 0;
+        enum outcome outcome = read_response(session, "", initial, message, sizeof(message),
+            &length);
+
+        if (outcome == PROCEED && !sasl_plain_parse(&plain, message, length))
+                outcome = bad_command(session, "The response is malformed");
+        if (outcome == PROCEED)
+                outcome = log_in(session, MECHANISM_PLAIN, plain.authentication,
+                    plain.authorization, plain.password, strlen(plain.password));
+        wipe(message, length);
+        return outcome;
+}
+
+static enum outcome auth_login(struct session *session, char *initial)
+{
+        char user[CONTINUATION_MAX / 4 * 3 + 1];
+        char password[CONTINUATION_MAX / 4 * 3 + 1];
+        size_t user_length = 0, length = 0;
+        enum outcome outcome = read_response(session, "VXNlcm5hbWU6", initial, user, sizeof(user),
+            &user_length);
+
+        if (outcome == PROCEED)
+                outcome = read_response(session, "UGFzc3dvcmQ6", NULL, password, sizeof(password),
+                    &length);
+        if (outcome == PROCEED && strlen(user) != user_length)
+                outcome = bad_command(session, "The response is malformed");
+        if (outcome == PROCEED)
+                outcome = log_in(session, MECHANISM_LOGIN, user, "", password, length);
+        wipe(password, length);
+        return outcome;
+}
+
+static enum outcome do_auth(struct session *session, const struct argument *argument)
+{
+        char *initial;
+
+        if (refuses_passwords(session))
+                return refuse_clear_text(session);
+        if (argument->text == NULL) {
+                reply(session, "+OK The mechanisms are");
+                append(session, "PLAIN\r\nLOGIN\r\n.\r\n", 17);
+                return NEXT_COMMAND;
+        }
+        initial = strchr(argument->text, ' ');
+        if (initial != NULL)
+                *initial++ = '\0';
+        if (strcasecmp(argument->text, "PLAIN") == 0)
+                return auth_plain(session, initial);
+        if (strcasecmp(argument->text, "LOGIN") == 0)
+                return auth_login(session, initial);
+        return bad_command(session, "This mechanism is not known");
+}
+
+static enum outcome do_quit_early(struct session *session, const struct argument *argument)
+{
+        return say_goodbye(session);
+}
+
+static const struct command authorization_commands[] = {
+        { "AUTH", MAYBE_WORDS, do_auth, "SASL PLAIN LOGIN" },
+        { "CAPA", NO_ARGUMENT, do_capa, NULL },
+        { "PASS", REST_OF_LINE, do_pass, NULL },
+        { "QUIT", NO_ARGUMENT, do_quit_early, NULL },
+        { "USER", ONE_WORD, do_user, "USER" },
+        { NULL, 0, NULL, NULL },
+};
+
+/* TRANSACTION */
+
+static enum outcome do_stat(struct session *session, const struct argument *argument)
+{
+        reply(session, "+OK %zu %" PRIu64, maildrop_count(session->drop),
+            maildrop_octets(session->drop));
+        return NEXT_COMMAND;
+}
+
+static enum outcome do_noop(struct session *session, const struct argument *argument)
+{
+        reply(session, "+OK");
+        return NEXT_COMMAND;
+}
+
+static enum outcome do_dele(struct session *session, const struct argument *argument)
+{
+        maildrop_delete(session->drop, argument->number);
+        reply(session, "+OK Message %zu deleted", argument->number);
+        return NEXT_COMMAND;
+}
+
+static enum outcome do_rset(struct session *session, const struct argument *argument)
+{
+        maildrop_reset(session->drop);
+        reply(session, "+OK %zu messages", maildrop_count(session->drop));
+        return NEXT_COMMAND;
+}
+
+/* printf would take longer than all the rest of a scan listing */
+static size_t write_number(char *out, uint64_t number)
+{
+        char digits[20];
+        size_t count = 0;
+
+        do
+                digits[count++] = (char)('0' + number % 10);
+        while ((number /= 10) > 0);
+        for (size_t i = 0; i < count; i++)
+                out[i] = digits[count - 1 - i];
+        return count;
+}
+
+/* "number octets", as LIST says it (RFC 1939: scan listing) */
+static size_t write_scan_listing(const struct session *session, size_t number, char *out)
+{
+        size_t used = write_number(out, number);
+
+        out[used++] = ' ';
+        return used + write_number(out + used, maildrop_message_octets(session->drop, number));
+}
+
+/* "number unique-id", as UIDL says it */
+static size_t write_unique_id(const struct session *session, size_t number, char *out)
+{
+        size_t used = write_number(out, number);
+
+        out[used++] = ' ';
+        return used + maildrop_unique_id(session->drop, number, out + used);
+}
+
+/* One message, or all that are not deleted. */
+static enum outcome list(struct session *session, const struct argument *argument,
+    size_t (*write_line)(const struct session *session, size_t number, char *out))
+{
+        struct output *output = &session->output;
+        char line[LISTING_MAX];
+
+        if (argument->number != 0) {
+                int length = (int)write_line(session, argument->number, line);
+
+                reply(session, "+OK %.*s", length, line);
+                return NEXT_COMMAND;
+        }
+        reply(session, "+OK %zu messages", maildrop_count(session->drop));
+        for (size_t number = 1; number <= maildrop_last(session->drop); number++) {
+                if (!maildrop_has(session->drop, number))
+                        continue;
+                if (output->size - output->used < LISTING_MAX + 2 && flush_output(output) != 0)
+                        return END_SESSION;
+                output->used += write_line(session, number, output->data + output->used);
+                memcpy(output->data + output->used, "\r\n", 2);
+                output->used += 2;
+        }
+        append(session, ".\r\n", 3);
+        return NEXT_COMMAND;
+}
+
+static enum outcome do_list(struct session *session, const struct argument *argument)
+{
+        return list(session, argument, write_scan_listing);
+}
+
+static enum outcome do_uidl(struct session *session, const struct argument *argument)
+{
+        return list(session, argument, write_unique_id);
+}
+
+/* A message failed: the log names it by its unique-id. */
+static void log_message_fault(const struct session *session, size_t number, int error)
+{
+        char id[UNIQUE_ID_MAX + 1];
+
+        id[maildrop_unique_id(session->drop, number, id)] = '\0';
+        log_fault(session, id, error);
+}
+
+static enum outcome send_message(struct session *session, size_t number, uint64_t lines,
+    size_t *counter)
+{
+        if (message_open(session->drop, number) != 0) {
+                if (errno == ENOENT) {
+                        reply(session, "-ERR Message %zu was removed by another program", number);
+                } else {
+                        log_message_fault(session, number, errno);
+                        reply(session, "-ERR [SYS/TEMP] Message %zu cannot be read", number);
+                }
+                return NEXT_COMMAND;
+        }
+        reply(session, "+OK Message follows");
+        if (message_send(session->drop, lines, &session->output) == 0) {
+                ++*counter;
+                return NEXT_COMMAND;
+        }
+        if (!session->is_gone) {
+                log_message_fault(session, number, errno);
+                session->end = END_CUT;
+        }
+        return END_SESSION;
+}
+
+static enum outcome do_retr(struct session *session, const struct argument *argument)
+{
+        return send_message(session, argument->number, UINT64_MAX, &session->retr_count);
+}
+
+static enum outcome do_top(struct session *session, const struct argument *argument)
+{
+        /* all lines there could be are still not a RETR */
+        uint64_t lines = argument->lines < UINT64_MAX ? argument->lines : UINT64_MAX - 1;
+
+        return send_message(session, argument->number, lines, &session->top_count);
+}
+
+static enum outcome do_quit(struct session *session, const struct argument *argument)
+{
+        struct maildrop_update *update = &session->update;
+
+        maildrop_update(session->drop, update);
+        if (update->error != 0)
+                log_fault(session, "update", update->error);
+        if (update->remaining == 0 && update->is_durable)
+                return say_goodbye(session);
+        if (update->remaining > 0)
+                reply(session, "-ERR [SYS/TEMP] %zu of %zu deleted messages not removed",
+                    update->remaining, update->marked);
+        else
+                reply(session, "-ERR [SYS/TEMP] the removal of %zu messages may not last",
+                    update->marked);
+        session->end = END_QUIT;
+        return END_SESSION;
+}
+
+static const struct command transaction_commands[] = {
+        { "CAPA", NO_ARGUMENT, do_capa, NULL },
+        { "DELE", MESSAGE, do_dele, NULL },
+        { "LIST", MAYBE_MESSAGE, do_list, NULL },
+        { "NOOP", NO_ARGUMENT, do_noop, NULL },
+        { "QUIT", NO_ARGUMENT, do_quit, NULL },
+        { "RETR", MESSAGE, do_retr, NULL },
+        { "RSET", NO_ARGUMENT, do_rset, NULL },
+        { "STAT", NO_ARGUMENT, do_stat, NULL },
+        { "TOP", MESSAGE_AND_LINES, do_top, "TOP" },
+        { "UIDL", MAYBE_MESSAGE, do_uidl, "UIDL" },
+        { NULL, 0, NULL, NULL },
+};
+
+/* RFC 2449; the same in both states. A password that would be refused is not asked for. */
+static enum outcome do_capa(struct session *session, const struct argument *argument)
+{
+        static const struct command *const tables[] = { authorization_commands,
+                transaction_commands };
+        size_t first = refuses_passwords(session) ? 1 : 0;
+
+        reply(session, "+OK Capability list follows");
+        for (size_t table = first; table < 2; table++)
+                for (const struct command *command = tables[table]; command->name != NULL; command++)
+                        if (command->capability != NULL)
+                                reply(session, "%s", command->capability);
+        reply(session, "RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\n"
+            "IMPLEMENTATION pop3d-" VERSION "\r\n.");
+        return NEXT_COMMAND;
+}
+
+/* The conversation */
+
+static const struct command *find_command(const struct command *table, const char *name)
+{
+        for (; table->name != NULL; table++)
+                if (strcasecmp(table->name, name) == 0)
+                        return table;
+        return NULL;
+}
+
+static enum outcome obey(struct session *session, const struct command *table, char *line,
+    size_t length)
+{
+        struct argument argument = { 0 };
+        const struct command *command;
+        unsigned bad_before = session->bad_commands;
+        char *blank = strchr(line, ' ');
+        enum outcome outcome;
+
+        if (blank != NULL) {
+                *blank = '\0';
+                argument.text = blank + 1;
+                argument.length = length - (size_t)(blank + 1 - line);
+        }
+        command = find_command(table, line);
+        if (command == NULL && (find_command(authorization_commands, line) != NULL ||
+                                   find_command(transaction_commands, line) != NULL))
+                return bad_command(session, table == authorization_commands
+                    ? "Please log in first" : "You are logged in already");
+        if (command == NULL)
+                return bad_command(session, "Unknown command");
+        outcome = parse_argument(session, command->argument, &argument);
+        if (outcome == PROCEED)
+                outcome = command->handler(session, &argument);
+        if (session->bad_commands == bad_before)
+                session->bad_commands = 0;
+        return outcome;
+}
+
+/* Obeys the commands of one state until it ends. */
+static void converse(struct session *session, const struct command *table)
+{
+        enum outcome outcome = NEXT_COMMAND;
+        char *line;
+        size_t length;
+
+        while (outcome != END_SESSION && !session->is_gone) {
+                if (table == transaction_commands)
+                        session->deadline = now_milliseconds() +
+                            session->options->idle_seconds * 1000;
+                switch (next_line(session, COMMAND_MAX, &line, &length)) {
+                case INPUT_LINE: outcome = obey(session, table, line, length); break;
+                case INPUT_TOO_LONG: outcome = bad_command(session, "The line is too long"); break;
+                case INPUT_HAS_NUL: outcome = bad_command(session, "The line has a NUL in it"); break;
+                case INPUT_END: return;
+                }
+                session->has_spoken = true;
+        }
+}
+
+/*
+ * What is still unread when a socket is closed makes the kernel reset the
+ * connection, and the last reply may be lost. So unread commands are drained.
+ */
+static void part_from_client(struct session *session)
+{
+        struct pollfd client = { .fd = 0, .events = POLLIN };
+        int64_t end = now_milliseconds() + LINGER_MILLISECONDS;
+        int64_t left = 0;
+
+        if (session->is_gone || flush_output(&session->output) != 0 || shutdown(1, SHUT_WR) != 0)
+                return;
+        while (left >= 0 && poll(&client, 1, (int)left) == 1 &&
+            read(0, session->input, INPUT_SIZE) > 0)
+                left = end - now_milliseconds();
+}
+
+/* The PROXY header, before all else. False: there is none, or none in time. */
+static bool read_proxy_header(struct session *session)
+{
+        int64_t login_deadline = session->deadline;
+        int64_t own_deadline = now_milliseconds() + PROXY_SECONDS * 1000;
+        const unsigned char *header = (unsigned char *)session->input;
+        int wanted;
+
+        if (own_deadline < session->deadline)
+                session->deadline = own_deadline;
+        while ((wanted = proxy_parse(header, session->filled, &session->peer)) > 0)
+                if (!read_client(session, session->input + session->filled, (size_t)wanted))
+                        return false;
+        session->filled = 0;
+        session->deadline = login_deadline;
+        return wanted == 0;
+}
+
+/* The AUTHORIZATION process, from its first octet to its last. */
+static enum session_end authorization(void *context, int pam)
+{
+        struct session *session = context;
+
+        session->pam = pam;
+        start_ticks(session->options->auth.login_seconds);
+        confine_authorization(pam);
+        if (session->options->auth.expects_proxy && !read_proxy_header(session))
+                return session->end == END_TIMEOUT ? END_TIMEOUT : END_REFUSED;
+        reply(session, "+OK pop3d " VERSION " server ready");
+        converse(session, authorization_commands);
+        if (session->end != END_GRANTED)
+                part_from_client(session);
+        return session->end == END_DISCONNECT && !session->has_spoken ? END_SILENT : session->end;
+}
+
+/* Opening the maildrop */
+
+/* In place of the login's +OK. What may pass is told from what an administrator must mend. */
+static void refuse_maildrop(struct session *session, const char *path, int error)
+{
+        bool is_permanent = error == EACCES || error == EPERM || error == ENOENT ||
+            error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
+
+        if (error == EWOULDBLOCK) {
+                log_event(LOG_NOTICE, "FAULT", session->who, session->peer.address, "category",
+                    "Session", "reason", "maildrop-in-use", NULL);
+                reply(session, "-ERR [IN-USE] Another session has this maildrop open");
+                session->end = END_IN_USE;
+                return;
+        }
+        log_fault(session, path, error);
+        reply(session, is_permanent ? "-ERR [SYS/PERM] The mailbox cannot be opened"
+                                    : "-ERR [SYS/TEMP] The mailbox cannot be opened now");
+        session->end = END_REFUSED;
+}
+
+/* Whether a template tells, for one, users from each other ("um") or domains ("d"). */
+static bool template_tells(const char *template, const char *letters)
+{
+        for (const char *at = strchr(template, '%'); at != NULL; at = strchr(at + 2, '%'))
+                if (strchr(letters, at[1]) != NULL)
+                        return true;
+        return false;
+}
+
+/* Where a maildrop lies: 0, or errno and what is to blame. */
+static int place_maildrop(const struct options *options, const struct identity *identity,
+    char path[PATH_MAX], const char **culprit)
+{
+        const struct login_name *name = &identity->name;
+        const struct maildir_names names = { name->user, name->domain, name->mailbox,
+                identity->home };
+
+        *culprit = name->mailbox;
+        if (!identity->has_mailbox)
+                return EACCES;
+        *culprit = options->maildir;
+        /* the same user of two domains is two users, but not to the kernel */
+        if (options->auth.virtual_account != NULL && name->domain[0] != '\0' &&
+            options->auth.our_domain_count != 1 && !template_tells(options->maildir, "d"))
+                return EPERM;
+        return maildir_path(path, PATH_MAX, options->maildir, &names) != 0 ? errno : 0;
+}
+
+static bool open_maildrop(struct session *session)
+{
+        char path[PATH_MAX], place[PATH_MAX + 8];
+        const char *part = "", *culprit;
+        int directory, error = place_maildrop(session->options, &session->identity, path, &culprit);
+
+        if (error != 0) {
+                refuse_maildrop(session, culprit, error);
+                return false;
+        }
+        directory = maildir_open(path);
+        if (directory < 0 &&
+            (errno != ENOENT || !maildir_is_not_yet_there(path, session->identity.uid))) {
+                refuse_maildrop(session, path, errno);
+                return false;
+        }
+        if (directory < 0)
+                log_event(LOG_NOTICE, "NO MAILDROP YET", session->who, session->peer.address,
+                    "path", path, NULL);
+        confine_transaction(directory);
+        session->drop = maildrop_open(directory, LOCK_MILLISECONDS, &part);
+        if (session->drop == NULL) {
+                (void)snprintf(place, sizeof(place), "%s%s", path, part);
+                refuse_maildrop(session, place, errno);
+                return false;
+        }
+        return true;
+}
+
+static void log_login(const struct session *session)
+{
+        char taken[24];
+
+        (void)snprintf(taken, sizeof(taken), "%zu", maildrop_taken_over(session->drop));
+        log_event(LOG_INFO, "LOGIN", session->who, session->peer.address, "mailbox",
+            session->identity.name.mailbox, "method",
+            mechanism_name((enum mechanism)session->identity.mechanism), "secured",
+            session->peer.is_secured ? "yes" : "no",
+            maildrop_taken_over(session->drop) > 0 ? "taken-over" : NULL, taken, NULL);
+}
+
+static void log_logout(const struct session *session)
+{
+        bool is_updated = session->end == END_QUIT;
+        size_t marked = maildrop_last(session->drop) - maildrop_count(session->drop);
+        size_t removed = is_updated ? marked - session->update.remaining : 0;
+        char top[24], retr[24], del[48], left[24], bytes[24], seconds[24];
+
+        (void)snprintf(top, sizeof(top), "%zu", session->top_count);
+        (void)snprintf(retr, sizeof(retr), "%zu", session->retr_count);
+        (void)snprintf(del, sizeof(del), "%zu/%zu", removed, marked);
+        (void)snprintf(left, sizeof(left), "%zu", maildrop_last(session->drop) - removed);
+        (void)snprintf(bytes, sizeof(bytes), "%" PRIu64, session->sent);
+        (void)snprintf(seconds, sizeof(seconds), "%lld", (long long)(time(NULL) - session->began));
+        log_event(LOG_INFO, "LOGOUT", session->who, session->peer.address, "top", top, "retr", retr,
+            "del", del, "left", left, "bytes", bytes, "time", seconds, "end",
+            session_end_name(session->end), NULL);
+}
+
+/* From a granted login on: the user's process, and the only one. */
+static enum session_end transaction(struct session *session)
+{
+        const struct login_name *name = &session->identity.name;
+        bool shows_domain = session->options->auth.virtual_account != NULL &&
+            name->domain[0] != '\0';
+
+        session->peer = session->identity.peer;
+        session->read_size = INPUT_SIZE;
+        session->began = time(NULL);
+        (void)snprintf(session->who, sizeof(session->who), "%s%s%s", name->user,
+            shows_domain ? "@" : "", shows_domain ? name->domain : "");
+        start_ticks(session->options->idle_seconds);
+        if (open_maildrop(session)) {
+                log_login(session);
+                reply(session, "+OK User successfully logged on");
+                session->end = END_DISCONNECT;
+                converse(session, transaction_commands);
+                /* the client hears of QUIT's outcome before the index is written */
+                part_from_client(session);
+                log_logout(session);
+                maildrop_close(session->drop);
+        } else {
+                part_from_client(session);
+        }
+        return session->end;
+}
+
+/* The command line */
+
+static const char usage[] =
+    "usage: pop3d [-ehpSVx] [-C dir] [-d domain] [-l seconds] [-m maildir] [-n account]\n"
+    "             [-s service] [-t seconds] [-v account]\n"
+    "       pop3d -c [options] [login]     (what is wrong, and how to mend it)\n";
+
+static bool parse_seconds(const char *text, unsigned *seconds)
+{
+        uint64_t number;
+
+        if (!parse_number(&text, &number) || *text != '\0' || number < 1 || number > 86400)
+                return false;
+        *seconds = (unsigned)number;
+        return true;
+}
+
+/* Takes one option; what is wrong with it, or NULL. */
+static const char *take_option(struct options *options, int option, const char *value)
+{
+        struct auth *auth = &options->auth;
+
+        switch (option) {
+        case 'C': auth->configuration = value; return NULL;
+        case 'S': options->is_secured = true; return NULL;
+        case 'd':
+                if (auth->our_domain_count == OUR_DOMAINS_MAX)
+                        return "there are too many -d";
+                auth->our_domains[auth->our_domain_count++] = value;
+                return NULL;
+        case 'e': options->logs_to_stderr = true; return NULL;
+        case 'l':
+                return parse_seconds(value, &auth->login_seconds)
+                    ? NULL : "-l takes 1 to 86400 seconds";
+        case 'm':
+                options->maildir = value;
+                return maildir_template_is_valid(value)
+                    ? NULL : "-m takes a path with %u, %d, %m, %h and %%";
+        case 'n': auth->powerless_account = value; return NULL;
+        case 'p': options->allows_clear_text = true; return NULL;
+        case 's': auth->service = value; return NULL;
+        case 't':
+                return parse_seconds(value, &options->idle_seconds)
+                    ? NULL : "-t takes 1 to 86400 seconds";
+        case 'v': auth->virtual_account = value; return NULL;
+        case 'x': auth->expects_proxy = true; return NULL;
+        case ':': return "an option lacks its value";
+        default: return "there is an unknown option";
+        }
+}
+
+/* Under an inetd nobody reads stderr: the client and the log are told. */
+static int refuse_usage(const struct options *options, const char *problem)
+{
+        struct session session = { .end = END_USAGE };
+        char data[REPLY_MAX];
+
+        process_begin(options->logs_to_stderr);
+        log_open(options->logs_to_stderr);
+        log_event(LOG_ERR, "FAULT", NULL, NULL, "category", "Configuration", "reason", problem,
+            NULL);
+        session.output = (struct output){ data, 0, sizeof(data), flush_output };
+        session.deadline = INT64_MAX;
+        reply(&session, "-ERR [SYS/PERM] pop3d was started wrongly: %s", problem);
+        (void)flush_output(&session.output);
+        return END_USAGE;
+}
+
+static int serve(const struct options *options)
+{
+        static char data[OUTPUT_SIZE];
+        static struct session session;
+        struct auth auth = options->auth;
+        enum session_end end;
+
+        process_begin(options->logs_to_stderr);
+        log_open(options->logs_to_stderr);
+        session.options = options;
+        session.read_size = 1;
+        session.end = END_DISCONNECT;
+        session.output = (struct output){ data, 0, OUTPUT_SIZE_BEFORE_LOGIN, flush_output };
+        session.deadline = now_milliseconds() + (int64_t)auth.login_seconds * 1000;
+        peer_find(&session.peer, 0);
+        session.peer.is_secured = options->is_secured;
+        auth.peer = session.peer;
+        end = auth_session(&auth, authorization, &session, &session.identity);
+        if (end != END_GRANTED)
+                return end == END_SILENT ? END_DISCONNECT : (int)end;
+        session.output.size = sizeof(data);
+        return (int)transaction(&session);
+}
+
+/* What is wrong with the arguments, or NULL; optind is then at the operand. */
+static const char *take_options(struct options *options, int argc, char **argv)
+{
+        const char *problem = NULL;
+        int option;
+
+        opterr = 0;
+        optind = 0;
+        while ((option = getopt(argc, argv, ":C:SVcd:ehl:m:n:ps:t:v:x")) != -1) {
+                bool is_mode = option == 'V' || option == 'h' || option == 'c';
+                const char *wrong = is_mode ? NULL : take_option(options, option, optarg);
+
+                if (is_mode)
+                        options->wanted = option;
+                options->are_given |= !is_mode;
+                problem = problem == NULL ? wrong : problem;
+        }
+        if (problem == NULL && argc - optind > (options->wanted == 'c'))
+                return "there is an argument too many";
+        if (problem == NULL && options->auth.virtual_account != NULL &&
+            !template_tells(options->maildir, "um"))
+                return "-v needs -m with %u or %m, or all users would share one maildrop";
+        return problem;
+}
+
+/* The check (-c) */
+
+enum { ROW_INDENT = 17, ROW_WIDTH = 79 };
+
+struct check {
+        struct options *options;
+        struct login login;
+        struct identity identity;
+        bool has_login;
+        int worst;              /* exit status: 0 all is well, 1 warnings, 2 faults */
+};
+
+/* Prints a row, broken into lines. What is not printable came from others, and stays away. */
+__attribute__((format(printf, 4, 5)))
+static void print_row(void *context, const char *state, const char *what, const char *format, ...)
+{
+        struct check *check = context;
+        int column = printf("%-5s %-*s", state, ROW_INDENT - 7, what);
+        int severity = strcmp(state, "fail") == 0 ? 2 : strcmp(state, "warn") == 0;
+        char text[5120];
+        va_list arguments;
+
+        check->worst = severity > check->worst ? severity : check->worst;
+        va_start(arguments, format);
+        (void)vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        for (char *at = text; *at != '\0'; at++)
+                *at = *at == '\n' || (*at >= ' ' && *at <= '~') ? *at : '?';
+        for (const char *at = text; *(at += strspn(at, " ")) != '\0';) {
+                int length = (int)strcspn(at, " \n"), room = ROW_WIDTH - ROW_INDENT;
+
+                length = length > room ? room : length;
+                if (length > 0 && column + 1 + length > ROW_WIDTH)
+                        column = printf("\n%*s", ROW_INDENT - 1, "") - 1;
+                if (length > 0)
+                        column += printf(" %.*s", length, at);
+                at += length;
+                if (*at == '\n') {
+                        column = ROW_WIDTH;
+                        at++;
+                }
+        }
+        (void)printf("\n");
+}
+
+/* PAM as root, then the maildrop as its user: for that the process is another for ever. */
+static int check_account(void *context)
+{
+        struct check *check = context;
+        struct identity *identity = &check->identity;
+        char path[PATH_MAX];
+        const char *culprit;
+        int error;
+
+        auth_check_pam(&check->options->auth, check->has_login ? &check->login : NULL, print_row,
+            check);
+        if (identity->uid == 0)
+                return check->worst;
+        become_user(identity);
+        error = place_maildrop(check->options, identity, path, &culprit);
+        if (error != 0)
+                print_row(check, "fail", "maildrop", "%s: %s\n"
+                    "cause: no such mailbox, or -m does not tell domains apart", culprit,
+                    strerror(error));
+        else if (maildir_is_not_yet_there(path, identity->uid))
+                print_row(check, "warn", "maildrop", "%s is not there yet, and served as empty\n"
+                    "remedy: none before the first mail comes; else see -m", path);
+        else
+                maildir_check(path, print_row, check);
+        return check->worst;
+}
+
+static int check_serve(void *context)
+{
+        struct check *check = context;
+
+        /* serve() closes descriptors behind the log's back, and opens it anew */
+        log_leave();
+        return serve(check->options);
+}
+
+/* What was said, in turn, as people have it from telnet. Commands were sent at once: PIPELINING. */
+static bool write_dialogue(char *out, size_t size, char *heard, const char *const *commands)
+{
+        bool is_listing = false, is_good = true;
+        size_t used = 0;
+
+        out[0] = '\0';
+        for (char *line = strtok(heard, "\r\n"); line != NULL; line = strtok(NULL, "\r\n")) {
+                is_good &= is_listing || line[0] == '+';
+                used += (size_t)snprintf(out + used, size - used, "\nS: %s", line);
+                is_listing = is_listing ? strcmp(line, ".") != 0
+                                        : strstr(line, "list follows") != NULL;
+                if (!is_listing && *commands != NULL)
+                        used += (size_t)snprintf(out + used, size - used, "\nC: %s", *commands++);
+        }
+        return is_good && *commands == NULL;
+}
+
+/* A session with the real thing; on a terminal a password may be tried. */
+static void check_session(struct check *check, const char *login)
+{
+        const char *commands[6] = { "CAPA" };
+        char heard[2048], dialogue[4096], user[COMMAND_MAX], *password = NULL;
+        size_t used = 0, last = 1;
+        ssize_t count;
+        int server = -1, status;
+        pid_t session = apart_start(check_serve, check, &server);
+        bool is_good;
+
+        if (login != NULL && isatty(0))
+                password = getpass("Password to try (none: just Enter): ");
+        (void)dprintf(server, "%sCAPA\r\n",
+            check->options->auth.expects_proxy ? "PROXY UNKNOWN\r\n" : "");
+        if (password != NULL && *password != '\0') {
+                (void)snprintf(user, sizeof(user), "USER %s", login);
+                (void)dprintf(server, "%s\r\nPASS %s\r\nSTAT\r\n", user, password);
+                wipe(password, strlen(password));
+                commands[last++] = user;
+                commands[last++] = "PASS";
+                commands[last++] = "STAT";
+        }
+        (void)dprintf(server, "QUIT\r\n");
+        commands[last] = "QUIT";
+        while ((count = read(server, heard + used, sizeof(heard) - 1 - used)) > 0)
+                used += (size_t)count;
+        heard[used] = '\0';
+        (void)close(server);
+        is_good = write_dialogue(dialogue, sizeof(dialogue), heard, commands);
+        status = apart_end(session);
+        print_row(check, is_good && status == END_QUIT ? "ok" : "fail", "session",
+            "what a client is told:%s%s", dialogue, is_good ? "" : "\ncause: see the log");
+}
+
+/* Options as the launcher gives them, unless some were given by hand. */
+static void take_launcher_options(struct check *check, char *words)
+{
+        char *arguments[64] = { words };
+        const char *problem;
+        int count = 1;
+
+        if (check->options->are_given || words == NULL || *words == '\0')
+                return;
+        print_row(check, "ok", "options", "the launcher's, as none are given here: %s", words);
+        while (count < 63 && (arguments[count] = strtok(count == 1 ? words : NULL, " \t")) != NULL)
+                count++;
+        problem = take_options(check->options, count, arguments);
+        if (problem != NULL)
+                print_row(check, "fail", "options", "%s\nremedy: mend the launcher's entry", problem);
+}
+
+static int check(struct options *options, const char *login)
+{
+        struct check check = { .options = options };
+        int worst;
+
+        (void)signal(SIGPIPE, SIG_IGN);
+        log_open(true);
+        take_launcher_options(&check,
+            launcher_check("+OK pop3d " VERSION " server ready", print_row, &check));
+        auth_check_process(&options->auth, print_row, &check);
+        if (login != NULL)
+                check.has_login = auth_check_login(&options->auth, login, &check.login, &check.identity,
+                    print_row, &check);
+        if (!check.has_login)
+                print_row(&check, "skip", "maildrop", "no login to look at: pop3d -c LOGIN");
+        worst = apart_end(apart_start(check_account, &check, NULL));
+        if (worst < 0 || worst > 2)
+                print_row(&check, "fail", "PAM", "the check did not come to its end\ncause: the log may say");
+        else
+                check.worst = worst;
+        check_session(&check, login);
+        return check.worst;
+}
+
+int main(int argc, char **argv)
+{
+        struct options options = {
+                .auth = { .service = "pop3", .powerless_account = "nobody", .login_seconds = 60 },
+                .maildir = "Maildir",
+                .idle_seconds = 600,
+        };
+        const char *problem = take_options(&options, argc, argv);
+
+        if (options.wanted == 'V' || options.wanted == 'h')
+                return printf("%s", options.wanted == 'V' ? "pop3d " VERSION "\n" : usage) < 0;
+        if (problem == NULL && options.wanted == 'c')
+                return check(&options, argv[optind]);
+        return problem == NULL ? serve(&options) : refuse_usage(&options, problem);
+}
