@@ -1,0 +1,185 @@
+"""
+boundary.py - the architecture, read from what was built.
+
+Who may call what shows in the symbols that each object file imports, so the
+boundaries of the design are checked where they cannot be talked away.
+
+Runs in:   the test runner.
+May touch: nothing; reads build/ and the sources with nm and readelf.
+"""
+import functools
+import glob
+import os
+import re
+import subprocess
+
+from harness.world import TREE, Skip, require_tool
+
+PURE = ("auth/login", "auth/sasl", "auth/proxy", "maildir/wire", "maildir/template")
+# What a pure parser may import: functions of octets, and errno for the caller.
+HARMLESS = re.compile(r"mem[a-z]+|raw?memchr|str[a-z]+|__(mem|str)[a-z]+_chk|__stack_chk_fail|"
+                      r"inet_(pton|ntop)|__errno_location|__explicit_bzero_chk|explicit_bzero|"
+                      r"_GLOBAL_OFFSET_TABLE_|__tls_get_addr")
+# peer_set_address() only turns text into an address; it shares its file with the socket's part.
+KNOWN_PURE = {"auth/proxy": {"peer_set_address"}}
+
+IDENTITY = re.compile(r"pam_.*|set(res|re|e|fs)?[ug]id|initgroups|setgroups|chroot|getpw.*|getsp.*|getgr.*")
+PROCESSES = re.compile(r"v?fork|clone|exec.*|posix_spawn.*|system|popen|kill|ptrace")
+NETWORK = re.compile(r"socket(pair)?|connect|bind|listen|accept4?|send(to|msg)?|recv(from|msg)?")
+FILES = re.compile(r"(f|fd)?open(at)?(64)?|creat(64)?|opendir|readdir(64)?|unlink(at)?|rename(at2?)?|"
+                   r"mkdir(at)?|rmdir|link(at)?|symlink(at)?|mkfifo.*|mknod.*|mkstemp.*|tmpfile.*|"
+                   r"l?f?stat(at)?(64)?|statx|access|faccessat|truncate|chmod|fchmod(at)?|chown|"
+                   r"chdir|fchdir|realpath|readlink(at)?|scandir.*|fts_.*|n?ftw")
+MOUTH = re.compile(r"(__)?(v?f?printf|v?dprintf|puts|fputs|putchar|fwrite|perror|v?syslog|openlog)(_chk)?|"
+                   r"_?exit|abort|quick_exit|err|errx|warnx?")
+
+
+def objects(folder="*"):
+    paths = glob.glob(f"{TREE}/build/pop3d.o") + glob.glob(f"{TREE}/build/auth/*.o") + \
+        glob.glob(f"{TREE}/build/maildir/*.o") + glob.glob(f"{TREE}/build/xinetd.d/*.o")
+    names = {os.path.relpath(path, f"{TREE}/build")[:-2]: path for path in paths}
+    if not names:
+        raise Skip("needs the objects that make leaves in build/")
+    # an object whose source is gone is a left-over of an older build
+    return {name: path for name, path in names.items() if os.path.exists(f"{TREE}/{name}.c") and
+            (folder == "*" or name == folder or name.startswith(folder + "/"))}
+
+
+@functools.lru_cache(None)
+def symbols(path, option):
+    nm = require_tool("nm")
+    lines = subprocess.run([nm, option, "-P", path], capture_output=True, text=True, check=True).stdout
+    return frozenset(line.split()[0] for line in lines.splitlines())
+
+
+def imports(path):
+    return symbols(path, "-u")
+
+
+def refuse(folder, pattern, but=()):
+    """No object of this folder imports what the pattern names."""
+    for name, path in objects(folder).items():
+        found = sorted(symbol for symbol in imports(path)
+                       if pattern.fullmatch(symbol) and symbol not in but)
+        assert not found, f"{name}.c calls {', '.join(found)}"
+
+
+def test_maildir_knows_no_identity(world):
+    """nothing in maildir/ imports a symbol of PAM, of identities, of processes or of the network"""
+    for pattern in (IDENTITY, PROCESSES, NETWORK):
+        refuse("maildir", pattern)
+
+
+def test_maildir_keeps_silent(world):
+    """maildir/ behaves like libc: it never logs, never prints, never exits"""
+    refuse("maildir", MOUTH)
+
+
+def test_pop3d_opens_nothing(world):
+    """nothing in pop3d.c opens a file, forks, connects or touches identities"""
+    for pattern in (FILES, IDENTITY, PROCESSES, NETWORK):
+        refuse("pop3d", pattern)
+
+
+def test_auth_reads_no_mail(world):
+    """auth/ opens /dev/null and asks the account databases; it reads no directory, removes nothing"""
+    refuse("auth", FILES, but={"open", "access", "chdir", "fopen"})
+    for name, path in objects("auth").items():
+        # the check (-c), which no session runs, reads PAM's rules
+        assert "fopen" not in imports(path) or name == "auth/check", f"{name}.c calls fopen"
+        with open(f"{TREE}/{name}.c") as file:
+            opened = set(re.findall(r"\bopen\((\"[^\"]*\"|\w+)", file.read()))
+        assert opened <= {'"/dev/null"'}, f"{name}.c opens {opened}"
+
+
+def test_one_file_speaks_to_pam(world):
+    """PAM is called from auth/pam.c alone"""
+    for name, path in objects().items():
+        found = sorted(symbol for symbol in imports(path) if symbol.startswith("pam_") and symbol != "pam_helper")
+        assert name == "auth/pam" or not found, f"{name}.c calls {found}"
+
+
+def test_parsers_are_pure(world):
+    """the parsers of login names, SASL, PROXY headers, templates and wire octets make no system call"""
+    for name in PURE:
+        path = objects().get(name)
+        assert path, f"{name}.c is gone: name its successor here"
+        found = sorted(symbol for symbol in imports(path) if not HARMLESS.fullmatch(symbol)
+                       and symbol not in KNOWN_PURE.get(name, ()))
+        assert not found, f"{name}.c calls {', '.join(found)}"
+
+
+def test_folders_do_not_know_each_other(world):
+    """dependencies run one way: pop3d.c to auth/, maildir/ and xinetd.d/, and no other"""
+    defined = {folder: {symbol for path in objects(folder).values()
+                        for symbol in symbols(path, "--defined-only")}
+               for folder in ("pop3d", "auth", "maildir", "xinetd.d")}
+    for user in ("auth", "maildir", "xinetd.d"):
+        others = set(defined) - {user}
+        for name, path in objects(user).items():
+            for other in others:
+                found = imports(path) & defined[other]
+                assert not found, f"{name}.c uses {sorted(found)} of {other}"
+
+
+def sources():
+    found = [f"{TREE}/pop3d.c"]
+    for folder in ("auth", "maildir", "xinetd.d"):
+        found += sorted(glob.glob(f"{TREE}/{folder}/*.[ch]"))
+    return found
+
+
+def test_sources_open_with_a_passport(world):
+    """every source says what it is, which process runs it and what it may touch"""
+    for path in sources():
+        with open(path) as file:
+            head = file.read(1500)
+        for word in (f"{os.path.basename(path)} - ", "Runs in:", "May touch:"):
+            assert word in head, f"{path} does not say {word!r} at its top"
+
+
+def test_sources_stay_small(world):
+    """the product grows no further: the aim is 4,000 lines, and it is above that"""
+    lines = sum(open(path).read().count("\n") for path in sources())
+    assert lines < 6400, f"{lines} lines"
+
+
+def readelf(world, option):
+    tool = require_tool("readelf")
+    return subprocess.run([tool, "-W", option, world.binary], capture_output=True, text=True,
+                          check=True).stdout
+
+
+def production(world):
+    if world.is_sanitized:
+        raise Skip("needs the production build")
+
+
+def test_binary_needs_libc_and_libpam(world):
+    """the binary needs libc and libpam, and nothing else"""
+    production(world)
+    needed = set(re.findall(r"\(NEEDED\).*\[(\w+)", readelf(world, "-d")))
+    assert needed == {"libpam", "libc"}, f"needs {needed}"
+
+
+def test_binary_is_small(world):
+    """the stripped binary grows no further: the aim is 64 KiB, and with -c it is above that"""
+    production(world)
+    copy = world.folder() + "/stripped"
+    subprocess.run([require_tool("strip"), "-o", copy, world.binary], check=True)
+    size = os.path.getsize(copy)
+    assert size < 96 * 1024, f"{size} octets"
+
+
+def test_binary_is_hardened(world):
+    """PIE, full RELRO, no executable stack, stack protector, fortified calls, no run path"""
+    production(world)
+    dynamic = readelf(world, "-d")
+    assert re.search(r"FLAGS_1\).*NOW.*PIE|FLAGS_1\).*PIE.*NOW", dynamic), "not PIE, or bound lazily"
+    assert "RPATH" not in dynamic and "RUNPATH" not in dynamic and "TEXTREL" not in dynamic
+    segments = readelf(world, "-l")
+    assert "GNU_RELRO" in segments
+    stack = re.search(r"GNU_STACK.*", segments)
+    assert stack and "RWE" not in stack[0], "the stack is executable"
+    names = readelf(world, "--dyn-syms")
+    assert "__stack_chk_fail" in names and "__snprintf_chk" in names

@@ -1,0 +1,1 @@
+"""What all tests share: the world they run in, the launch, the conversation."""

@@ -1,0 +1,161 @@
+"""
+accounts.py - real system accounts through real pam_unix, with the system's own folders.
+
+Runs in:   the test runner, as root; /etc is a private one.
+May touch: the homes of the accounts made for the tests.
+"""
+import concurrent.futures
+import os
+import re
+
+from harness.box import Box
+from harness.server import Failure, Session, status
+from harness.world import ACCOUNTS, require_root
+
+UNIFORM = "-ERR [AUTH] Logon failure: unknown user name or bad password."
+PARALLEL = False                # homes and /etc/shadow are there once
+
+
+def launch(world, *options):
+    """As a super-server would: the system's PAM folder, the Maildir at home."""
+    return Session(world, "tcp", ["-e", *options])
+
+
+def make_home_maildir(world, name):
+    maildir, uid = f"{world.root}/home/{name}/Maildir", ACCOUNTS[name][0]
+    for folder in ("", "/new", "/cur", "/tmp"):
+        os.makedirs(maildir + folder, exist_ok=True)
+        os.chown(maildir + folder, uid, uid)
+    return maildir
+
+
+def answer_to(world, user, password):
+    """The reply to a login, the whole log, and the lines that syslog heard."""
+    session = launch(world)
+    try:
+        session.greeting()
+        session.expect(f"USER {user}", "+OK")
+        answer = session.command(f"PASS {password}")
+        session.command("QUIT")
+        session.drain()
+        session.wait()
+        return answer, session.log()
+    finally:
+        session.finish()
+
+
+def test_login_at_home(world):
+    """a user of the system, by pam_unix and a hash of shadow, in the Maildir at home"""
+    world.unix_users()
+    maildir = make_home_maildir(world, "alice")
+    with open(f"{maildir}/new/1.M1P1.host", "w") as file:
+        file.write("Subject: at home\n\ntext\n")
+    os.chown(file.name, *[ACCOUNTS["alice"][0]] * 2)
+    session = launch(world)
+    try:
+        session.log_in("alice", "secret")
+        session.expect("STAT", "+OK 1 26")
+        if status(session.pid)["Uid"].split() != [str(ACCOUNTS["alice"][0])] * 4:
+            raise Failure("not alice's process")
+        session.expect("DELE 1", "+OK")
+        session.expect("QUIT", "+OK")
+        session.wait()
+    finally:
+        session.finish()
+    if os.listdir(f"{maildir}/new"):
+        raise Failure("the message is still there")
+
+
+def test_reasons(world):
+    """locked, expired and stale accounts are told apart in the log, and by nobody else"""
+    world.unix_users()
+    reasons = {
+        ("alice", "guess77"): "wrong-password",
+        ("nobody-here", "secret"): "(unknown-user|wrong-password)",
+        ("locked", "secret"): "account-locked",
+        ("expired", "secret"): "account-expired",
+        ("stale", "secret"): "password-expired",
+        ("forced", "secret"): "password-expired",
+        ("vmail", "secret"): "(wrong-password|account-locked|no-password)",
+    }
+    with concurrent.futures.ThreadPoolExecutor(len(reasons)) as pool:
+        answers = list(pool.map(lambda who: answer_to(world, *who), reasons))
+    for ((user, password), reason), (answer, log) in zip(reasons.items(), answers):
+        if answer != UNIFORM:
+            raise Failure(f"{user} was answered {answer!r}")
+        wanted = rf"LOGIN FAILED, user={user}, ip=\[127\.0\.0\.1\], category=Authentication, reason={reason}"
+        if re.search(wanted, log) is None:
+            raise Failure(f"for {user} the log says {log}")
+        if password in log:
+            raise Failure(f"a password in the log: {log}")
+
+
+def test_wrong_password_of_locked(world):
+    """who does not know the password does not learn that an account has expired"""
+    world.unix_users()
+    for user in ("expired", "stale"):
+        answer, log = answer_to(world, user, "wrong")
+        if answer != UNIFORM or "reason=wrong-password" not in log:
+            raise Failure(f"{answer}\n{log}")
+
+
+def test_syslog(world):
+    """the lines go to syslog, facility mail, with the tag that fail2ban's filters look for"""
+    require_root()
+    box = Box(world, messages=[b"one\n"])
+    heard = len(world.syslog.lines)
+    with box.session() as session:
+        session.log_in()
+        session.expect("QUIT", "+OK")
+        session.wait()
+    text = world.syslog.since(heard, r"LOGOUT")
+    lines = [line for line in text.split("\n")
+             if f"pop3d[{session.pid}]:" in line and "UNCONFINED" not in line]
+    events = [re.fullmatch(r"<(\d+)>.*pop3d\[\d+\]: (LOGIN|LOGOUT), user=alice, ip=\[127\.0\.0\.1\], .*", line)
+              for line in lines]
+    if len(events) != 2 or not all(events) or [event[2] for event in events] != ["LOGIN", "LOGOUT"]:
+        raise Failure(f"syslog heard {lines}")
+    if {int(event[1]) >> 3 for event in events} != {2}:
+        raise Failure(f"the facility is not mail: {lines}")
+
+
+def test_pam_from_the_system(world):
+    """without -C the service file of /etc/pam.d decides, whatever -s names"""
+    world.unix_users()
+    world.system_service("pop3-closed", "auth required pam_deny.so\naccount required pam_deny.so\n")
+    session = launch(world, "-s", "pop3-closed")
+    try:
+        session.greeting()
+        session.expect("USER alice", "+OK")
+        session.expect("PASS secret", UNIFORM)
+    finally:
+        session.finish()
+
+
+def test_missing_service_named(world):
+    """a service file that is missing is named by the log"""
+    world.unix_users()
+    session = launch(world, "-s", "nosuchservice")
+    try:
+        session.greeting()
+        session.expect("USER alice", "+OK")
+        if not session.command("PASS wrong").startswith("-ERR"):
+            raise Failure("got in")
+        if "category=Configuration, reason=no-PAM-service-file" not in session.log():
+            raise Failure(session.log())
+    finally:
+        session.finish()
+
+
+def test_new_account_at_home(world):
+    """an account without a Maildir is served as empty, and none is made"""
+    world.unix_users()
+    session = launch(world)
+    try:
+        session.log_in("dave", "secret")
+        session.expect("STAT", "+OK 0 0")
+        session.expect("QUIT", "+OK")
+    finally:
+        session.finish()
+    if os.listdir(f"{world.root}/home/dave"):
+        raise Failure("something was made in the home")

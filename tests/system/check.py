@@ -1,0 +1,533 @@
+"""
+check.py - `pop3d -c` against installations that are sound, and that are broken in the old, real ways.
+
+Runs in:   the test runner, as root in its own mount and network namespace.
+May touch: private copies of /etc/xinetd.d, /etc/stunnel and /etc/pam.d, ports 110 and 995
+           of the private network, the processes it starts.
+"""
+import contextlib
+import os
+import pty
+import re
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from harness.server import Failure
+from harness.world import IS_ROOT, _mount, hash_password, require_root, require_tool
+
+PARALLEL = False
+
+SOUND = {
+    "pop3": """service pop3
+{
+        disable         = no
+        socket_type     = stream
+        protocol        = tcp
+        wait            = no
+        user            = %(user)s
+        server          = %(server)s
+%(arguments)s}
+""",
+}
+# the sanitizers' runtime does not bear pam_unix's hashing, so a script knows the passwords
+PAM = ("auth [success=done default=ignore] pam_exec.so expose_authtok quiet %s/checker\n"
+       "auth required pam_deny.so\naccount required pam_unix.so\n")
+
+
+class Row:
+    """A row of the check's output: state, what was looked at, and all its words."""
+
+    def __init__(self, state, what, text):
+        self.state, self.what, self.text = state, what, text
+
+
+def parse(output):
+    """Rows; and each promise that holds for any output."""
+    rows = []
+    for line in output.splitlines():
+        if len(line) > 80:
+            raise Failure(f"longer than 80 columns: {line!r}")
+        if re.search(r"[^ -~]", line):
+            raise Failure(f"not printable: {line!r}")
+        head = re.match(r"(ok|warn|fail|skip) +(launcher|port \d+|port|TLS|options|process|log|login|"
+                        r"maildrop|PAM|session) +(\S.*)$", line)
+        if head and not line.startswith(" "):
+            rows.append(Row(head[1], head[2], head[3]))
+        elif rows and re.match(r" {17}\S", line):
+            rows[-1].text += " " + line.strip()
+        else:
+            raise Failure(f"neither a row nor one that goes on: {line!r}")
+    return rows
+
+
+class Check:
+    """What one run of -c said."""
+
+    def __init__(self, world, *arguments, command=None, **how):
+        done = subprocess.run(command or [world.binary, "-c", *arguments], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=60, **how)
+        self.output, self.status = done.stdout, done.returncode
+        self.rows = parse(done.stdout)
+        worst = max({"ok": 0, "skip": 0, "warn": 1, "fail": 2}[row.state] for row in self.rows)
+        if self.status != worst or done.stderr:
+            raise Failure(f"exit status {self.status} in spite of its rows, or words on stderr:\n{self.output}{done.stderr}")
+
+    def expect(self, state, what, *words):
+        """There is a row like that, with all these words."""
+        for row in self.rows:
+            if row.state == state and row.what == what and all(word in row.text for word in words):
+                return row
+        raise Failure(f"no row `{state} {what}` with {words} in\n{self.output}")
+
+    def quiet_but(self, *whats):
+        """All other rows are content."""
+        loud = {row.what for row in self.rows if row.state in ("warn", "fail")} - set(whats)
+        if loud:
+            raise Failure(f"{', '.join(sorted(loud))} should keep quiet in\n{self.output}")
+        for row in self.rows:
+            if row.state == "fail" and "remedy:" not in row.text and "cause:" not in row.text:
+                raise Failure(f"a fault without cause and remedy: {row.text}\n{self.output}")
+        return self
+
+
+class Installation:
+    """xinetd on port 110 with pop3d behind it, a user with mail, PAM; all of it private."""
+
+    is_mounted = False
+
+    def __init__(self, world, user="root", arguments="", maildir=True):
+        require_root()
+        self.world, self.user, self.arguments = world, user, arguments
+        self.stack = contextlib.ExitStack()
+        self.xinetd = require_tool("xinetd")
+        for folder in () if Installation.is_mounted else ("/etc/xinetd.d", "/etc/stunnel"):
+            if os.path.isdir(folder):
+                _mount("tests", folder, "tmpfs", 0, "mode=755")
+        Installation.is_mounted = True
+        self.entry = SOUND["pop3"]
+        world.system_service("pop3", PAM % world.root)
+        world.set_shadow("alice", hash=hash_password("secret"), expires="")
+        self.home = f"{world.root}/home/alice"
+        shutil.rmtree(f"{self.home}/Maildir", ignore_errors=True)
+        if maildir:
+            self.as_alice("mkdir -p Maildir/new Maildir/cur Maildir/tmp && "
+                          "printf 'Subject: one\\n\\nHello\\n' > Maildir/new/1700000001.M1P1.sample")
+
+    def as_alice(self, command):
+        subprocess.run(["/bin/sh", "-ec", "umask 077; " + command], cwd=self.home, check=True,
+                       **self.world.run_as(self.world.uid_of("alice")))
+
+    def configure(self):
+        with open("/etc/xinetd.d/pop3", "w") as file:
+            file.write(self.entry % {"user": self.user, "server": self.world.binary,
+                                     "arguments": self.arguments and f"server_args = {self.arguments}\n"})
+
+    def run(self, command):
+        """A process that ends with the installation."""
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        self.stack.callback(lambda: (process.kill(), process.wait()))
+        return process
+
+    def launch(self, listens=True):
+        self.configure()
+        self.run([self.xinetd, "-dontfork", "-f", "/etc/xinetd.conf", "-pidfile", self.world.folder() + "/pid"])
+        if listens:
+            await_port(110)
+        else:
+            time.sleep(1)
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stack.close()
+        for path in ("/etc/xinetd.d/pop3", "/etc/stunnel/pop3s.conf", "/etc/pam.d/pop3", "/etc/nologin"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+
+def await_port(port, seconds=10):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise Failure(f"nobody listens on {port}")
+
+
+RIVAL = """
+import socket, sys, threading
+greeting, relay = sys.argv[1], int(sys.argv[2])
+open("/proc/self/comm", "w").write(sys.argv[3])
+listener = socket.socket(); listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("0.0.0.0", 110)); listener.listen()
+def pump(a, b):
+    try:
+        while (data := a.recv(4096)): b.sendall(data)
+    except OSError: pass
+    b.close()
+while True:
+    client, _ = listener.accept()
+    if relay:
+        server = socket.create_connection(("127.0.0.1", relay))
+        for pair in ((client, server), (server, client)): threading.Thread(target=pump, args=pair, daemon=True).start()
+    else:
+        client.sendall(greeting.encode() + b"\\r\\n"); client.close()
+"""
+
+
+def snapshot(folder):
+    """Everything below a folder that a check could have changed."""
+    return sorted((path, os.lstat(path).st_mtime_ns, os.lstat(path).st_mode)
+                  for top, folders, files in os.walk(folder) for path in [top, *(f"{top}/{f}" for f in folders + files)])
+
+
+def test_sound_installation(world):
+    """a sound installation is all ok, with TLS by stunnel in front, and nothing is changed by looking"""
+    with Installation(world) as place:
+        openssl, stunnel = require_tool("openssl"), require_tool("stunnel")
+        folder = world.folder()
+        subprocess.run([openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                        "-keyout", f"{folder}/key", "-out", f"{folder}/cert"], check=True, capture_output=True)
+        with open("/etc/stunnel/pop3s.conf", "w") as file:
+            file.write(f"foreground = yes\npid =\ncert = {folder}/cert\nkey = {folder}/key\n\n[pop3s]\naccept = 995\n"
+                       f"exec = {world.binary}\nexecArgs = pop3d -S\n")
+        place.launch()
+        place.run([stunnel, "/etc/stunnel/pop3s.conf"])
+        await_port(995)
+        before = snapshot(place.home)
+        check = Check(world, "alice").quiet_but()
+        if check.status != 0 or any(row.state == "skip" for row in check.rows):
+            raise Failure(f"not all ok:\n{check.output}")
+        check.expect("ok", "port 110", "xinetd (process")
+        check.expect("ok", "port 995", "stunnel")
+        check.expect("ok", "TLS", "/etc/stunnel/pop3s.conf")
+        check.expect("ok", "maildrop", "1 messages, 23 octets", "not there yet")
+        check.expect("ok", "session", "C: CAPA", "S: +OK Capability list follows", "C: QUIT", "signing off")
+        if snapshot(place.home) != before:
+            raise Failure("the check changed something in the home")
+
+
+def test_rival_on_the_port(world):
+    """another program owns port 110 and greets in our place: its name and process id, both greetings"""
+    with Installation(world) as place:
+        rival = place.run([sys.executable, "-c", RIVAL, "+OK Rival POP3 at your service", "0", "rivald"])
+        await_port(110)
+        place.launch(listens=False)
+        check = Check(world, "alice").quiet_but("port 110")
+        check.expect("fail", "port 110", f"rivald (process {rival.pid})", "EADDRINUSE", "Address already in use")
+        check.expect("fail", "port 110", "heard: +OK Rival POP3 at your service", "ours: +OK pop3d")
+
+
+def test_rival_of_few_words(world):
+    """a rival that says nothing, or what no terminal should be shown, is still told in plain words"""
+    for greeting, heard in (("+OK \033[31mred\007" + 90 * "x", "heard: +OK ?[31mred?xxx"), ("", "heard:  ours:")):
+        with Installation(world) as place:
+            place.run([sys.executable, "-c", RIVAL, greeting, "0", "rivald"])
+            await_port(110)
+            place.launch(listens=False)
+            row = Check(world).quiet_but("port 110").expect("fail", "port 110", "ours: +OK pop3d")
+            if heard.split()[-1] not in row.text:
+                raise Failure(row.text)
+
+
+def test_another_greeting_by_the_launcher(world):
+    """the launcher has the port, but refuses or runs something else: no rival is invented"""
+    with Installation(world) as place:
+        place.entry = place.entry.replace("service pop3\n{", "service pop3\n{\n        no_access = 127.0.0.1 ::1")
+        place.launch(listens=False)
+        check = Check(world, "alice").quiet_but("port 110")
+        check.expect("ok", "port 110", "xinetd (process")
+        check.expect("fail", "port 110", "another greeting", "the launcher starts something else, or refuses")
+        place.entry = SOUND["pop3"].replace("%(server)s", "/bin/echo")
+        place.configure()
+        Check(world, "alice").quiet_but("port 110", "launcher").expect("fail", "launcher", "/bin/echo", "not this pop3d")
+
+
+def test_behind_a_proxy(world):
+    """with -x the ports and the session are asked with a PROXY header"""
+    with Installation(world, arguments="-x -S") as place:
+        place.launch()
+        check = Check(world, "alice").quiet_but()
+        check.expect("ok", "port 110", "greets: +OK pop3d")
+        check.expect("ok", "session", "signing off")
+
+
+def test_file_of_another(world):
+    """root does not believe a launcher's file that somebody else may have written"""
+    with Installation(world, user="nobody") as place:
+        place.launch()
+        os.chown("/etc/xinetd.d/pop3", 4001, 4001)
+        check = Check(world, "alice").quiet_but("launcher", "port 110")
+        check.expect("warn", "launcher", "/etc/xinetd.d/pop3 is not read")
+
+
+def test_relay_on_the_port(world):
+    """a scanner took the port and relays to us: its owner and EADDRINUSE, though the greeting is ours"""
+    with Installation(world) as place:
+        place.entry = place.entry.replace("service pop3\n{", "service pop3\n{\n        type = UNLISTED\n        port = 1110")
+        place.launch(listens=False)
+        await_port(1110)
+        relay = place.run([sys.executable, "-c", RIVAL, "", "1110", "mailscan"])
+        await_port(110)
+        place.entry = SOUND["pop3"]
+        place.configure()
+        check = Check(world, "alice").quiet_but("port 110")
+        check.expect("fail", "port 110", f"mailscan (process {relay.pid})", "EADDRINUSE", "/etc/xinetd.d/pop3")
+        check.expect("warn", "port 110", "greets: +OK pop3d")
+
+
+def test_switched_off(world):
+    """disable = yes: the file that says so, and nobody on the port"""
+    with Installation(world) as place:
+        place.entry = place.entry.replace("disable         = no", "disable         = yes")
+        place.launch(listens=False)
+        check = Check(world, "alice").quiet_but("launcher")
+        check.expect("fail", "launcher", "/etc/xinetd.d/pop3", "switched off", "disable = yes")
+        check.expect("skip", "port", "nobody listens on 110")
+
+
+def test_switched_off_for_a_user(world):
+    """PAM refuses this user alone: the rule that does, in auth as in account; others are served"""
+    with Installation(world) as place:
+        folder = world.folder()
+        with open(f"{folder}/no-pop3", "w") as file:
+            file.write("alice\n")
+        place.launch()
+        for kind in ("auth", "account"):
+            rule = f"pam_listfile.so onerr=fail item=user sense=deny file={folder}/no-pop3"
+            world.system_service("pop3", f"# POP3\n{kind} required {rule}\n{PAM % world.root}")
+            Check(world, "alice").quiet_but("PAM").expect(
+                "fail", "PAM", "/etc/pam.d/pop3 line 2 refuses alice", f"{kind} pam_listfile.so", f"{folder}/no-pop3")
+            if Check(world, "bob").quiet_but("maildrop").status == 2:
+                raise Failure("bob is refused too")
+
+
+def test_expired_locked_unknown(world):
+    """an account that has expired, is locked or does not exist is told from one that is refused"""
+    with Installation(world) as place:
+        place.launch()
+        world.set_shadow("alice", expires="1")
+        Check(world, "alice").quiet_but("PAM").expect("fail", "PAM", "line 3 refuses alice", "pam_unix.so")
+        world.set_shadow("alice", expires="", hash="!" + hash_password("secret"))
+        Check(world, "alice").quiet_but("login").expect("fail", "login", "the password is locked")
+        Check(world, "nosuchuser").quiet_but("login", "PAM").expect("fail", "login", "no such account")
+        Check(world, "root").quiet_but("login", "PAM", "maildrop").expect("fail", "login", "never served")
+
+
+def test_mailbox_is_not_the_account(world):
+    """mailbox name and account name differ: how the login is taken apart, what was left out, why it fails"""
+    with Installation(world, arguments="-d corp") as place:
+        place.launch()
+        check = Check(world, r"corp\bob\alice")
+        check.expect("warn", "login", "user bob", "domain corp", "mailbox alice, another's")
+        check.expect("fail", "maildrop", place.home, "Permission denied", "uid 4001", "mode 0700", "uid 4002 may not pass")
+        check.quiet_but("login", "maildrop")
+        Check(world, "alice").quiet_but().expect("ok", "login", "domain none (left out)", "mailbox alice, left out")
+        check = Check(world, "mail.of.alice").quiet_but("login", "PAM")
+        check.expect("fail", "login", "user mail.of.alice", "no such account", "the mailbox's name is no help")
+        Check(world, r"corp\alice\alice").quiet_but().expect("ok", "login", "domain corp, mailbox alice, given")
+        Check(world, r"other\alice").quiet_but("login").expect("fail", "login", "domain other", "-d")
+
+
+def test_launched_without_root(world):
+    """user = nobody in the launcher's entry is named, and its value"""
+    with Installation(world, user="nobody") as place:
+        place.launch()
+        Check(world, "alice").quiet_but("launcher", "port 110").expect(
+            "fail", "launcher", "/etc/xinetd.d/pop3", " as nobody", "without root neither PAM", "user = root")
+
+
+def test_folder_of_another(world):
+    """cur/ of mode 0500 that belongs to another: the first part that fails, as that user, with owner and mode"""
+    with Installation(world) as place:
+        place.launch()
+        os.chown(f"{place.home}/Maildir/cur", 4002, 4002)
+        os.chmod(f"{place.home}/Maildir/cur", 0o500)
+        check = Check(world, "alice").quiet_but("maildrop")
+        check.expect("fail", "maildrop", "Maildir/cur: Permission denied", "uid 4002", "mode 0500", "uid 4001 may not")
+
+
+def test_maildrop_missing_and_busy(world):
+    """no Maildir yet is a warning; a session that holds the lock is named"""
+    with Installation(world, maildir=False) as place:
+        place.launch()
+        Check(world, "alice").quiet_but("maildrop").expect("warn", "maildrop", "is not there yet")
+    with Installation(world) as place:
+        place.launch()
+        client = socket.create_connection(("127.0.0.1", 110))
+        file = client.makefile("rwb")
+        for line in (None, b"USER alice", b"PASS secret"):
+            if line:
+                file.write(line + b"\r\n")
+                file.flush()
+            if not file.readline().startswith(b"+OK"):
+                raise Failure("no session to look at")
+        row = Check(world, "alice").quiet_but("maildrop").expect("warn", "maildrop", "has a session open", "[IN-USE]")
+        holder = int(re.search(r"process (\d+)", row.text)[1])
+        with open(f"/proc/{holder}/comm") as comm:
+            if comm.read().strip() != os.path.basename(world.binary)[:15]:
+                raise Failure(f"process {holder} is not the one that holds the lock")
+        client.close()
+
+
+def test_former_server(world):
+    """a Dovecot list whose unique-ids clients know, and that pop3d came too late for, is a warning"""
+    with Installation(world) as place:
+        place.launch()
+        listing = "3 V1234 N3 Gabc\\n1 :1700000001.M1P1.sample\\n"
+        place.as_alice(f"printf '{listing}' > Maildir/dovecot-uidlist")
+        Check(world, "alice").quiet_but().expect("ok", "maildrop", "has 1 of these", "0 unique-ids are others")
+        place.as_alice("rm Maildir/dovecot-uidlist")
+        with socket.create_connection(("127.0.0.1", 110)) as client:
+            client.sendall(b"USER alice\r\nPASS secret\r\nUIDL\r\nQUIT\r\n")
+            while client.recv(4096):
+                pass
+        Check(world, "alice").quiet_but().expect("ok", "maildrop", "the index is ")
+        place.as_alice(f"printf '{listing}' > Maildir/dovecot-uidlist")
+        Check(world, "alice").quiet_but("maildrop").expect("warn", "maildrop", "1 unique-ids are others now")
+
+
+def test_options_of_the_launcher(world):
+    """the launcher's options are taken when none are given; wrong ones are named; given ones win"""
+    with Installation(world, arguments="-m Elsewhere -s pop3") as place:
+        place.launch()
+        check = Check(world, "alice").quiet_but("maildrop")
+        check.expect("ok", "options", "-m Elsewhere -s pop3")
+        check.expect("warn", "maildrop", "Elsewhere is not there yet")
+        Check(world, "-m", "Maildir", "alice").quiet_but().expect("ok", "maildrop", "Maildir: 1 messages")
+    with Installation(world, arguments="-t never") as place:
+        place.launch()
+        Check(world, "alice").quiet_but("options", "port 110").expect("fail", "options", "-t takes 1 to 86400 seconds")
+
+
+def test_pam_files(world):
+    """a missing service file, a module that cannot be loaded, a service without rules, nologin"""
+    with Installation(world) as place:
+        place.launch()
+        os.unlink("/etc/pam.d/pop3")
+        Check(world).quiet_but("PAM").expect("fail", "PAM", "/etc/pam.d/pop3: No such file or directory")
+        world.system_service("pop3", PAM % world.root + "account required pam_nothing.so\n")
+        Check(world).quiet_but("PAM").expect("fail", "PAM", "line 4: pam_nothing.so cannot be loaded")
+        world.system_service("pop3", "auth required pam_unix.so\n")
+        Check(world).quiet_but("PAM").expect("fail", "PAM", "no account rule")
+        world.system_service("pop3", "auth requisite pam_nologin.so\n@include common-auth\n@include common-account\n")
+        Check(world, "alice").quiet_but()
+        with open("/etc/nologin", "w"):
+            pass
+        Check(world, "alice").quiet_but("PAM").expect("fail", "PAM", "line 1 refuses alice", "pam_nologin.so")
+
+
+def test_tls_in_front(world):
+    """stunnel without -S, and a PROXY header that only one side knows of"""
+    with Installation(world) as place:
+        place.launch()
+        place.run(["/bin/sh", "-c", "echo stunnel > /proc/self/comm; sleep 60"])
+
+        def check(section):
+            with open("/etc/stunnel/pop3s.conf", "w") as file:
+                file.write("[pop3s]\naccept = 995\n" + section)
+            return Check(world, "alice").quiet_but("TLS", "port")
+        check(f"exec = {world.binary}\nexecArgs = pop3d\n").expect("fail", "TLS", "add -S")
+        check("connect = 127.0.0.1:110\nprotocol = proxy\n").expect("fail", "TLS", "`protocol = proxy` and pop3d's -x -S are not all there")
+
+
+PRIVATE_ETC = """
+mount -t overlay overlay -o lowerdir=/etc,upperdir=$1/upper,workdir=$1/work /etc
+for file in passwd group shadow nsswitch.conf pam.d; do mount --bind "$2/etc/$file" "/etc/$file"; done
+mount -t tmpfs tests /etc/xinetd.d
+cp -r "$1/given/." /etc
+exec "$3" -c alice
+"""
+
+
+def check_in_etc(world, files):
+    """A check where /etc has these files too; in a mount namespace of its own."""
+    folder = world.folder()
+    os.makedirs(f"{folder}/upper")
+    os.makedirs(f"{folder}/work")
+    for path, text in files.items():
+        os.makedirs(os.path.dirname(f"{folder}/given/{path}"), exist_ok=True)
+        if text is None:
+            os.symlink("/dev/null", f"{folder}/given/{path}")
+            continue
+        with open(f"{folder}/given/{path}", "w") as file:
+            file.write(text)
+    return Check(world, command=["unshare", "-m", "/bin/sh", "-ec", PRIVATE_ETC, "sh", folder, world.root, world.binary])
+
+
+def test_inetd(world):
+    """a line of inetd.conf is found, with its options; one behind a # is off"""
+    with Installation(world):
+        line = f"pop3 stream tcp nowait %s {world.binary} pop3d -m Elsewhere\n"
+        check = check_in_etc(world, {"inetd.conf": line % "root"}).quiet_but("port", "maildrop")
+        check.expect("ok", "launcher", "/etc/inetd.conf: inetd, ", "-m Elsewhere as root")
+        check.expect("ok", "options", "-m Elsewhere")
+        check.expect("fail", "port", "nobody listens on 110, in spite of /etc/inetd.conf")
+        check = check_in_etc(world, {"inetd.conf": "#<off># " + line % "root"}).quiet_but("launcher", "maildrop")
+        check.expect("fail", "launcher", "switched off", "a #")
+        check = check_in_etc(world, {"inetd.conf": line % "mail"}).quiet_but("launcher", "port", "maildrop")
+        check.expect("fail", "launcher", "as mail", "without root")
+
+
+def test_systemd(world):
+    """a socket unit and its service are one entry, on when the socket is enabled; another's file is not read"""
+    with Installation(world):
+        units = {"systemd/system/pop3d.socket": "[Socket]\nListenStream=110\nAccept=yes\n",
+                 "systemd/system/pop3d@.service": f"[Service]\nExecStart=-{world.binary} -m Elsewhere\n"}
+        check = check_in_etc(world, units).quiet_but("launcher", "maildrop")
+        check.expect("fail", "launcher", "pop3d.socket: systemd", "a socket not enabled")
+        units["systemd/system/sockets.target.wants/pop3d.socket"] = None
+        check = check_in_etc(world, units).quiet_but("port", "maildrop")
+        check.expect("ok", "launcher", "pop3d.socket: systemd", "-m Elsewhere as root")
+        check.expect("ok", "options", "-m Elsewhere")
+
+
+def test_without_root(world):
+    """an ordinary user is told about his own account, and what only root may see is skipped"""
+    if not IS_ROOT:
+        check = Check(world, "-C", world.configuration, world.me)
+        check.expect("skip", "process", "not root")
+        check.expect("ok", "session", "C: QUIT")
+        return
+    with Installation(world) as place:
+        place.launch()
+        shutil.copy(world.binary, f"{place.home}/pop3d")
+        os.chmod(f"{place.home}/pop3d", 0o755)
+        how = world.run_as(world.uid_of("alice"))
+        check = Check(world, "alice", **how).quiet_but("PAM")
+        check.expect("skip", "process", "not root")
+        check.expect("skip", "port 110", "a process that only root sees")
+        check.expect("ok", "port 110", "greets: +OK pop3d")
+        check.expect("ok", "maildrop", "1 messages")
+        check.expect("ok", "session", "C: QUIT")
+        Check(world, "bob", **how).quiet_but("PAM").expect("skip", "login", "only root")
+
+
+def test_password_on_a_terminal(world):
+    """with a terminal a password may be tried: the dialogue goes on to STAT, and does not show it"""
+    with Installation(world) as place:
+        place.launch()
+        child, terminal = pty.fork()
+        if child == 0:
+            os.execv(world.binary, [world.binary, "-c", "alice"])
+        shown, end = b"", time.monotonic() + 30
+        while b"signing off" not in shown and time.monotonic() < end:
+            if select.select([terminal], [], [], 1)[0]:
+                try:
+                    shown += os.read(terminal, 65536)
+                except OSError:
+                    break
+                if shown.endswith(b"Enter): "):
+                    os.write(terminal, b"secret\n")
+        _, status = os.waitpid(child, 0)
+        if b"C: PASS\r\n" not in shown or b"S: +OK 1 23" not in shown or b"secret" in shown or status != 0:
+            raise Failure(f"status {status}:\n{shown.decode()}")

@@ -1,0 +1,188 @@
+"""
+modules.py - PAM modules that misbehave, and what a module is told.
+
+Runs in:   the test runner.
+May touch: a module compiled into the tests' folder, services that name it.
+"""
+import os
+import re
+import subprocess
+import threading
+import time
+
+from harness.box import Box
+from harness.server import Failure, says
+from harness.world import HERE, IS_ROOT, Skip, require_tool
+
+LOCK = threading.Lock()
+
+
+def service(world, name, argument):
+    """A service whose only module is the probe with this argument; its -s option."""
+    module = f"{world.root}/pam_probe.so"
+    with LOCK:
+        if not os.path.exists(module):
+            compiler = require_tool("cc")
+            subprocess.run([compiler, "-shared", "-fPIC", "-Wall", "-o", module + ".new",
+                            f"{HERE}/harness/pam_probe.c", "-lpam"], check=True)
+            os.rename(module + ".new", module)
+    world.service(f"probe-{name}", f"auth required {module} {argument}\naccount required pam_permit.so\n")
+    return ["-s", f"probe-{name}"]
+
+
+def try_login(session, password="secret"):
+    session.greeting()
+    session.expect("USER alice", "+OK")
+    return session.command(f"PASS {password}")
+
+
+def test_module_that_prints(world):
+    """what a module prints reaches neither the client nor the log"""
+    box = Box(world)
+    with box.session(*service(world, "print", "print"), transport="socketpair") as session:
+        answer = try_login(session)
+        session.expect("NOOP", "+OK")
+        session.expect("QUIT", "+OK")
+        session.drain()
+        if b"injected" in session.transcript or not says(answer, "+OK User successfully logged on"):
+            raise Failure(f"{session.transcript!r}")
+
+
+def test_module_that_sprays(world):
+    """a module that writes into every descriptor it finds grants nothing, and the client sees none of it"""
+    box = Box(world)
+    with box.session(*service(world, "spray", "spray"), transport="socketpair") as session:
+        session.send(b"USER alice\r\nPASS secret\r\nSTAT\r\n")
+        session.half_close()
+        session.drain()
+        # a refusal or a cut connection, as the processes happen to hear of it
+        answers = bytes(session.transcript).split(b"\r\n")[2:]
+        if any(not answer.startswith(b"-ERR") for answer in answers if answer) or session.wait() == 0:
+            raise Failure(f"{session.transcript!r}")
+
+
+def test_module_that_leaves_a_file_open(world):
+    """a file that a module left open is not in the user's process"""
+    if not IS_ROOT:
+        raise Skip("needs root to look")
+    box = Box(world)
+    with box.session(*service(world, "open", "open=/etc/shadow")) as session:
+        answer = try_login(session)
+        fds = [os.readlink(f"/proc/{session.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{session.pid}/fd")]
+        if not says(answer, "+OK") or any("shadow" in path for path in fds):
+            raise Failure(f"{answer} {fds}")
+
+
+def gives_up(world, name, argument, within, reason):
+    box = Box(world)
+    with box.session("-l", "1", *service(world, name, argument)) as session:
+        began = time.monotonic()
+        answer = try_login(session)
+        took = time.monotonic() - began
+        if not says(answer, "-ERR [SYS/TEMP]") or took > within:
+            raise Failure(f"{answer} after {took:.1f} seconds")
+        session.close()
+        session.wait()
+        if re.search(reason, session.log()) is None:
+            raise Failure(f"no {reason} in\n{session.log()}")
+
+
+def test_module_that_hangs(world):
+    """a module that hangs is ended by the clock: [SYS/TEMP], and the log knows why"""
+    gives_up(world, "hang", "hang", 8, "process=PAM, signal=14, reason=took-too-long")
+
+
+def test_module_that_disarms_the_clock(world):
+    """a module that hangs and has taken the alarm away is ended all the same, with all processes"""
+    box = Box(world)
+    with box.session("-l", "1", *service(world, "alarm", "alarm")) as session:
+        session.greeting()
+        session.expect("USER alice", "+OK")
+        session.send(b"PASS secret\r\n")
+        if not session.drain().startswith(b"-ERR [SYS/TEMP]"):
+            raise Failure(f"{session.transcript!r}")
+        session.wait()
+
+
+def test_module_that_crashes(world):
+    """a module that crashes takes its own process along: [SYS/TEMP]"""
+    gives_up(world, "crash", "crash", 4, "process=PAM, signal=11, reason=died")
+
+
+def test_module_that_exits(world):
+    """a module that calls exit: no identity, no login"""
+    gives_up(world, "exit", "exit", 4, "")
+
+
+def test_module_that_renames(world):
+    """the user that PAM hands back is the one that counts"""
+    if not IS_ROOT:
+        raise Skip("needs root for two accounts")
+    box = Box(world, "bob", [b"bob's\n"])
+    with box.session(*service(world, "user", "user=bob")) as session:
+        answer = try_login(session)
+        if not says(answer, "+OK"):
+            raise Failure(answer)
+        session.expect("STAT", "+OK 1 7")
+        session.expect("QUIT", "+OK")
+        session.wait()
+        if "LOGIN, user=bob, " not in session.log():
+            raise Failure(session.log())
+
+
+def test_module_that_renames_to_a_path(world):
+    """a name from PAM obeys the same rules as one from the client"""
+    box = Box(world)
+    for number, name in enumerate(("../alice", "-x", "root")):
+        with box.session(*service(world, f"bad-user-{number}", f"user={name}")) as session:
+            answer = try_login(session)
+            if answer.startswith("+OK") and not (name == "root" and not IS_ROOT):
+                raise Failure(f"{name}: {answer}")
+
+
+def test_module_that_delays(world):
+    """a module's own delay of failures is not ours: two seconds, always"""
+    box = Box(world)
+    with box.session(*service(world, "delay", "delay=5000000")) as session:
+        began = time.monotonic()
+        answer = try_login(session)
+        took = time.monotonic() - began
+        if not says(answer, "-ERR [AUTH]") or not 1.98 <= took <= 2.6:
+            raise Failure(f"{answer} after {took:.2f} seconds")
+
+
+def test_module_that_talks(world):
+    """a conversation answers just what it was asked, and no message reaches the client"""
+    box = Box(world)
+    with box.session(*service(world, "talk", "talk")) as session:
+        answer = try_login(session)
+        if not says(answer, "+OK User successfully logged on") or b"injected" in session.transcript:
+            raise Failure(f"{session.transcript!r}")
+
+
+def test_items(world):
+    """a module is told the service, the user, the terminal and the client's address; no variable of the launcher"""
+    box = Box(world)
+    path = world.folder() + "/items"
+    variables = {"PATH": "/tmp", "LD_LIBRARY_PATH": "/tmp", "TZ": "UTC", "REMOTE_HOST": "127.0.0.1"}
+    with box.session(*service(world, "note", f"note={path}"), env=variables) as session:
+        if not says(try_login(session), "+OK"):
+            raise Failure("no login")
+    with open(path) as file:
+        items = dict(line.rstrip("\n").split("=", 1) for line in file)
+    wanted = {"service": "probe-note", "user": "alice", "tty": "pop3d", "rhost": "127.0.0.1", "ruser": "(none)"}
+    if items != wanted:
+        raise Failure(f"{items}")
+
+
+def test_items_from_proxy(world):
+    """with -x the address is the one of the PROXY header"""
+    box = Box(world)
+    path = world.folder() + "/items"
+    with box.session("-x", "-p", *service(world, "note-proxy", f"note={path}")) as session:
+        session.send(b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\n")
+        if not says(try_login(session), "+OK"):
+            raise Failure("no login")
+    with open(path) as file:
+        if "rhost=192.0.2.7\n" not in file.read():
+            raise Failure("another rhost")

@@ -1,0 +1,275 @@
+"""
+processes.py - what /proc says of each process of a session.
+
+Runs in:   the test runner, as root.
+May touch: the sessions it starts.
+"""
+import ctypes
+import os
+import re
+import socket
+import time
+
+from harness.box import Box
+from harness.server import Failure, Session, children, family, status
+from harness.world import ACCOUNTS, IS_ROOT, Skip, require_root
+
+PASSWORD = "secret"
+NO_POWER = "0" * 16
+PIDFD_OPEN, PIDFD_GETFD = 434, 438
+
+
+def descriptors(pid):
+    """What each descriptor of a process is, as readlink tells it."""
+    folder = f"/proc/{pid}/fd"
+    return {int(fd): os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)}
+
+
+def must(condition, what):
+    if not condition:
+        raise Failure(what)
+
+
+def has_no_power(pid, uid, gid, groups):
+    """All four ids, the groups, no capability, no way back."""
+    state = status(pid)
+    must(state["Uid"].split() == [str(uid)] * 4, f"uids {state['Uid']}")
+    must(state["Gid"].split() == [str(gid)] * 4, f"gids {state['Gid']}")
+    must(sorted(map(int, state["Groups"].split())) == sorted(groups), f"groups {state['Groups']}")
+    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        must(state[name] == NO_POWER, f"{name} {state[name]}")
+
+
+def is_fenced(world, pid):
+    state = status(pid)
+    must(state["NoNewPrivs"] == "1", "new privileges are possible")
+    if not world.is_sanitized:
+        must(state["Seccomp"] == "2", "no filter of system calls")
+
+
+def mapped(pid):
+    with open(f"/proc/{pid}/maps") as file:
+        return {line.split()[5].split("/")[-1] for line in file if len(line.split()) > 5}
+
+
+def memory_has(pid, octets):
+    """Whether a process holds these octets anywhere that it can write."""
+    with open(f"/proc/{pid}/maps") as file:
+        ranges = [line.split()[0] for line in file if " rw" in line and "[v" not in line]
+    with open(f"/proc/{pid}/mem", "rb") as memory:
+        for span in ranges:
+            start, end = (int(part, 16) for part in span.split("-"))
+            if end - start > 1 << 30:
+                continue                # a sanitizer's shadow
+            try:
+                memory.seek(start)
+                if octets in memory.read(end - start):
+                    return True
+            except OSError:
+                continue                # guard pages of the same
+    return False
+
+
+def await_children(pid, count):
+    end = time.monotonic() + 10
+    while len(children(pid)) != count:
+        must(time.monotonic() < end, f"children {children(pid)}, and not {count}")
+        time.sleep(0.005)
+    return children(pid)
+
+
+def test_before_login(world):
+    """before a login: root that waits and never reads, and one powerless process that talks"""
+    require_root()
+    box = Box(world)
+    # a launcher may have groups of its own: they must not come along
+    with box.session(prefix=["setpriv", "--groups=0,27,4100"]) as session:
+        session.greeting()
+        authorization, = await_children(session.pid, 1)
+        client = descriptors(session.pid)[0]
+        session.expect("CAPA", "+OK")
+        session.block()
+
+        state = status(session.pid)
+        must(state["Uid"].split() == ["0"] * 4, "the waiting process is root")
+        end = time.monotonic() + 5
+        while not status(session.pid)["State"].startswith("S"):
+            must(time.monotonic() < end, "the waiting process does not sleep")
+        with open(f"/proc/{session.pid}/syscall") as file:
+            call, first = file.read().split()[:2]
+        # poll(2) over one channel, or a read of it: never of the client
+        must(call not in ("0", "45") or int(first, 16) > 1, f"root reads descriptor {first}")
+
+        has_no_power(authorization, 65534, 65534, [])
+        is_fenced(world, authorization)
+        fds = descriptors(authorization)
+        must(fds[0] == fds[1] == client, f"its client is {fds}")
+        must(fds[2] == "/dev/null", "it has no stderr to write to")
+        others = {fd: what for fd, what in fds.items() if fd > 2}
+        must(len(others) == 1 and list(others.values())[0].startswith("socket:"),
+             f"one channel to PAM, and not {others}")
+        root = os.readlink(f"/proc/{authorization}/root")
+        must(root != "/", "it is in a jail")
+        must(not os.path.exists(f"/proc/{authorization}/root/etc"), "the jail is empty")
+        must(os.readlink(f"/proc/{authorization}/cwd") == root, "it stands in the jail")
+
+
+def test_powerless_account(world):
+    """-n names the account of the process that talks"""
+    require_root()
+    box = Box(world)
+    with box.session("-n", "parsers") as session:
+        session.greeting()
+        authorization, = await_children(session.pid, 1)
+        uid = ACCOUNTS["parsers"][0]
+        has_no_power(authorization, uid, uid, [])
+
+
+def test_dead_clients_are_noticed(world):
+    """an internet socket has keepalive and a user timeout, so that a dead peer does not hold its lock"""
+    require_root()
+    box = Box(world)
+    with box.session() as session:
+        session.log_in()
+        libc = ctypes.CDLL(None, use_errno=True)
+        pid = libc.syscall(PIDFD_OPEN, session.pid, 0)
+        fd = libc.syscall(PIDFD_GETFD, pid, 0, 0)
+        must(fd >= 0, os.strerror(ctypes.get_errno()))
+        os.close(pid)
+        with socket.socket(fileno=fd) as client:
+            must(client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1, "no keepalive")
+            must(client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1, "Nagle's delay is on")
+            idle, interval, probes = (client.getsockopt(socket.IPPROTO_TCP, name) for name in
+                                      (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT))
+            must(idle + interval * probes <= 300, f"keepalive after {idle} + {probes} * {interval} seconds")
+            timeout = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            must(0 < timeout <= 300000, f"user timeout {timeout} ms")
+
+
+def test_without_login_no_pam(world):
+    """a connection that never logs in costs two processes, not three"""
+    box = Box(world)
+    with box.session() as session:
+        session.greeting()
+        session.expect("USER alice", "+OK")
+        session.expect("NOOP", "-ERR")
+        must(len(family(session.pid)) == 2, f"processes {family(session.pid)}")
+
+
+def test_pam_helper(world):
+    """while PAM is asked: its process is root, and the client is out of its reach"""
+    require_root()
+    box = Box(world)
+    with box.session() as session:
+        session.greeting()
+        client = descriptors(session.pid)[0]
+        session.expect("USER alice", "+OK")
+        # a wrong password keeps it waiting for two seconds: time to look
+        session.send(b"PASS wrong\r\n")
+        helpers = await_children(session.pid, 2)
+        pam, = [pid for pid in helpers if status(pid)["Uid"].split()[0] == "0"]
+        end = time.monotonic() + 1.5
+        while True:
+            fds = descriptors(pam)
+            if [fds.get(fd) for fd in (0, 1, 2)] == ["/dev/null"] * 3:
+                break
+            must(time.monotonic() < end, f"its descriptors 0 to 2: {fds}")
+            time.sleep(0.05)
+        must(client not in fds.values(), "it holds the client's connection")
+        must(not memory_has(pam, b"PASS wrong"), "it has seen the client's line")
+        must(session.line().startswith(b"-ERR [AUTH]"), "the login fails")
+
+
+def test_after_login(world):
+    """after a login: one process, the user's for ever, without PAM, without what PAM had"""
+    require_root()
+    box = Box(world, "alice", [b"Subject: x\n\ntext\n"])
+    with box.session(prefix=["setpriv", "--groups=0,27"]) as session:
+        session.log_in()
+        session.expect("RETR 1", "+OK")
+        session.block()
+        pid, uid = session.pid, ACCOUNTS["alice"][0]
+        must(children(pid) == [], f"children {children(pid)}")
+        has_no_power(pid, uid, uid, [uid, 4100])
+        is_fenced(world, pid)
+        fds = descriptors(pid)
+        must(fds[0] == fds[1] and fds[0].startswith("socket:"), f"the client is {fds}")
+        must(fds[2].endswith("/log"), "stderr is the one that -e was given for")
+        rest = {fd: what for fd, what in fds.items() if fd > 2}
+        logs = [what for what in rest.values() if what.startswith("socket:")]
+        mail = [what for what in rest.values() if what.startswith(box.maildir)]
+        must(len(logs) <= 1 and len(logs) + len(mail) == len(rest), f"also open: {rest}")
+        # the sanitizers' build is linked with libcrypt
+        what = r"pam_|libnss" if world.is_sanitized else r"pam_|libnss|libcrypt"
+        modules = sorted(name for name in mapped(pid) if re.match(what, name))
+        must(modules == [], f"mapped: {modules}")
+        must(not memory_has(pid, PASSWORD.encode()), "the password is in its memory")
+        must(os.readlink(f"/proc/{pid}/cwd") == "/", "it stands where it was started")
+
+
+def test_after_login_without_e(world):
+    """without -e nothing but /dev/null is on descriptor 2"""
+    box = Box(world)
+    session = Session(world, "pipes", [option for option in box.options() if option != "-e"])
+    try:
+        session.log_in()
+        must(not IS_ROOT or descriptors(session.pid)[2] == "/dev/null", "stderr is still there")
+        must(session.log() == "", "something was written to stderr")
+    finally:
+        session.finish()
+
+
+def test_descriptors_are_closed(world):
+    """what a launcher left open does not reach the session"""
+    require_root()
+    box = Box(world)
+    leaky = ["/bin/sh", "-c", 'exec "$@" 5</etc/passwd 9</etc/shadow', "sh"]
+    with box.session(prefix=leaky) as session:
+        session.greeting()
+        for pid in family(session.pid):
+            left = [what for what in descriptors(pid).values() if what.startswith("/etc/")]
+            must(left == [], f"before the login still open: {left}")
+        session.expect("USER alice", "+OK")
+        session.expect("PASS secret", "+OK")
+        left = [what for what in descriptors(session.pid).values() if what.startswith("/etc/")]
+        must(left == [], f"still open: {left}")
+
+
+def test_killed_parent_takes_helpers(world):
+    """SIGKILL to the waiting process ends its helpers too"""
+    box = Box(world)
+    with box.session() as session:
+        session.greeting()
+        helpers = await_children(session.pid, 1)
+        session.process.kill()
+        session.process.wait()
+        end = time.monotonic() + 5
+        while any(os.path.exists(f"/proc/{pid}") and status(pid)["State"][0] != "Z" for pid in helpers):
+            must(time.monotonic() < end, "a helper outlived its parent")
+            time.sleep(0.01)
+
+
+def test_killed_parent_takes_pam(world):
+    """SIGKILL to the waiting process ends the PAM process too, though it is asleep over a failed login"""
+    box = Box(world)
+    with box.session() as session:
+        session.greeting()
+        session.send(b"USER alice\r\nPASS wrong\r\n")
+        helpers = await_children(session.pid, 2)
+        began = time.monotonic()
+        session.process.kill()
+        session.process.wait()
+        while any(os.path.exists(f"/proc/{pid}") and status(pid)["State"][0] != "Z" for pid in helpers):
+            must(time.monotonic() < began + 1, "a helper outlived its parent")
+            time.sleep(0.01)
+
+
+def test_root_is_refused(world):
+    """without root another's account cannot be served"""
+    if IS_ROOT:
+        raise Skip("needs an ordinary user")
+    box = Box(world)
+    with box.session("-v", "root") as session:
+        session.greeting()
+        session.expect("USER alice", "+OK")
+        must(session.command("PASS secret").startswith("-ERR"), "root's maildrop was opened")
