@@ -1,0 +1,279 @@
+#!/usr/bin/python3
+"""
+matrix.py - fetches a maildrop with every client that people still use with
+POP3, from xinetd and stunnel with the shipped files, and compares what the
+client stored with the Maildir, octet for octet. Writes build/clients.md.
+
+Runs in:   namespaces of its own, as root; the clients as an ordinary user.
+May touch: see tests/launch/common.py; build/clients.md.
+
+    python3 tests/clients/matrix.py [-v] [CLIENT ...]
+"""
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "launch"))
+sys.path.insert(0, HERE)
+
+import common
+import corpus
+from common import PASSWORD, ROOM, TREE, Failure, Skip, check
+
+PORTS = {"clear": 110, "pop3s": 995, "STLS": 1100}
+CLIENT_UID = common.ACCOUNTS["bob"]
+RESULT = f"{TREE}/build/clients.md"
+
+
+class Run:
+    """One run of one client: where it lives, where it connects, what it is to do."""
+
+    def __init__(self, client, transport, keep, home):
+        self.client, self.transport, self.keep, self.home = client, transport, keep, home
+        self.port = PORTS[transport]
+        self.host, self.user, self.password = "localhost", "alice", PASSWORD
+        self.authority = f"{ROOM}/certificate"
+        self.mail = f"{home}/Mail"
+        self.is_secured = transport != "clear"
+
+    def file(self, name, text, mode=0o600):
+        path = f"{self.home}/{name}"
+        common.write(path, text)
+        os.chmod(path, mode)
+        for folder in (path, os.path.dirname(path)):
+            os.chown(folder, CLIENT_UID, CLIENT_UID)
+        return path
+
+    def command(self, *command, seconds=90, ok=(0,), **options):
+        """Runs a program as the client's user; its output."""
+        environment = {"HOME": self.home, "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8",
+                       "TERM": "xterm", "USER": "bob", "LOGNAME": "bob", "TMPDIR": self.home,
+                       "SSL_CERT_FILE": self.authority, **options.pop("env", {})}
+        done = subprocess.run(command, env=environment, cwd=self.home, user=CLIENT_UID,
+                              group=CLIENT_UID, extra_groups=[], timeout=seconds,
+                              stdin=options.pop("stdin", subprocess.DEVNULL),
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+        said = done.stdout.decode("utf-8", "replace")
+        check(done.returncode in ok, f"{command[0]} ended with {done.returncode}: {said[:500]} ... {said[-500:]}")
+        return said
+
+    def fetched(self, folder=None):
+        """The messages of a Maildir or of a plain folder of files."""
+        found = []
+        for pattern in ("new/*", "cur/*", "*"):
+            for path in sorted(glob.glob(f"{folder or self.mail}/{pattern}")):
+                if os.path.isfile(path) and not os.path.basename(path).startswith("."):
+                    with open(path, "rb") as file:
+                        found.append(file.read())
+        return found
+
+    def maildir(self):
+        common.maildrop(self.mail, CLIENT_UID)
+
+
+class Client:
+    """What all drivers share. fetch() returns the messages as the client stored them."""
+
+    name = ""
+    program = ""
+    transports = ("clear", "pop3s", "STLS")
+    deletes = keeps = True
+    note = ""                   # what the client does to the messages, or cannot do
+    distorts = {}               # name of a message: function of its content
+
+    def version(self):
+        raise NotImplementedError
+
+    def fetch(self, run):
+        raise NotImplementedError
+
+    def stored(self, name, content):
+        """What the client is expected to have made of a message."""
+        content = self.distorts.get(name, lambda same: same)(corpus.plain_lines(content))
+        return self.distorts.get("*", lambda same: same)(content)
+
+    def read(self, content):
+        """What the client stored, with line ends as on Unix."""
+        return corpus.plain_lines(content)
+
+
+def fill(messages):
+    common.empty("alice")
+    shutil.rmtree("/home/alice/Maildir", ignore_errors=True)
+    common.maildrop("/home/alice/Maildir", common.ACCOUNTS["alice"])
+    for content in messages:
+        common.deliver("alice", content)
+
+
+def disk():
+    """The contents of the maildrop, whatever the names are."""
+    return sorted(open(path, "rb").read() for path in common.messages("alice"))
+
+
+def compare(client, got, wanted):
+    got = [client.read(content) for content in got]
+    problems = []
+    for name, content in wanted.items():
+        stored = client.stored(name, content)
+        if stored in got:
+            got.remove(stored)
+            continue
+        alike = [content for content in got if f"Subject: {name}\n".encode() in content]
+        problems.append(f"{name}: {difference(stored, alike[0]) if alike else 'not fetched'}")
+        if alike:
+            got.remove(alike[0])
+    problems += [f"a message too many: {content[:100]!r}" for content in got]
+    check(not problems, "; ".join(problems))
+
+
+def difference(wanted, got):
+    at = next((i for i, (a, b) in enumerate(zip(wanted, got)) if a != b), min(len(wanted), len(got)))
+    return (f"{len(wanted)} octets wanted, {len(got)} stored, different at {at}: "
+            f"{wanted[max(0, at - 20):at + 40]!r} is {got[max(0, at - 20):at + 40]!r}")
+
+
+def new_home(name):
+    home = f"{ROOM}/home-{name}"
+    shutil.rmtree(home, ignore_errors=True)
+    os.makedirs(home)
+    os.chown(home, CLIENT_UID, CLIENT_UID)
+    return home
+
+
+def was_secured(world, mark, run):
+    wanted = "yes" if run.is_secured else "no"
+    world.log.wait(rf"LOGIN, user=alice, .*secured={wanted}", mark)
+    check(not any(re.search(r"FAULT|LOGIN FAILED", line) for line in world.log.lines[mark:]),
+          "the log has faults: " + "; ".join(
+              line for line in world.log.lines[mark:] if re.search(r"FAULT|LOGIN FAILED", line)))
+
+
+def deleting(world, client, transport):
+    """Fetches all, and deletes if it can; the maildrop is as it should be afterwards."""
+    fill(corpus.CORPUS.values())
+    run = Run(client, transport, not client.deletes, new_home(client.name.replace(" ", "-")))
+    mark = world.log.mark()
+    compare(client, client.fetch(run), corpus.CORPUS)
+    was_secured(world, mark, run)
+    left = [] if client.deletes else sorted(corpus.CORPUS.values())
+    end = time.monotonic() + 3
+    while disk() != left and time.monotonic() < end:
+        time.sleep(0.05)
+    check(disk() == left, f"{len(disk())} messages are left, not {len(left)}")
+
+
+def keeping(world, client):
+    """Two runs with a delivery between: the second fetches what is new and nothing else."""
+    fill(corpus.CORPUS.values())
+    home = new_home(client.name.replace(" ", "-"))
+    run = Run(client, "clear", True, home)
+    before = client.fetch(run)
+    compare(client, before, corpus.CORPUS)
+    common.deliver("alice", corpus.LATER)
+    run = Run(client, "clear", True, home)
+    mark = world.log.mark()
+    got = client.fetch(run)
+    everything = {**corpus.CORPUS, "later": corpus.LATER}
+    compare(client, got, {"later": corpus.LATER} if len(got) == 1 else everything)
+    retrieved = sum(int(number) for line in world.log.lines[mark:]
+                    for number in re.findall(r"LOGOUT, user=alice, .*retr=(\d+)", line))
+    tops = sum(int(number) for line in world.log.lines[mark:]
+               for number in re.findall(r"LOGOUT, user=alice, .*top=(\d+)", line))
+    check(retrieved == 1 or (retrieved == 0 and tops >= 1),
+          f"the second run retrieved {retrieved} messages, not 1")
+    check(disk() == sorted(everything.values()), "the maildrop has changed")
+
+
+def start_servers(world):
+    world.reset()
+    common.shipped("stunnel-exec.conf", "/etc/stunnel/pop3s.conf")
+    common.shipped("stunnel-stls.conf", "/etc/stunnel/pop3-stls.conf",
+                   [("accept = :::110", f"accept = :::{PORTS['STLS']}")])
+    world.certificate()
+    os.chmod(f"{ROOM}/certificate", 0o644)
+    # no limit is to be met by a client that connects for each message
+    common.write("/etc/xinetd.d/pop3", re.sub(r"cps\s+= .*", "cps = 10000 1",
+                                              common.read_text("/etc/xinetd.d/pop3")))
+    world.start("xinetd", "-dontfork", "-f", "/etc/xinetd.conf", port=110)
+    world.start("stunnel", "/etc/stunnel/pop3s.conf", port=995)
+    world.start("stunnel", "/etc/stunnel/pop3-stls.conf", port=PORTS["STLS"])
+
+
+def attempt(name, function, *arguments):
+    """One cell of the table."""
+    try:
+        started = time.monotonic()
+        function(*arguments)
+        print(f"ok {name} ({time.monotonic() - started:.1f} s)", flush=True)
+        return "yes"
+    except Exception as failure:
+        where = "" if isinstance(failure, (Failure, subprocess.TimeoutExpired)) else \
+            "\n" + traceback.format_exc()
+        print(f"not ok {name} - {failure}{where}", flush=True)
+        return "NO"
+
+
+def row(world, client):
+    cells = []
+    for transport in PORTS:
+        cells.append(attempt(f"{client.name}, {transport}", deleting, world, client, transport)
+                     if transport in client.transports else "–")
+    deletes = "NO" if "NO" in cells else "yes" if client.deletes else "–"
+    keeps = attempt(f"{client.name}, keeps", keeping, world, client) if client.keeps else "–"
+    return [client.name, client.version(), *cells, deletes, keeps, client.note]
+
+
+def write_table(rows, missing):
+    lines = ["| client | version | clear | pop3s | STLS | deletes | keeps | |",
+             "|---|---|---|---|---|---|---|---|"]
+    lines += ["| " + " | ".join(cells) + " |" for cells in rows]
+    lines += [f"\nNot driven: {name}: {why}." for name, why in missing]
+    os.makedirs(os.path.dirname(RESULT), exist_ok=True)
+    with open(RESULT, "w") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def main(world):
+    import drivers
+    wanted = [word for word in sys.argv[1:] if not word.startswith("-")]
+    clients = [client for client in drivers.CLIENTS
+               if not wanted or any(word.lower() in client.name.lower() for word in wanted)]
+    start_servers(world)
+    rows, missing, skipped = [], list(drivers.NOT_DRIVEN), 0
+    for client in clients:
+        if client.program and shutil.which(client.program) is None:
+            print(f"{'not ok' if os.environ.get('CI') else 'ok'} {client.name}"
+                  f" # skipped: {client.program} is not installed", flush=True)
+            skipped += 1
+            missing.append((client.name, f"{client.program} is not installed"))
+            continue
+        rows.append(row(world, client))
+    if not wanted:
+        write_table(rows, missing)
+    cells = [cell for cells in rows for cell in cells[2:7]]
+    failed = cells.count("NO") + (skipped if os.environ.get("CI") else 0)
+    print(f"{cells.count('yes')} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+def install_node_client():
+    """While there is a network: the one client that is no Debian package."""
+    if not os.path.isdir(f"{TREE}/build/node_modules/node-pop3") and shutil.which("npm"):
+        os.makedirs(f"{TREE}/build", exist_ok=True)
+        subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix",
+                        f"{TREE}/build", "node-pop3@0.11.0"], stdout=subprocess.DEVNULL, timeout=120)
+
+
+if __name__ == "__main__":
+    if os.geteuid() != 0:
+        print("0 passed, 0 failed, 1 skipped")
+        sys.exit(0)
+    if common.INSIDE not in os.environ:
+        install_node_client()
+    common.enter_world(main)

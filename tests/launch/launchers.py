@@ -1,0 +1,167 @@
+#!/usr/bin/python3
+"""
+launchers.py - pop3d under each super-server, by the file that is shipped for it.
+
+Runs in:   namespaces of its own, as root.
+May touch: see common.py.
+"""
+import glob
+import os
+import re
+import signal
+import socket
+import time
+
+import common
+from common import CLIENT, DOCS, ROOM, SERVER, Client, Failure, check, need, shipped
+
+
+def start_xinetd(world, port):
+    return world.start(need("xinetd"), "-dontfork", "-f", "/etc/xinetd.conf", port=port)
+
+
+def test_xinetd_as_installed(world):
+    """make install put the entry in its place; nothing else is done."""
+    start_xinetd(world, 110)
+    world.clear_text_port()
+
+
+def test_xinetd_limits_close_without_a_greeting(world):
+    entry = common.read_text("/etc/xinetd.d/pop3")
+    common.write("/etc/xinetd.d/pop3", re.sub(r"per_source\s+= \d+", "per_source = 2", entry))
+    start_xinetd(world, 110)
+    held = [Client("127.0.0.1", 110), Client("127.0.0.1", 110)]
+    mark = world.log.mark()
+    third = socket.create_connection(("127.0.0.1", 110), timeout=10)
+    check(third.recv(100) == b"", "a third connection is served")
+    world.log.wait(r"FAIL: pop3 per_source_limit from=.*127\.0\.0\.1", mark)
+    other = Client(SERVER, 110, CLIENT)
+    for client in held + [other]:
+        client.ask("QUIT", "+OK")
+
+
+def test_xinetd_starts_stunnel(world):
+    need("stunnel")
+    shipped("pop3s", "/etc/xinetd.d/pop3s")
+    shipped("stunnel-inetd.conf", "/etc/stunnel/pop3s-inetd.conf")
+    world.certificate()
+    start_xinetd(world, 995)
+    world.secured_port()
+
+
+def inetd_lines(active):
+    """inetd.conf as shipped, with the lines that match switched on and no others."""
+    lines = []
+    for line in common.read_text(f"{DOCS}/inetd.conf").split("\n"):
+        bare = line.lstrip("#")
+        is_entry = re.match(r"pop3s?\s+stream", bare) is not None
+        lines.append(bare if is_entry and re.search(active, bare) else
+                     "#" + bare if is_entry else line)
+    check(sum(not line.startswith("#") and line != "" for line in lines) == 1, "not one line")
+    common.write(f"{ROOM}/inetd.conf", "\n".join(lines))
+    return f"{ROOM}/inetd.conf"
+
+
+@common.wants_package("openbsd-inetd")
+def test_openbsd_inetd(world):
+    folder = common.fetch_package("openbsd-inetd")
+    world.start(f"{folder}/usr/sbin/inetd", "-d", inetd_lines(r"\stcp\s.*pop3d$"), port=110)
+    world.clear_text_port()
+
+
+@common.wants_package("openbsd-inetd")
+def test_openbsd_inetd_starts_stunnel(world):
+    need("stunnel")
+    folder = common.fetch_package("openbsd-inetd")
+    shipped("stunnel-inetd.conf", "/etc/stunnel/pop3s-inetd.conf")
+    world.certificate()
+    world.start(f"{folder}/usr/sbin/inetd", "-d", inetd_lines("^pop3s"), port=995)
+    world.secured_port()
+
+
+@common.wants_package("inetutils-inetd")
+def test_inetutils_inetd(world):
+    folder = common.fetch_package("inetutils-inetd")
+    program = (glob.glob(f"{folder}/usr/sbin/*inetd") + [""])[0]
+    world.start(program, "-d", inetd_lines(r"\stcp6\s.*pop3d$"), port=110)
+    world.clear_text_port()
+
+
+def command(word):
+    """The command of the file `commands` that begins with this word."""
+    for line in common.read_text(f"{DOCS}/commands").split("\n"):
+        if line.startswith(word + " "):
+            need(word)
+            return line
+    raise Failure(f"the file commands has nothing for {word}")
+
+
+def test_tcpserver(world):
+    world.start(shell=command("tcpserver"), port=110)
+    world.clear_text_port(ipv6=False)
+
+
+def test_tcpsvd(world):
+    world.start(shell=command("tcpsvd"), port=110)
+    world.clear_text_port(ipv6=False)
+
+
+def test_tcpsvd_says_what_the_limit_is(world):
+    world.start(shell=command("tcpsvd").replace("-C '20:", "-C '2:"), port=110)
+    held = [Client("127.0.0.1", 110), Client("127.0.0.1", 110)]
+    third = socket.create_connection(("127.0.0.1", 110), timeout=10)
+    said = third.recv(100)
+    check(said.startswith(b"-ERR [SYS/TEMP] "), f"the third connection is told {said!r}")
+    for client in held:
+        client.ask("QUIT", "+OK")
+
+
+def test_socat(world):
+    world.start(shell=command("socat"), port=110)
+    world.clear_text_port()
+
+
+def test_systemd_socket_activate(world):
+    world.start(shell=command("systemd-socket-activate"), port=110)
+    world.clear_text_port()
+
+
+def test_systemd_units_are_sound(world):
+    """systemd-analyze finds nothing to say, and the service is well fenced."""
+    need("systemd-analyze")
+    for name in ("pop3d.socket", "pop3d@.service"):
+        shipped(name, f"/etc/systemd/system/{name}")
+    common.write("/etc/systemd/system/pop3d@test.service",
+                 common.read_text(f"{DOCS}/pop3d@.service"))
+    said = common.run("systemd-analyze", "verify", "--man=no", "/etc/systemd/system/pop3d.socket",
+                      "/etc/systemd/system/pop3d@test.service")
+    check("pop3d" not in said, said)
+    exposure = common.run("systemd-analyze", "security", "--offline=yes",
+                          "/etc/systemd/system/pop3d@test.service")
+    level = float(re.search(r"Overall exposure level for \S+: ([\d.]+)", exposure)[1])
+    check(level < 3.0, f"exposure {level}")
+
+
+def test_inner_ports_are_for_this_machine_alone(world):
+    shipped("pop3-inner", "/etc/xinetd.d/pop3-inner")
+    start_xinetd(world, 1110)
+    world.await_listener(1120)
+    for port in (1110, 1120):
+        try:
+            socket.create_connection((SERVER, port), timeout=5)
+        except ConnectionRefusedError:
+            pass
+        else:
+            raise Failure(f"port {port} can be reached from outside")
+        stream = socket.create_connection(("127.0.0.1", port), timeout=15)
+        stream.sendall(b"CAPA\r\n")
+        try:
+            said = stream.recv(100)
+        except ConnectionResetError:
+            said = b""
+        check(said == b"", f"port {port} serves without a PROXY header")
+        stream.close()
+
+
+if __name__ == "__main__":
+    common.main()
