@@ -1,0 +1,372 @@
+/*
+ * fence_hooks.c - tries from inside what a process that was taken over would try.
+ * Runs in:   AUTHORIZATION and TRANSACTION of a variant of pop3d, linked with
+ *            --wrap=base64_decode --wrap=maildrop_unique_id.
+ * May touch: whatever the fences let it.
+ *
+ * The product is not changed for it: the linker puts these two functions in the place of
+ * the product's. What to try stands in the environment, PLACE:WHAT:ARGUMENT:
+ *
+ *     AUTHORIZATION:call:57          a system call by its number, with zeros
+ *     TRANSACTION:open:PATH          one of the attempts below
+ *
+ * The outcome goes to the client as "TRIED result", a negative errno for failure.
+ */
+#include "../../auth/auth.h"
+#include "../../maildir/maildir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+ssize_t __real_base64_decode(char *out, size_t size, const char *text, size_t length);
+ssize_t __wrap_base64_decode(char *out, size_t size, const char *text, size_t length);
+size_t __real_maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UNIQUE_ID_MAX]);
+size_t __wrap_maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UNIQUE_ID_MAX]);
+
+static char place[32], what[32], argument[512];
+static pid_t above;             /* whoever started this process; not to be asked for later */
+
+__attribute__((constructor)) static void remember(void)
+{
+        const char *text = getenv("POP3D_FENCE");
+
+        above = getppid();
+        if (text != NULL)
+                (void)sscanf(text, "%31[^:]:%31[^:]:%511[^\n]", place, what, argument);
+        if (strcmp(place, "AUTHORIZATION") == 0)
+                above = getpid();
+}
+
+/* The descriptor of the Maildir: the first directory there is. */
+static int maildir_fd(void)
+{
+        struct stat status;
+
+        for (int fd = 3; fd < 64; fd++)
+                if (fstat(fd, &status) == 0 && S_ISDIR(status.st_mode))
+                        return fd;
+        return -1;
+}
+
+static long try_call(void)
+{
+        return syscall(atol(argument), 0, 0, 0, 0, 0, 0);
+}
+
+static long try_open(void)
+{
+        return openat(AT_FDCWD, argument, O_RDONLY | O_NONBLOCK);
+}
+
+static long try_open_below(void)
+{
+        return openat(maildir_fd(), argument, O_RDONLY | O_NONBLOCK);
+}
+
+/* In two steps, by way of a descriptor that may only be walked from. */
+static long try_climb(void)
+{
+        int up = openat(maildir_fd(), "..", O_PATH | O_DIRECTORY);
+
+        return up < 0 ? up : openat(up, argument, O_RDONLY);
+}
+
+static long try_write_below(void)
+{
+        return openat(maildir_fd(), argument, O_WRONLY);
+}
+
+static long try_truncate_below(void)
+{
+        return openat(maildir_fd(), argument, O_WRONLY | O_TRUNC);
+}
+
+static long try_create(void)
+{
+        return openat(maildir_fd(), argument, O_WRONLY | O_CREAT | O_EXCL, 0600);
+}
+
+static long try_rename(void)
+{
+        int fd = maildir_fd();
+
+        return renameat2(fd, "new/victim", fd, argument, 0);
+}
+
+static long try_rename_in(void)
+{
+        int fd = maildir_fd();
+
+        return renameat2(fd, argument, fd, "new/planted", 0);
+}
+
+static long try_link(void)
+{
+        int fd = maildir_fd();
+
+        return linkat(fd, "new/victim", fd, argument, 0);
+}
+
+static long try_link_in(void)
+{
+        int fd = maildir_fd();
+
+        return linkat(fd, argument, fd, "new/planted", 0);
+}
+
+static long try_unlink(void)
+{
+        return unlinkat(maildir_fd(), argument, 0);
+}
+
+static long try_executable_memory(void)
+{
+        void *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        return memory == MAP_FAILED ? -1 : 0;
+}
+
+static long try_executable_later(void)
+{
+        void *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        return memory == MAP_FAILED ? -1 : mprotect(memory, 4096, PROT_READ | PROT_EXEC);
+}
+
+/* Through whatever socket is there: the log's, the client's. */
+static long try_send_to(void)
+{
+        struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
+
+        return sendto(0, "x", 1, 0, (struct sockaddr *)&address, sizeof(address));
+}
+
+static long try_socket(void)
+{
+        return socket(AF_INET, SOCK_DGRAM, 0);
+}
+
+static long try_connect(void)
+{
+        struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
+
+        return connect(0, (struct sockaddr *)&address, sizeof(address));
+}
+
+static long try_fork(void)
+{
+        long child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+
+        if (child == 0)
+                _exit(0);
+        return child;
+}
+
+static long try_root(void)
+{
+        return setuid(0);
+}
+
+static long try_trace_parent(void)
+{
+        return ptrace(PTRACE_SEIZE, above, NULL, NULL);
+}
+
+static long try_kill_parent(void)
+{
+        return kill(above, SIGTERM);
+}
+
+static long try_exit(void)
+{
+        _exit(atoi(argument));
+}
+
+/* The same word for another kind of machine: its numbers mean other calls. */
+static long try_other_machine(void)
+{
+#ifdef __x86_64__
+        long result;
+
+        __asm__ volatile("int $0x80" : "=a"(result) : "a"(20L) : "memory");
+        if (result < 0)
+                errno = (int)-result;
+        return result < 0 ? -1 : result;
+#else
+        errno = ENOSYS;
+        return -1;
+#endif
+}
+
+/* What PAM is sent instead of a login */
+
+static void forge_octets(char *message, size_t size, unsigned seed)
+{
+        unsigned state = seed * 2654435761U + 1;
+
+        for (size_t i = 0; i < size; i++) {
+                state = state * 1103515245U + 12345U;
+                message[i] = (char)(state >> 16);
+        }
+}
+
+static size_t forge_login(struct login *login)
+{
+        memset(login, 0, sizeof(*login));
+        login->kind = LOGIN_QUESTION;
+        login->is_acceptable = 1;
+        memcpy(login->typed, "alice", 6);
+        memcpy(login->name.user, "alice", 6);
+        memcpy(login->name.mailbox, "alice", 6);
+        memcpy(login->password, "secret", 7);
+        return sizeof(*login);
+}
+
+static size_t forge(struct login *login, size_t room)
+{
+        size_t size = forge_login(login);
+        unsigned seed;
+
+        if (strcmp(argument, "short") == 0)
+                return 1;
+        if (strcmp(argument, "nearly") == 0)
+                return size - 1;
+        if (strcmp(argument, "long") == 0)
+                return room;
+        if (strcmp(argument, "kind") == 0)
+                login->kind = 77;
+        if (strcmp(argument, "mechanism") == 0)
+                login->mechanism = 77;
+        if (strcmp(argument, "typed-without-end") == 0)
+                memset(login->typed, 'x', sizeof(login->typed));
+        if (strcmp(argument, "user-without-end") == 0)
+                memset(login->name.user, 'x', sizeof(login->name.user));
+        if (strcmp(argument, "password-without-end") == 0)
+                memset(login->password, 'x', sizeof(login->password));
+        if (strcmp(argument, "user-is-path") == 0)
+                memcpy(login->name.user, "../bob", 7);
+        if (strcmp(argument, "mailbox-is-path") == 0)
+                memcpy(login->name.mailbox, "../bob", 7);
+        if (strcmp(argument, "mailbox-is-dots") == 0)
+                memcpy(login->name.mailbox, "..", 3);
+        if (strcmp(argument, "user-is-empty") == 0)
+                memset(login->name.user, 0, sizeof(login->name.user));
+        if (strcmp(argument, "user-is-root") == 0) {
+                memcpy(login->name.user, "root", 5);
+                memcpy(login->name.mailbox, "root", 5);
+        }
+        if (strcmp(argument, "domain-is-foreign") == 0)
+                memcpy(login->name.domain, "elsewhere.example", 18);
+        if (strcmp(argument, "password-is-empty") == 0)
+                memset(login->password, 0, sizeof(login->password));
+        if (strcmp(argument, "address-is-none") == 0)
+                memcpy(login->peer.address, "1.2.3.4, user=root", 19);
+        if (sscanf(argument, "random-%u", &seed) == 1)
+                forge_octets((char *)login, size, seed);
+        /* a whole login but for some octets */
+        if (sscanf(argument, "nudged-%u", &seed) == 1)
+                for (unsigned i = 0; i < 4; i++)
+                        ((char *)login)[(seed * 7919U + i * 104729U) % size] = (char)(seed + i * 31U);
+        return size;
+}
+
+/* Returns the verdict that came back; -3 if none did. */
+static long try_forge(void)
+{
+        static union {
+                struct login login;
+                char octets[16384];
+        } message;
+        size_t size = forge(&message.login, sizeof(message));
+        uint32_t verdict = 0;
+        ssize_t got;
+
+        for (int fd = 3; fd < 64; fd++) {
+                if (write(fd, &message, size) < 0)
+                        continue;
+                do
+                        got = read(fd, &verdict, sizeof(verdict));
+                while (got < 0 && errno == EINTR);
+                return got == sizeof(verdict) ? (long)verdict : -3;
+        }
+        return -2;
+}
+
+static const struct attempt {
+        const char *name;
+        long (*function)(void);
+} attempts[] = {
+        { "call", try_call },
+        { "climb", try_climb },
+        { "connect", try_connect },
+        { "create", try_create },
+        { "executable-later", try_executable_later },
+        { "executable-memory", try_executable_memory },
+        { "exit", try_exit },
+        { "forge", try_forge },
+        { "fork", try_fork },
+        { "kill-parent", try_kill_parent },
+        { "link", try_link },
+        { "link-in", try_link_in },
+        { "open", try_open },
+        { "open-below", try_open_below },
+        { "other-machine", try_other_machine },
+        { "rename", try_rename },
+        { "rename-in", try_rename_in },
+        { "root", try_root },
+        { "send-to", try_send_to },
+        { "socket", try_socket },
+        { "trace-parent", try_trace_parent },
+        { "truncate-below", try_truncate_below },
+        { "unlink", try_unlink },
+        { "write-below", try_write_below },
+};
+
+static void attempt(const char *here)
+{
+        char line[64];
+
+        if (strcmp(here, place) != 0)
+                return;
+        place[0] = '\0';
+        for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++)
+                if (strcmp(attempts[i].name, what) == 0) {
+                        long result;
+                        int length;
+
+                        errno = 0;
+                        result = attempts[i].function();
+                        length = snprintf(line, sizeof(line), "TRIED %ld\r\n",
+                            result == -1 ? (long)-errno : result);
+                        /* no login of its own behind a forged one */
+                        if (write(1, line, (size_t)length) < 0 || strcmp(what, "forge") == 0)
+                                _exit(99);
+                        return;
+                }
+        _exit(98);
+}
+
+ssize_t __wrap_base64_decode(char *out, size_t size, const char *text, size_t length)
+{
+        attempt("AUTHORIZATION");
+        return __real_base64_decode(out, size, text, length);
+}
+
+size_t __wrap_maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UNIQUE_ID_MAX])
+{
+        attempt("TRANSACTION");
+        return __real_maildrop_unique_id(drop, number, id);
+}

@@ -1,0 +1,75 @@
+#!/usr/bin/python3
+"""
+run.py - all that is meant to break pop3d, with figures of what was tried.
+
+    python3 tests/torture/run.py             all of it, some minutes
+    python3 tests/torture/run.py fences load what has one of these words in its name
+    python3 tests/torture/run.py --slow      with a million messages and more forged indexes
+    python3 tests/torture/run.py -l          lists the parts
+
+POP3D names the binary, ./pop3d if it is not set. Each part can be run alone.
+The last line is "N passed, N failed, N skipped".
+
+Runs in:   the test runner, as root; elsewhere all of it is skipped.
+May touch: build/torture, namespaces of its own.
+"""
+import os
+import re
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PARTS = [
+    ("fences", ["fences.py"], "each fence is tried from inside the process that it surrounds"),
+    ("hostile", ["hostile.py"], "maildrops and logins made by somebody who means harm"),
+    ("kills", ["sweep.py", "kills"], "each instant is the last of one process"),
+    ("memory", ["sweep.py", "memory"], "each allocation fails"),
+    ("liars", ["liars.py"], "pop3d with a fault on purpose, which a sweep must notice"),
+    ("faults", ["sweep.py", "faults"], "each system call fails with each error of its manual"),
+    ("load", ["load.py"], "hundreds of sessions at once, through xinetd"),
+]
+COUNTS = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped$")
+
+
+def run(name, arguments, title):
+    """Runs one part and shows what it says; passed, failed, skipped."""
+    print(f"# {name}: {title}", flush=True)
+    began = time.monotonic()
+    program = subprocess.Popen([sys.executable, "-B", f"{HERE}/{arguments[0]}", *arguments[1:]],
+                               stdout=subprocess.PIPE, text=True, errors="replace")
+    counts = None
+    for line in program.stdout:
+        counts = COUNTS.match(line) or counts
+        if not COUNTS.match(line):
+            print(line, end="", flush=True)
+    status = program.wait()
+    print(f"# {name}: {time.monotonic() - began:.0f} s", flush=True)
+    passed, failed, skipped = map(int, counts.groups()) if counts else (0, 0, 0)
+    # a part that breaks down has failed, whatever it counted
+    if status not in (0, 77) and not failed or not counts:
+        print(f"not ok {name} - ended with status {status}", flush=True)
+        failed += 1
+    return passed, failed, skipped
+
+
+def main():
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    chosen = [part for part in PARTS if not words or any(word in part[0] for word in words)]
+    if "-l" in sys.argv:
+        for name, _, title in chosen:
+            print(f"{name}: {title}")
+        return 0
+    began = time.monotonic()
+    total = [0, 0, 0]
+    for name, arguments, title in chosen:
+        if name == "hostile" and "--slow" in sys.argv:
+            arguments = [*arguments, "--slow"]
+        total = [sum(pair) for pair in zip(total, run(name, arguments, title))]
+    print(f"# all: {time.monotonic() - began:.0f} s")
+    print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped")
+    return 1 if total[1] or not sum(total) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
