@@ -1,0 +1,108 @@
+"""
+picture.py - draws cost against number of messages: lines on two logarithmic
+axes, as SVG, with nothing but Python.
+
+Runs in:   the benchmark.
+May touch: the file it is given.
+"""
+import math
+
+WIDTH, HEIGHT = 920, 560
+LEFT, RIGHT, TOP, BOTTOM = 84, 190, 84, 66
+
+# Readable for the colour-blind too; pop3d stands out by weight as well.
+COLOURS = {
+    "pop3d": "#c2185b", "dovecot": "#1f77b4", "dovecot ready": "#6baed6", "courier": "#2e8b57",
+    "solid-pop3d": "#b8860b", "popa3d": "#7b5ea7", "mailutils": "#8c564b", "getdents (floor)": "#8a8a8a",
+}
+
+
+def decades(low, high):
+    return range(math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9) + 1)
+
+
+def label_time(seconds):
+    return f"{seconds * 1000:g} ms" if seconds < 1 else f"{seconds:g} s"
+
+
+def spread(wanted, gap, low, high):
+    """Moves labels apart, as little as is needed, in their order from above."""
+    places = sorted(wanted, key=lambda one: one[1])
+    at = [y for _, y in places]
+    for _ in range(200):
+        for i in range(1, len(at)):
+            overlap = gap - (at[i] - at[i - 1])
+            if overlap > 0:
+                at[i - 1] -= overlap / 2
+                at[i] += overlap / 2
+        if at and at[0] < low:
+            at = [y + low - at[0] for y in at]
+        if at and at[-1] > high:
+            at = [y - (at[-1] - high) for y in at]
+    return [(name, y) for (name, _), y in zip(places, at)]
+
+
+def draw(path, curve, title, subtitle):
+    """curve: name: [(messages, seconds)], each in rising order."""
+    points = [point for line in curve.values() for point in line]
+    x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
+    y_decades = decades(min(y for _, y in points), max(y for _, y in points))
+    y_low, y_high = 10.0 ** y_decades[0], 10.0 ** y_decades[-1]
+
+    def at_x(count):
+        return LEFT + (math.log10(count) - math.log10(x_low)) / math.log10(x_high / x_low) * \
+            (WIDTH - LEFT - RIGHT)
+
+    def at_y(seconds):
+        return HEIGHT - BOTTOM - (math.log10(seconds) - math.log10(y_low)) / math.log10(y_high / y_low) * \
+            (HEIGHT - TOP - BOTTOM)
+
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
+           f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="Helvetica, Arial, sans-serif">',
+           f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
+           f'<text x="{LEFT}" y="34" font-size="19" font-weight="bold" fill="#222">{title}</text>',
+           f'<text x="{LEFT}" y="56" font-size="13" fill="#666">{subtitle}</text>']
+    for decade in y_decades:
+        y = at_y(10.0 ** decade)
+        out.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#d5d5d5"/>')
+        out.append(f'<text x="{LEFT - 10}" y="{y + 4:.1f}" font-size="12" fill="#444" text-anchor="end">'
+                   f'{label_time(10.0 ** decade)}</text>')
+        for minor in range(2, 10):
+            if decade != y_decades[-1]:
+                y = at_y(minor * 10.0 ** decade)
+                out.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" '
+                           f'stroke="#f1f1f1"/>')
+    for decade in decades(x_low, x_high):
+        x = at_x(10.0 ** decade)
+        out.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke="#e6e6e6"/>')
+        out.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 20}" font-size="12" fill="#444" '
+                   f'text-anchor="middle">{10 ** decade:,}</text>')
+    out.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 16}" font-size="13" fill="#444" '
+               f'text-anchor="middle">messages in the maildrop</text>')
+    out.append(f'<rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}" '
+               f'fill="none" stroke="#999"/>')
+    names = sorted(curve, key=lambda name: name == "pop3d")     # pop3d on top
+    for name in names:
+        colour = COLOURS.get(name, "#444")
+        width = 4 if name == "pop3d" else 2
+        dashes = ' stroke-dasharray="3 4"' if "floor" in name else ""
+        line = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in curve[name])
+        out.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="{width}" '
+                   f'stroke-linejoin="round"{dashes}/>')
+        for x, y in curve[name]:
+            out.append(f'<circle cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="{width + 0.5}" fill="{colour}" '
+                       f'stroke="#fff"/>')
+    wanted = [(name, at_y(curve[name][-1][1])) for name in curve]
+    for name, y in spread(wanted, 19, TOP + 8, HEIGHT - BOTTOM - 4):
+        x_end, y_end = curve[name][-1]
+        colour = COLOURS.get(name, "#444")
+        weight = ' font-weight="bold"' if name == "pop3d" else ""
+        short = "" if x_end == x_high else f" (to {x_end:,})"
+        start = WIDTH - RIGHT + 8
+        out.append(f'<path d="M{at_x(x_end) + 6:.1f},{at_y(y_end):.1f} L{start + 6},{y:.1f} h6" fill="none" '
+                   f'stroke="{colour}" stroke-opacity="0.45"/>')
+        out.append(f'<text x="{start + 17}" y="{y + 4:.1f}" font-size="13" fill="{colour}"{weight}>'
+                   f'{name}{short}</text>')
+    out.append("</svg>")
+    with open(path, "w") as file:
+        file.write("\n".join(out) + "\n")
