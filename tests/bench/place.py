@@ -77,10 +77,14 @@ def bring_loopback_up():
 
 
 def make_usr():
-    """The machine's own /usr, with what the peers add to /usr/lib beside it."""
+    """The machine's own /usr, with what the peers add to /usr/bin and /usr/lib beside it."""
     for entry in os.listdir("/usr"):
-        if entry != "lib":
+        if entry not in ("bin", "lib"):
             bind(f"/usr/{entry}", f"{ROOT}/usr/{entry}")
+    # dovecot runs /usr/bin/doveconf by that name
+    os.makedirs(f"{PEERS}/usr/bin", exist_ok=True)
+    os.makedirs(f"{ROOT}/usr/bin")
+    mount("-t", "overlay", "-o", f"lowerdir=/usr/bin:{PEERS}/usr/bin", "peers", f"{ROOT}/usr/bin")
     peers = f"{PEERS}/usr/lib"
     extra = set(os.listdir(peers)) if os.path.isdir(peers) else set()
     lib = f"{ROOT}/usr/lib"
