@@ -10,17 +10,19 @@
 VERSION = 1.0
 
 CC = gcc
-CFLAGS = -Os -g
-# What touches each octet or each entry; the rest is better small.
+# What touches each octet or each entry is to be fast; the rest is better small.
+CFLAGS = $(SMALL) -g
 FAST = -O2
-FAST_OBJECTS = $(patsubst %,$(BUILD)/maildir/%.o,wire index scan table)
+FAST_OBJECTS = $(patsubst %,$(BUILD)/maildir/%.o,wire index scan)
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
 	-Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef -Wvla \
 	-Wwrite-strings -Wcast-qual -Wno-unused-parameter -Werror=format-security
 # Hardening; a compiler for another machine may lack one or the other.
 has = $(shell $(CC) $(1) -Werror -x c -c /dev/null -o /dev/null 2>/dev/null && echo $(1))
+SMALL := $(firstword $(call has,-Oz) -Os)
 HARDENING := $(foreach flag,-fstack-protector-strong -fstack-clash-protection \
-	-fcf-protection=full -ftrivial-auto-var-init=zero -fno-asynchronous-unwind-tables,$(call has,$(flag)))
+	-fcf-protection=full -ftrivial-auto-var-init=zero -fno-asynchronous-unwind-tables \
+	-fno-plt,$(call has,$(flag)))
 FORTIFY = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 CPPFLAGS = -D_GNU_SOURCE -DVERSION='"$(VERSION)"' $(FORTIFY)
 LINKING = -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed

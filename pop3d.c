@@ -166,10 +166,12 @@ static void reply(struct session *session, const char *format, ...)
         va_list arguments;
         int length;
 
+        if (session->is_gone)
+                return;
         va_start(arguments, format);
         length = vsnprintf(line, REPLY_MAX - 1, format, arguments);
         va_end(arguments);
-        if (length < 0 || session->is_gone)
+        if (length < 0)
                 return;
         length = length > REPLY_MAX - 2 ? REPLY_MAX - 2 : length;
         memcpy(line + length, "\r\n", 2);
@@ -624,33 +626,24 @@ static size_t write_number(char *out, uint64_t number)
         return count;
 }
 
-/* "number octets", as LIST says it (RFC 1939: scan listing) */
-static size_t write_scan_listing(const struct session *session, size_t number, char *out)
+/* "number octets", a scan listing (RFC 1939, LIST), or "number unique-id". */
+static size_t write_listing(const struct session *session, size_t number, bool is_uidl, char *out)
 {
         size_t used = write_number(out, number);
 
         out[used++] = ' ';
-        return used + write_number(out + used, maildrop_message_octets(session->drop, number));
-}
-
-/* "number unique-id", as UIDL says it */
-static size_t write_unique_id(const struct session *session, size_t number, char *out)
-{
-        size_t used = write_number(out, number);
-
-        out[used++] = ' ';
-        return used + maildrop_unique_id(session->drop, number, out + used);
+        return used + (is_uidl ? maildrop_unique_id(session->drop, number, out + used)
+            : write_number(out + used, maildrop_message_octets(session->drop, number)));
 }
 
 /* One message, or all that are not deleted. */
-static enum outcome list(struct session *session, const struct argument *argument,
-    size_t (*write_line)(const struct session *session, size_t number, char *out))
+static enum outcome list(struct session *session, const struct argument *argument, bool is_uidl)
 {
         struct output *output = &session->output;
         char line[LISTING_MAX];
 
         if (argument->number != 0) {
-                int length = (int)write_line(session, argument->number, line);
+                int length = (int)write_listing(session, argument->number, is_uidl, line);
 
                 reply(session, "+OK %.*s", length, line);
                 return NEXT_COMMAND;
@@ -661,7 +654,7 @@ static enum outcome list(struct session *session, const struct argument *argumen
                         continue;
                 if (output->size - output->used < LISTING_MAX + 2 && flush_output(output) != 0)
                         return END_SESSION;
-                output->used += write_line(session, number, output->data + output->used);
+                output->used += write_listing(session, number, is_uidl, output->data + output->used);
                 memcpy(output->data + output->used, "\r\n", 2);
                 output->used += 2;
         }
@@ -671,12 +664,12 @@ static enum outcome list(struct session *session, const struct argument *argumen
 
 static enum outcome do_list(struct session *session, const struct argument *argument)
 {
-        return list(session, argument, write_scan_listing);
+        return list(session, argument, false);
 }
 
 static enum outcome do_uidl(struct session *session, const struct argument *argument)
 {
-        return list(session, argument, write_unique_id);
+        return list(session, argument, true);
 }
 
 /* A message failed: the log names it by its unique-id. */
@@ -1328,5 +1321,6 @@ int main(int argc, char **argv)
                 return printf("%s", options.wanted == 'V' ? "pop3d " VERSION "\n" : usage) < 0;
         if (problem == NULL && options.wanted == 'c')
                 return check(&options, argv[optind]);
-        return problem == NULL ? serve(&options) : refuse_usage(&options, problem);
+        /* not by exit(3): nothing is left to be done, and that costs as much as the greeting */
+        _exit(problem == NULL ? serve(&options) : refuse_usage(&options, problem));
 }
