@@ -479,72 +479,75 @@ static enum outcome do_pass(struct session *session, const struct argument *argu
 }
 
 /*
- * One response of a SASL exchange, decoded into out with a NUL behind it. With initial
+ * One response of a SASL exchange, decoded where it lies, a NUL behind it. With initial
  * it came with the command, "=" for an empty one; else the client is prompted.
  */
 static enum outcome read_response(struct session *session, const char *prompt, char *initial,
-    char *out, size_t size, size_t *out_length)
+    char **response, size_t *length)
 {
-        char *line = initial;
-        size_t length;
+        enum input input = INPUT_LINE;
         ssize_t decoded;
 
         if (initial == NULL) {
                 reply(session, "+ %s", prompt);
-                switch (next_line(session, CONTINUATION_MAX, &line, &length)) {
-                case INPUT_LINE: break;
-                case INPUT_END: return END_SESSION;
-                default: return bad_command(session, "The response is malformed");
-                }
-                if (strcmp(line, "*") == 0)
-                        return bad_command(session, "Authentication cancelled");
+                input = next_line(session, CONTINUATION_MAX, response, length);
         } else {
                 if (initial[0] == '\0')
                         return bad_command(session, "The response is missing");
-                length = strcmp(initial, "=") == 0 ? 0 : strlen(initial);
+                *response = initial;
+                *length = strcmp(initial, "=") == 0 ? 0 : strlen(initial);
         }
-        decoded = base64_decode(out, size - 1, line, length);
-        wipe(line, length);
-        if (decoded < 0)
+        if (input == INPUT_END)
+                return END_SESSION;
+        if (input != INPUT_LINE)
+                return bad_command(session, "The response is malformed");
+        if (initial == NULL && strcmp(*response, "*") == 0)
+                return bad_command(session, "Authentication cancelled");
+        decoded = base64_decode(*response, *length, *response, *length);
+        if (decoded < 0) {
+                wipe(*response, *length);
                 return bad_command(session, "The response is not base64");
-        out[decoded] = '\0';
-        *out_length = (size_t)decoded;
+        }
+        wipe(*response + decoded, *length - (size_t)decoded + 1);
+        *length = (size_t)decoded;
         return PROCEED;
 }
 
 static enum outcome auth_plain(struct session *session, char *initial)
 {
-        char message[CONTINUATION_MAX / 4 * 3 + 1];
         struct sasl_plain plain;
-        size_t length = 0;
-        enum outcome outcome = read_response(session, "", initial, message, sizeof(message),
-            &length);
+        char *message;
+        size_t length;
+        enum outcome outcome = read_response(session, "", initial, &message, &length);
 
-        if (outcome == PROCEED && !sasl_plain_parse(&plain, message, length))
-                outcome = bad_command(session, "The response is malformed");
-        if (outcome == PROCEED)
-                outcome = log_in(session, MECHANISM_PLAIN, plain.authentication,
-                    plain.authorization, plain.password, strlen(plain.password));
+        if (outcome != PROCEED)
+                return outcome;
+        outcome = sasl_plain_parse(&plain, message, length)
+            ? log_in(session, MECHANISM_PLAIN, plain.authentication, plain.authorization,
+                plain.password, strlen(plain.password))
+            : bad_command(session, "The response is malformed");
         wipe(message, length);
         return outcome;
 }
 
 static enum outcome auth_login(struct session *session, char *initial)
 {
-        char user[CONTINUATION_MAX / 4 * 3 + 1];
-        char password[CONTINUATION_MAX / 4 * 3 + 1];
-        size_t user_length = 0, length = 0;
-        enum outcome outcome = read_response(session, "VXNlcm5hbWU6", initial, user, sizeof(user),
-            &user_length);
+        char user[LOGIN_TYPED_MAX + 1], *response;
+        bool is_string;
+        size_t length;
+        enum outcome outcome = read_response(session, "VXNlcm5hbWU6", initial, &response, &length);
 
-        if (outcome == PROCEED)
-                outcome = read_response(session, "UGFzc3dvcmQ6", NULL, password, sizeof(password),
-                    &length);
-        if (outcome == PROCEED && strlen(user) != user_length)
-                outcome = bad_command(session, "The response is malformed");
-        if (outcome == PROCEED)
-                outcome = log_in(session, MECHANISM_LOGIN, user, "", password, length);
-        wipe(password, length);
+        if (outcome != PROCEED)
+                return outcome;
+        is_string = strlen(response) == length;
+        /* one that is cut here is far beyond what a login may be */
+        (void)snprintf(user, sizeof(user), "%s", response);
+        outcome = read_response(session, "UGFzc3dvcmQ6", NULL, &response, &length);
+        if (outcome != PROCEED)
+                return outcome;
+        outcome = is_string ? log_in(session, MECHANISM_LOGIN, user, "", response, length)
+            : bad_command(session, "The response is malformed");
+        wipe(response, length);
         return outcome;
 }
 
