@@ -1,11 +1,9 @@
 /*
- * login.c - takes login names apart.
- * Runs in:   AUTHORIZATION, and again in PAM, which believes nothing.
+ * login.c - takes apart what a client logs in with: names, base64, the PLAIN response.
+ * Runs in:   AUTHORIZATION; names again in PAM and pop3d, which believe nothing.
  * May touch: nothing; no system call.
  */
 #include "auth.h"
-
-#include <string.h>
 
 static bool part_is_valid(const char *part)
 {
@@ -30,11 +28,11 @@ bool login_name_is_valid(const struct login_name *name)
 }
 
 /* Copies a part into a place of zeros; an empty one is not one left out. */
-static bool take_part(char part[LOGIN_PART_MAX + 1], const char *text, const char *end)
+static bool take_part(char part[LOGIN_PART_MAX + 1], const char *text)
 {
-        size_t length = (size_t)(end - text);
+        size_t length = strlen(text);
 
-        if (length < 1 || length > LOGIN_PART_MAX || memchr(text, '\0', length) != NULL)
+        if (length < 1 || length > LOGIN_PART_MAX)
                 return false;
         memcpy(part, text, length);
         return true;
@@ -42,28 +40,61 @@ static bool take_part(char part[LOGIN_PART_MAX + 1], const char *text, const cha
 
 bool login_name_parse(struct login_name *name, const char *text, size_t length)
 {
-        const char *end = text + length, *first = memchr(text, '\\', length);
-        const char *at = memchr(text, '@', length), *second = NULL;
-        const char *user = text, *user_end = end, *domain = NULL, *domain_end = end;
+        char copy[3 * LOGIN_PART_MAX + 3] = "", *mailbox = copy, *domain, *user;
 
         memset(name, 0, sizeof(*name));
-        if (first != NULL) {
-                domain = text;
-                domain_end = first;
-                user = first + 1;
-                second = memchr(user, '\\', (size_t)(end - user));
-                user_end = second == NULL ? end : second;
-        } else if (at != NULL) {
-                user_end = at;
-                domain = at + 1;
-        }
-        if (!take_part(name->user, user, user_end) ||
-            (domain != NULL && !take_part(name->domain, domain, domain_end)) ||
-            !take_part(name->mailbox, second == NULL ? user : second + 1,
-                second == NULL ? user_end : end))
+        if (length >= sizeof(copy) || memchr(text, '\0', length) != NULL)
+                return false;
+        memcpy(copy, text, length);
+        domain = strsep(&mailbox, "\\");
+        user = mailbox != NULL ? strsep(&mailbox, "\\") : strsep(&domain, "@");
+        if (!take_part(name->user, user) ||
+            (domain != NULL && !take_part(name->domain, domain)) ||
+            !take_part(name->mailbox, mailbox != NULL ? mailbox : user))
                 return false;
         for (char *c = name->domain; *c != '\0'; c++)
                 if (*c >= 'A' && *c <= 'Z')
                         *c = (char)(*c - 'A' + 'a');
         return login_name_is_valid(name);
+}
+
+ssize_t base64_decode(char *out, size_t size, const char *text, size_t length)
+{
+        static const char alphabet[] =
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        size_t used = 0, padding = 0;
+        uint32_t group = 0;
+
+        if (length % 4 != 0 || length / 4 * 3 > size)
+                return -1;
+        while (padding < 2 && padding < length && text[length - 1 - padding] == '=')
+                padding++;
+        for (size_t i = 0; i < length; i++) {
+                const char *digit = i < length - padding ? memchr(alphabet, text[i], 64) : alphabet;
+
+                if (digit == NULL)
+                        return -1;
+                group = group << 6 | (uint32_t)(digit - alphabet);
+                if (i % 4 == 3)
+                        for (int shift = 16; shift >= 0; shift -= 8)
+                                out[used++] = (char)(group >> shift & 0xFF);
+        }
+        /* bits that padding cuts off must be zero: one spelling for one value */
+        for (size_t i = used - padding; i < used; i++)
+                if (out[i] != 0)
+                        return -1;
+        return (ssize_t)(used - padding);
+}
+
+bool sasl_plain_parse(struct sasl_plain *plain, char *message, size_t length)
+{
+        char *end = message + length, *first = memchr(message, '\0', length);
+        char *second = first == NULL ? NULL : memchr(first + 1, '\0', (size_t)(end - first - 1));
+
+        if (second == NULL)
+                return false;
+        *end = '\0';
+        *plain = (struct sasl_plain){ message, first + 1, second + 1 };
+        /* a third NUL would hide octets from whoever takes the password as a string */
+        return strlen(plain->password) == (size_t)(end - plain->password);
 }
