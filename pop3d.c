@@ -108,8 +108,8 @@ static void start_ticks(unsigned seconds)
         const struct timeval tick = { seconds / 10, seconds % 10 * 100000 };
         const struct itimerval timer = { tick, tick };
 
-        if (sigaction(SIGALRM, &action, NULL) != 0 || setitimer(ITIMER_REAL, &timer, NULL) != 0)
-                die("cannot start the clock");
+        must(sigaction(SIGALRM, &action, NULL) == 0 && setitimer(ITIMER_REAL, &timer, NULL) == 0,
+            "cannot start the clock");
 }
 
 /* Output */

@@ -233,8 +233,7 @@ void log_event(int priority, const char *event, const char *user, const char *ad
 
 const char *error_name(int error);                      /* symbolic: "EACCES" */
 
-/* Log why, with errno if it is set, and end the process with END_FAULT; must() unless is_done. */
-_Noreturn void die(const char *what);
+/* Unless it is, logs what is not done, with errno if set, and ends the process with END_FAULT. */
 void must(bool is_done, const char *what);
 
 /* Inside auth/ */
@@ -242,6 +241,9 @@ void log_leave_stderr(void);            /* leaves descriptor 2 to others; the lo
 void log_leave(void);                   /* closes the log in this process */
 void log_close_others(int keep);        /* all but descriptors 0, 1, 2, the log's and keep (or -1) */
 void log_violation(const char *process, int call);      /* the system call it was made to try */
+
+/* Those from first to 2 become /dev/null. */
+void leave_standard_descriptors(int first);
 
 /*
  * Becomes the mail user for ever, proves it, and closes every descriptor but 0, 1, 2 and the

@@ -48,6 +48,15 @@ void become_user(const struct identity *identity)
         must(getuid() == identity->uid, "not the user meant");
 }
 
+void leave_standard_descriptors(int first)
+{
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+        for (int fd = first; fd <= 2; fd++)
+                must(null >= 0 && dup2(null, fd) >= 0, "cannot leave descriptors to /dev/null");
+        (void)close(null);
+}
+
 void die_after(unsigned seconds)
 {
         struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
@@ -60,8 +69,7 @@ void die_after(unsigned seconds)
 
 void become_powerless(const struct passwd *powerless, const struct auth *auth, int pam)
 {
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
+        leave_standard_descriptors(2);
         if (geteuid() == 0) {
                 /* an empty, read-only directory of every Linux; the other where /proc is missing */
                 must((chroot("/proc/self/fdinfo") == 0 || chroot("/var/empty") == 0) &&
@@ -73,7 +81,6 @@ void become_powerless(const struct passwd *powerless, const struct auth *auth, i
         must(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0, "cannot tie the process to its parent");
         /* ten more than its own deadlines and PAM's can take */
         die_after(2 * auth->login_seconds + FAILED_LOGIN_SECONDS + 10);
-        must(null >= 0 && dup2(null, 2) >= 0, "cannot leave stderr");
         log_leave();
         log_close_others(pam);
 }

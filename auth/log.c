@@ -20,7 +20,7 @@ enum {
         LINE_MAX_OCTETS = 900,  /* RFC 3164 allows 1,024 with the head */
 };
 
-/* The log's descriptors, -1 for none: syslog(3) hides its own, stderr serves only where wanted. */
+/* The log's descriptors, -1 for none; syslog(3) hides its own. */
 static struct {
         int stderr_fd, syslog_fd;
 } log_state = { -1, -1 };
@@ -34,8 +34,7 @@ void log_open(bool to_stderr)
         /* the zone is read now: later there may be no file system to read it from */
         tzset();
         openlog("pop3d", LOG_NDELAY | LOG_PID, LOG_MAIL);
-        if (next >= 0 && fcntl(next, F_GETFD) >= 0)
-                log_state.syslog_fd = next;
+        log_state.syslog_fd = fcntl(next, F_GETFD) < 0 ? -1 : next;
         log_state.stderr_fd = to_stderr ? 2 : -1;
 }
 
@@ -53,21 +52,18 @@ void log_leave(void)
 
 void log_close_others(int keep)
 {
-        /* none becomes the highest number */
-        const unsigned kept[] = { (unsigned)log_state.stderr_fd, (unsigned)log_state.syslog_fd,
-            (unsigned)keep };
+        const int kept[] = { log_state.stderr_fd, log_state.syslog_fd, keep };
+        int last = 2;
 
-        for (unsigned first = 3, next; first != 0; first = next + 1) {
-                next = UINT_MAX;
-                for (size_t i = 0; i < 3; i++)
-                        if (kept[i] >= first && kept[i] < next)
-                                next = kept[i];
-                if (first == next || syscall(SYS_close_range, first, next - 1, 0U) == 0)
-                        continue;
-                /* before Linux 5.9 */
-                for (unsigned fd = first; fd < next && fd < (unsigned)sysconf(_SC_OPEN_MAX); fd++)
-                        (void)close((int)fd);
-        }
+        for (size_t i = 0; i < 3; i++)
+                last = kept[i] > last ? kept[i] : last;
+        for (int fd = 3; fd < last; fd++)
+                if (fd != kept[0] && fd != kept[1] && fd != kept[2])
+                        (void)close(fd);
+        /* before Linux 5.9 one by one */
+        if (syscall(SYS_close_range, last + 1, UINT_MAX, 0) != 0)
+                for (int fd = last + 1; fd < sysconf(_SC_OPEN_MAX); fd++)
+                        (void)close(fd);
 }
 
 const char *error_name(int error)
@@ -106,11 +102,8 @@ void log_event(int priority, const char *event, const char *user, const char *ad
         (void)snprintf(line, sizeof(line), "%s", event);
         if (user != NULL)
                 append(line, "user", user);
-        if (address != NULL) {
-                size_t end = strlen(line);
-
-                (void)snprintf(line + end, sizeof(line) - end, ", ip=[%s]", address);
-        }
+        if (address != NULL)
+                (void)snprintf(line + strlen(line), sizeof(line) - strlen(line), ", ip=[%s]", address);
         va_start(fields, address);
         while ((name = va_arg(fields, const char *)) != NULL)
                 append(line, name, va_arg(fields, const char *));
@@ -121,17 +114,13 @@ void log_event(int priority, const char *event, const char *user, const char *ad
         errno = saved;
 }
 
-void die(const char *what)
+void must(bool is_done, const char *what)
 {
+        if (is_done)
+                return;
         log_event(LOG_CRIT, "FAULT", NULL, NULL, "category", "General", "reason", what, "error",
             errno == 0 ? "none" : error_name(errno), NULL);
         _exit(END_FAULT);
-}
-
-void must(bool is_done, const char *what)
-{
-        if (!is_done)
-                die(what);
 }
 
 const char *session_end_name(enum session_end end)

@@ -7,7 +7,6 @@
 #include "auth.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <security/pam_appl.h>
@@ -282,16 +281,6 @@ static void log_refusal(const struct login *login, const struct outcome *result)
             mechanism_name((enum mechanism)login->mechanism), NULL);
 }
 
-static void leave_client(void)
-{
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-        log_leave_stderr();
-        must(null >= 0 && dup2(null, 0) >= 0 && dup2(null, 1) >= 0 && dup2(null, 2) >= 0,
-            "cannot leave the client's descriptors");
-        (void)close(null);
-}
-
 /* Takes the next login, which may be anything; the process ends when AUTHORIZATION has. */
 static void next_login(const struct auth *auth, int logins, struct login *login)
 {
@@ -318,7 +307,8 @@ void pam_helper(const struct auth *auth, int logins, int identities)
         static struct identity identity;
         uint32_t verdict = 0;
 
-        leave_client();
+        log_leave_stderr();
+        leave_standard_descriptors(0);
         /* for a module that disarms the alarm below; in time for the client to be told */
         die_after(2 * auth->login_seconds + FAILED_LOGIN_SECONDS + 1);
         for (int tries = 0; tries < LOGIN_TRIES && verdict != VERDICT_GRANTED; tries++) {

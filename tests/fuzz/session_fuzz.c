@@ -336,13 +336,6 @@ session_end_name(enum session_end end)
         return "";
 }
 
-void
-die(const char *what)
-{
-        fprintf(stderr, "died: %s\n", what);
-        abort();
-}
-
 /* maildir/ */
 
 static int
@@ -877,6 +870,8 @@ log_close_others(int keep)
 void
 must(bool is_done, const char *what)
 {
-        if (!is_done)
-                abort();
+        if (is_done)
+                return;
+        fprintf(stderr, "died: %s\n", what);
+        abort();
 }
