@@ -129,10 +129,9 @@ static const int authorization_calls[] = {
 
 static const int transaction_calls[] = {
         __NR_pread64, __NR_writev, __NR_openat, __NR_close, __NR_fstat, __NR_newfstatat,
-        __NR_getdents64,
-        __NR_lseek, __NR_unlinkat, __NR_renameat2, __NR_linkat, __NR_fsync, __NR_flock, __NR_brk,
-        __NR_munmap, __NR_mremap, __NR_madvise, __NR_clock_nanosleep, __NR_gettimeofday,
-        __NR_geteuid, __NR_getpid, __NR_futex, __NR_getrandom, __NR_statx,
+        __NR_getdents64, __NR_lseek, __NR_unlinkat, __NR_renameat2, __NR_linkat, __NR_fsync,
+        __NR_flock, __NR_brk, __NR_munmap, __NR_mremap, __NR_madvise, __NR_clock_nanosleep,
+        __NR_gettimeofday, __NR_geteuid, __NR_getpid, __NR_futex, __NR_getrandom, __NR_statx,
 #ifdef __NR_renameat
         __NR_renameat,
 #endif
@@ -140,6 +139,9 @@ static const int transaction_calls[] = {
         __NR_time,
 #endif
 };
+
+/* syslog(3) tries these when the log is away; it takes no for an answer. */
+static const int denied_calls[] = { __NR_socket, __NR_connect };
 
 /* Where AUTHORIZATION reports what it was made to try; TRANSACTION (-1) has the log. */
 static volatile int reporting_channel = -1;
@@ -155,11 +157,6 @@ static void report_violation(int number, siginfo_t *info, void *context)
         _exit(END_FAULT);
 }
 
-/* syslog(3) tries these when the log is away; it takes no for an answer. */
-static const int denied_calls[] = { __NR_socket, __NR_connect };
-
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
 enum { FILTER_MAX = 160 };
 
 static void add(struct sock_fprog *program, unsigned short code, unsigned char if_true,
@@ -169,9 +166,9 @@ static void add(struct sock_fprog *program, unsigned short code, unsigned char i
         program->filter[program->len++] = (struct sock_filter){ code, if_true, if_false, value };
 }
 
-static void add_calls(struct sock_fprog *program, const int *calls, size_t count, uint32_t answer)
+static void add_calls(struct sock_fprog *program, uint32_t answer, const int *calls, size_t size)
 {
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = 0; i < size / sizeof(*calls); i++) {
                 add(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, (uint32_t)calls[i]);
                 add(program, BPF_RET | BPF_K, 0, 0, answer);
         }
@@ -202,10 +199,10 @@ static void filter_calls(int channel)
         add(&program, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, FILTERED_MACHINE);
         add(&program, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS);
         add(&program, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr));
-        add_calls(&program, authorization_calls, COUNT(authorization_calls), SECCOMP_RET_ALLOW);
+        add_calls(&program, SECCOMP_RET_ALLOW, authorization_calls, sizeof(authorization_calls));
         if (channel < 0) {
-                add_calls(&program, transaction_calls, COUNT(transaction_calls), SECCOMP_RET_ALLOW);
-                add_calls(&program, denied_calls, COUNT(denied_calls), SECCOMP_RET_ERRNO | EACCES);
+                add_calls(&program, SECCOMP_RET_ALLOW, transaction_calls, sizeof(transaction_calls));
+                add_calls(&program, SECCOMP_RET_ERRNO | EACCES, denied_calls, sizeof(denied_calls));
                 add_restricted(&program, __NR_mmap, 2, PROT_EXEC, 0);
                 /* the log's socket is connected; no other address */
                 add_restricted(&program, __NR_sendto, 4, UINT32_MAX, UINT32_MAX);
@@ -257,8 +254,8 @@ static void keep_to(int directory)
         handled.files = (UINT64_C(1) << (version >= 5 ? 16 : version >= 3 ? 15 : 14)) - 1;
         handled.network = version >= 4 ? 3 : 0;
         handled.scopes = version >= 6 ? 3 : 0;
-        ruleset = (int)syscall(__NR_landlock_create_ruleset, &handled,
-            version >= 6 ? 24 : version >= 4 ? 16 : 8, 0);
+        /* what a kernel does not know is zero, and then it takes it */
+        ruleset = (int)syscall(__NR_landlock_create_ruleset, &handled, sizeof(handled), 0);
         must(ruleset >= 0, "cannot make a Landlock ruleset");
         maildir.allowed = handled.files & (MAY_WRITE_FILE | MAY_READ_FILE | MAY_READ_DIR |
             MAY_REMOVE_FILE | MAY_MAKE_FILE | MAY_REFER | MAY_TRUNCATE);
