@@ -6,7 +6,6 @@
 #include "auth.h"
 
 #include <arpa/inet.h>
-#include <string.h>
 #include <sys/socket.h>
 
 enum {
@@ -23,12 +22,10 @@ enum { SIGNATURE_OCTETS = sizeof(signature) - 1 };
 
 static bool port_is_valid(const char *text)
 {
-        unsigned port = 0, digits = 0;
+        size_t digits = strspn(text, "0123456789");
 
-        for (; digits < 6 && text[digits] >= '0' && text[digits] <= '9'; digits++)
-                port = port * 10 + (unsigned)(text[digits] - '0');
-        return digits >= 1 && digits <= 5 && text[digits] == '\0' &&
-            (digits == 1 || text[0] != '0') && port <= 65535;
+        return text[digits] == '\0' && digits >= 1 && digits <= 5 &&
+            (digits == 1 || text[0] != '0') && (digits < 5 || strcmp(text, "65535") <= 0);
 }
 
 /* "PROXY TCP4 source destination port port" CRLF */
