@@ -474,7 +474,7 @@ static enum outcome do_pass(struct session *session, const struct argument *argu
         memcpy(user, session->user, sizeof(user));
         session->user[0] = '\0';
         outcome = log_in(session, MECHANISM_PASS, user, "", argument->text, argument->length);
-        wipe(argument->text, argument->length);
+        explicit_bzero(argument->text, argument->length);
         return outcome;
 }
 
@@ -505,10 +505,10 @@ static enum outcome read_response(struct session *session, const char *prompt, c
                 return bad_command(session, "Authentication cancelled");
         decoded = base64_decode(*response, *length, *response, *length);
         if (decoded < 0) {
-                wipe(*response, *length);
+                explicit_bzero(*response, *length);
                 return bad_command(session, "The response is not base64");
         }
-        wipe(*response + decoded, *length - (size_t)decoded + 1);
+        explicit_bzero(*response + decoded, *length - (size_t)decoded + 1);
         *length = (size_t)decoded;
         return PROCEED;
 }
@@ -526,7 +526,7 @@ static enum outcome auth_plain(struct session *session, char *initial)
             ? log_in(session, MECHANISM_PLAIN, plain.authentication, plain.authorization,
                 plain.password, strlen(plain.password))
             : bad_command(session, "The response is malformed");
-        wipe(message, length);
+        explicit_bzero(message, length);
         return outcome;
 }
 
@@ -547,7 +547,7 @@ static enum outcome auth_login(struct session *session, char *initial)
                 return outcome;
         outcome = is_string ? log_in(session, MECHANISM_LOGIN, user, "", response, length)
             : bad_command(session, "The response is malformed");
-        wipe(response, length);
+        explicit_bzero(response, length);
         return outcome;
 }
 
@@ -1253,7 +1253,7 @@ static void check_session(struct check *check, const char *login)
         if (password != NULL && *password != '\0') {
                 (void)snprintf(user, sizeof(user), "USER %s", login);
                 (void)dprintf(server, "%s\r\nPASS %s\r\nSTAT\r\n", user, password);
-                wipe(password, strlen(password));
+                explicit_bzero(password, strlen(password));
                 commands[last++] = user;
                 commands[last++] = "PASS";
                 commands[last++] = "STAT";

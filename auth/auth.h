@@ -1,12 +1,11 @@
 /*
  * auth.h - the contract of auth/: who may log in, and as whom.
  *
- * Runs in:   every process of a session until it has become the mail user;
- *            the only code that runs as root.
+ * Runs in:   every process of a session; the only code that runs as root.
  * May touch: PAM, the account databases, syslog. Never a Maildir.
  *
- * Everything here fails closed: where a privilege step fails, the session ends. The parsers
- * (login names, SASL, PROXY) are pure: octets in, answer out, no system call.
+ * All of it fails closed: where a privilege step fails, the session ends. The parsers (login
+ * names, SASL, PROXY) make no system call.
  */
 #ifndef POP3D_AUTH_H
 #define POP3D_AUTH_H
@@ -30,15 +29,11 @@ enum {
         OUR_DOMAINS_MAX = 32,
 };
 
-/*
- * Puts this process into a known state, whatever started it: signals, mask, umask, descriptors,
- * no core, not dumpable. Descriptor 2 becomes /dev/null unless keeps_stderr.
- */
+/* A known state, whatever started us. Descriptor 2 becomes /dev/null unless keeps_stderr. */
 void process_begin(bool keeps_stderr);
 
-/* The client's address */
 struct peer {
-        char address[INET6_ADDRSTRLEN]; /* "" when there is none: a pipe, a Unix socket */
+        char address[INET6_ADDRSTRLEN]; /* the client's; "" for a pipe, a Unix socket */
         /* octets, not bool: they cross from process to process, and may hold anything */
         uint8_t is_remote;              /* an internet address other than loopback */
         uint8_t is_secured;             /* TLS in front, by -S or by a PROXY header */
@@ -48,20 +43,19 @@ struct peer {
 bool peer_set_address(struct peer *peer, const char *text);
 
 /*
- * Finds who is at the other end: the socket's peer, or, when fd is no internet socket or its peer
- * is loopback, REMOTE_HOST, REMOTE_ADDR or TCPREMOTEIP. Then clears the environment. Turns on
- * keepalive for internet sockets, so that a dead client is noticed within about two minutes.
+ * Takes the socket's peer or, when fd is no internet socket or its peer is loopback, REMOTE_HOST,
+ * REMOTE_ADDR or TCPREMOTEIP; then clears the environment. A socket's client that is dead will be
+ * noticed within about two minutes.
  */
 void peer_find(struct peer *peer, int fd);
 
 /*
- * Reads a PROXY protocol header, version 1 or 2, at the beginning of data. Returns 0 when it is
- * whole (and peer is set, unless the header says LOCAL or UNKNOWN), -1 when it is none, else how
- * many more octets are needed at least; asking for just those never reads past the header.
+ * A PROXY protocol header, version 1 or 2, at the beginning of data: 0 when it is whole (and peer
+ * is set, unless it says LOCAL or UNKNOWN), -1 when it is none, else how many more octets are
+ * needed at least; asking for just those never reads past the header.
  */
 int proxy_parse(const unsigned char *data, size_t length, struct peer *peer);
 
-/* Login names */
 struct login_name {
         char user[LOGIN_PART_MAX + 1];
         char domain[LOGIN_PART_MAX + 1];        /* lower case; "" when left out */
@@ -78,15 +72,13 @@ bool login_name_parse(struct login_name *name, const char *text, size_t length);
 /* Whether all parts of a name that came from another process obey the rules. */
 bool login_name_is_valid(const struct login_name *name);
 
-/* SASL (RFC 5034, RFC 4616, base64 of RFC 4648 section 4) */
-
 /*
- * Decodes strictly: padding where due, no blanks, no stray bits. Returns the number of octets
+ * RFC 4648 section 4, strictly: padding where due, no blanks, no stray bits. The number of octets
  * written to out (size octets, at least 3/4 of length), or -1.
  */
 ssize_t base64_decode(char *out, size_t size, const char *text, size_t length);
 
-/* The parts of a PLAIN response, pointing into it; each ends in NUL. */
+/* The parts of a PLAIN response (RFC 4616), pointing into it; each ends in NUL. */
 struct sasl_plain {
         const char *authorization;      /* "" when left out */
         const char *authentication, *password;
@@ -95,11 +87,10 @@ struct sasl_plain {
 /* message is length octets and has room for a final NUL. False if malformed. */
 bool sasl_plain_parse(struct sasl_plain *plain, char *message, size_t length);
 
-/* The three processes */
 enum mechanism { MECHANISM_PASS, MECHANISM_PLAIN, MECHANISM_LOGIN, MECHANISMS };
 const char *mechanism_name(enum mechanism mechanism);   /* "PASS", "PLAIN" or "LOGIN" */
 
-/* One login: AUTHORIZATION to PAM. Of fixed size, believed in nothing. */
+/* AUTHORIZATION to PAM, believed in nothing. */
 struct login {
         uint32_t kind;                          /* LOGIN_QUESTION */
         uint32_t mechanism;                     /* or the system call, in a LOGIN_VIOLATION */
@@ -118,7 +109,7 @@ enum verdict {
         VERDICT_MISCONFIGURED,  /* ours, will stay: [SYS/PERM] */
 };
 
-/* Who logged in: PAM to pop3d, once. Of fixed size. */
+/* Who logged in: PAM to pop3d, once. */
 struct identity {
         uid_t uid;
         gid_t gid;
@@ -162,9 +153,8 @@ enum session_end {
 const char *session_end_name(enum session_end end);     /* for the log: "quit", "disconnect", ... */
 
 /*
- * Forks the AUTHORIZATION process, which runs authorization(context, pam) in an account without
- * power, and, when a first login waits, the PAM helper. Returns when both are gone: END_GRANTED
- * with an identity, as whose user this process then runs for ever, else how it ended.
+ * Runs authorization(context, pam) in the AUTHORIZATION process, and PAM in another. Returns when
+ * both are gone: END_GRANTED, and this process is the identity's user for ever, else how it ended.
  */
 enum session_end auth_session(const struct auth *auth,
     enum session_end (*authorization)(void *context, int pam), void *context,
@@ -173,60 +163,42 @@ enum session_end auth_session(const struct auth *auth,
 /* Asks PAM, from AUTHORIZATION; wipes the password. VERDICT_UNAVAILABLE if PAM does not answer. */
 enum verdict auth_ask(int pam, struct login *login);
 
-/* Overwrites what must not be left behind. */
-static inline void wipe(void *secret, size_t size)
-{
-        explicit_bzero(secret, size);
-}
-
 /*
- * Fences for the rest of the process's life. AUTHORIZATION keeps its descriptors and a handful of
- * system calls. TRANSACTION keeps the Maildir that directory is (-1: nothing) and the calls that
- * serving it takes. Crossing one is logged and ends the process. A layer that the kernel lacks is
- * logged; one that fails otherwise ends the process.
+ * Fences for ever. AUTHORIZATION keeps its descriptors and a handful of system calls, TRANSACTION
+ * the Maildir that directory is (-1: nothing) and the calls that serving it takes. Crossing one is
+ * logged and ends the process; a layer that the kernel lacks is logged.
  */
 void confine_authorization(int pam);
 void confine_transaction(int directory);
 
-/*
- * The check (-c): one call a row; "ok", "warn", "fail" or "skip", its layer, and lines of words.
- */
+/* The check (-c): one call a row; "ok", "warn", "fail" or "skip", its layer, lines of words. */
 typedef void (*check_row)(void *context, const char *state, const char *what, const char *format,
     ...) __attribute__((format(printf, 4, 5)));
 
 /* The rows of the process and the log. */
 void auth_check_process(const struct auth *auth, check_row row, void *context);
 
-/* How a login is taken apart, and whether it could succeed: true with login and identity filled in. */
+/* How a login is taken apart; true, with login and identity, if it could succeed. */
 bool auth_check_login(const struct auth *auth, const char *typed, struct login *login,
     struct identity *identity, check_row row, void *context);
 
-/* PAM's files and modules and, with a login, its rules. Apart: modules are loaded. */
+/* PAM's files and modules and, unless NULL, what its rules say to a login. Loads modules. */
 void auth_check_pam(const struct auth *auth, struct login *login, check_row row, void *context);
 
 /*
- * Runs part(context) in a process of its own, for two minutes at most. With client its
- * descriptors 0 and 1 are a socket, of which that is the other end. apart_end() waits for
- * its exit status; -1 if it has none.
+ * Runs part(context) in a process of its own, for two minutes at most; unless client is NULL, on a
+ * socket of which that is the other end. apart_end() is its exit status, -1 if it has none.
  */
 pid_t apart_start(int (*part)(void *context), void *context, int *client);
 int apart_end(pid_t child);
 
-/*
- * Inside auth/: what the account rules of a service, or else its auth rules, say against a
- * login, or NULL. And why a login must fail whatever its password, or "" and its identity.
- */
-const char *auth_ask_rules(const struct auth *auth, struct login *login, bool are_account);
-const char *auth_foresee(const struct auth *auth, const struct login *login,
-    struct identity *identity);
-
-/* The log: syslog, facility mail, one line an event; with to_stderr on descriptor 2 also. */
+/* syslog, facility mail; with to_stderr on descriptor 2 also. */
 void log_open(bool to_stderr);
 
 /*
- * Writes "EVENT, user=USER, ip=[ADDRESS], NAME=VALUE, ..." of pairs of strings up to a NULL name.
- * Values are escaped: nothing outside [A-Za-z0-9._@+-/] as it is, and cut. user or address NULL:
- * the event has none. The address comes from peer_set_address() and stands as it is.
+ * One line, "EVENT, user=USER, ip=[ADDRESS], NAME=VALUE, ...", of pairs of strings up to a NULL
+ * name. user or address NULL: the event has none. Values are cut, and escaped: nothing outside
+ * [A-Za-z0-9._@+-/] as it is; but the address, which comes from peer_set_address().
  */
 void log_event(int priority, const char *event, const char *user, const char *address, ...)
     __attribute__((sentinel));
@@ -236,7 +208,15 @@ const char *error_name(int error);                      /* symbolic: "EACCES" */
 /* Unless it is, logs what is not done, with errno if set, and ends the process with END_FAULT. */
 void must(bool is_done, const char *what);
 
-/* Inside auth/ */
+/* Inside auth/ from here on */
+
+/* What the account rules of a service, or else its auth rules, say against a login, or NULL. */
+const char *auth_ask_rules(const struct auth *auth, struct login *login, bool are_account);
+
+/* Why a login must fail whatever its password, or "" and its identity. */
+const char *auth_foresee(const struct auth *auth, const struct login *login,
+    struct identity *identity);
+
 void log_leave_stderr(void);            /* leaves descriptor 2 to others; the log keeps a copy */
 void log_leave(void);                   /* closes the log in this process */
 void log_close_others(int keep);        /* all but descriptors 0, 1, 2, the log's and keep (or -1) */
@@ -247,14 +227,11 @@ void leave_standard_descriptors(int first);
 
 /*
  * Becomes the mail user for ever, proves it, and closes every descriptor but 0, 1, 2 and the
- * log's. Without root only checks that it is that user. The process ends if any of it fails.
+ * log's. Without root only proves that it is that user.
  */
 void become_user(const struct identity *identity);
 
-/*
- * The AUTHORIZATION process leaves root, its file system and all descriptors but 0, 1, 2 (now
- * /dev/null) and pam behind, and gets a last deadline.
- */
+/* AUTHORIZATION leaves root, the file system, the log and all descriptors but 0, 1, 2 and pam. */
 struct passwd;
 void become_powerless(const struct passwd *powerless, const struct auth *auth, int pam);
 

@@ -12,7 +12,6 @@
 #include <linux/seccomp.h>
 #include <pwd.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>

@@ -1,8 +1,7 @@
 /*
  * pam.c - asks PAM whether a login is good, and finds out as whom.
  * Runs in:   the PAM helper, as root where pop3d is started by root.
- * May touch: PAM and what its modules touch, the account databases. The
- *            client's descriptors are not here; 0, 1 and 2 are /dev/null.
+ * May touch: PAM and what its modules touch, the account databases, the log; not the client.
  */
 #include "auth.h"
 
@@ -13,7 +12,6 @@
 #include <shadow.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <syslog.h>
 #include <time.h>
@@ -57,7 +55,7 @@ static int converse(int count, const struct pam_message **messages,
         }
         for (int i = 0; i < count; i++)
                 if (answers[i].resp != NULL) {
-                        wipe(answers[i].resp, strlen(answers[i].resp));
+                        explicit_bzero(answers[i].resp, strlen(answers[i].resp));
                         free(answers[i].resp);
                 }
         free(answers);
@@ -189,7 +187,6 @@ static struct outcome authenticate(const struct auth *auth, struct login *login)
         return result;
 }
 
-/* Fills in as whom, and where, the session goes on. */
 static struct outcome identify(const struct auth *auth, const struct login *login,
     struct identity *identity)
 {
@@ -224,12 +221,10 @@ static struct outcome identify(const struct auth *auth, const struct login *logi
 
 static bool domain_is_ours(const struct auth *auth, const char *domain)
 {
-        size_t i = 0;
-
-        while (i < auth->our_domain_count && strcasecmp(auth->our_domains[i], domain) != 0)
-                i++;
-        return i < auth->our_domain_count || domain[0] == '\0' ||
-            (auth->virtual_account != NULL && auth->our_domain_count == 0);
+        for (size_t i = 0; i < auth->our_domain_count; i++)
+                if (strcasecmp(auth->our_domains[i], domain) == 0)
+                        return true;
+        return domain[0] == '\0' || (auth->virtual_account != NULL && auth->our_domain_count == 0);
 }
 
 const char *auth_ask_rules(const struct auth *auth, struct login *login, bool are_account)
@@ -322,7 +317,7 @@ void pam_helper(const struct auth *auth, int logins, int identities)
                 (void)clock_gettime(CLOCK_MONOTONIC, &due);
                 due.tv_sec += FAILED_LOGIN_SECONDS;
                 result = examine(auth, &login, &identity);
-                wipe(login.password, sizeof(login.password));
+                explicit_bzero(login.password, sizeof(login.password));
                 verdict = (uint32_t)result.verdict;
                 if (verdict == VERDICT_GRANTED) {
                         (void)channel_send(identities, &identity, sizeof(identity));

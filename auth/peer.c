@@ -10,7 +10,6 @@
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -37,12 +36,8 @@ void process_begin(bool keeps_stderr)
         if (null < 0 || (!keeps_stderr && dup2(null, 2) < 0))
                 _exit(END_FAULT);
         log_close_others(-1);
-        for (int fd = 0; fd < 2; fd++) {
-                int flags = fcntl(fd, F_GETFL);
-
-                if (flags >= 0 && (flags & O_NONBLOCK) != 0)
-                        (void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
-        }
+        for (int fd = 0; fd < 2; fd++)
+                (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
         if (setrlimit(RLIMIT_CORE, &no_core) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
                 _exit(END_FAULT);
 }

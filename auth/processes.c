@@ -15,7 +15,6 @@
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -43,8 +42,8 @@ ssize_t channel_receive(int channel, void *message, size_t size, int flags)
 {
         ssize_t count;
 
-        do
-                count = recv(channel, message, size, flags);
+        do      /* AUTHORIZATION's fence knows read(2), not recv(2) */
+                count = flags == 0 ? read(channel, message, size) : recv(channel, message, size, flags);
         while (count < 0 && errno == EINTR);
         return count;
 }
@@ -152,13 +151,11 @@ enum verdict auth_ask(int pam, struct login *login)
 {
         bool is_sent = channel_send(pam, login, sizeof(*login));
         uint32_t verdict;
-        ssize_t count;
 
-        wipe(login->password, sizeof(login->password));
-        /* its fence knows read(2), not recv(2) */
-        do
-                count = is_sent ? read(pam, &verdict, sizeof(verdict)) : 0;
-        while (count < 0 && errno == EINTR);
-        return count == (ssize_t)sizeof(verdict) && verdict >= VERDICT_GRANTED &&
-            verdict <= VERDICT_MISCONFIGURED ? (enum verdict)verdict : VERDICT_UNAVAILABLE;
+        explicit_bzero(login->password, sizeof(login->password));
+        if (!is_sent ||
+            channel_receive(pam, &verdict, sizeof(verdict), 0) != (ssize_t)sizeof(verdict) ||
+            verdict < VERDICT_GRANTED || verdict > VERDICT_MISCONFIGURED)
+                return VERDICT_UNAVAILABLE;
+        return (enum verdict)verdict;
 }
