@@ -233,10 +233,7 @@ void become_user(const struct identity *identity);
 
 /* AUTHORIZATION leaves root, the file system, the log and all descriptors but 0, 1, 2 and pam. */
 struct passwd;
-void become_powerless(const struct passwd *powerless, const struct auth *auth, int pam);
-
-/* The kernel ends this process then, whatever has become of its code. */
-void die_after(unsigned seconds);
+void become_powerless(const struct passwd *powerless, int pam);
 
 /* The PAM helper. Answers logins until one is granted. */
 _Noreturn void pam_helper(const struct auth *auth, int logins, int identities);

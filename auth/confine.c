@@ -19,7 +19,6 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
 static void become(uid_t uid, gid_t gid)
@@ -57,17 +56,7 @@ void leave_standard_descriptors(int first)
         (void)close(null);
 }
 
-void die_after(unsigned seconds)
-{
-        struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
-        const struct itimerspec when = { .it_value.tv_sec = (time_t)seconds };
-        timer_t timer;
-
-        must(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 &&
-            timer_settime(timer, 0, &when, NULL) == 0, "cannot set the last deadline");
-}
-
-void become_powerless(const struct passwd *powerless, const struct auth *auth, int pam)
+void become_powerless(const struct passwd *powerless, int pam)
 {
         leave_standard_descriptors(2);
         if (geteuid() == 0) {
@@ -79,8 +68,6 @@ void become_powerless(const struct passwd *powerless, const struct auth *auth, i
         }
         /* a change of identity has undone the first one */
         must(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0, "cannot tie the process to its parent");
-        /* ten more than its own deadlines and PAM's can take */
-        die_after(2 * auth->login_seconds + FAILED_LOGIN_SECONDS + 10);
         log_leave();
         log_close_others(pam);
 }

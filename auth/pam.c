@@ -142,11 +142,6 @@ static bool take_pam_user(pam_handle_t *pam, const struct auth *auth, struct log
 static int begin(const struct auth *auth, struct login *login, pam_handle_t **pam)
 {
         const struct pam_conv conversation = { converse, login };
-        /* ISO C has no cast from a function to the object pointer that PAM wants */
-        const union {
-                void (*function)(int, unsigned, void *);
-                const void *item;
-        } delay = { .function = no_delay };
         char user[2 * LOGIN_PART_MAX + 2];
         int status;
 
@@ -155,7 +150,8 @@ static int begin(const struct auth *auth, struct login *login, pam_handle_t **pa
             auth->virtual_account != NULL ? login->name.domain : "");
         status = pam_start_confdir(auth->service, user, &conversation, auth->configuration, pam);
         if (status == PAM_SUCCESS)
-                status = pam_set_item(*pam, PAM_FAIL_DELAY, delay.item);
+                /* ISO C has no cast from a function to the object pointer that PAM wants */
+                status = pam_set_item(*pam, PAM_FAIL_DELAY, __extension__ (const void *)no_delay);
         if (status == PAM_SUCCESS)
                 status = pam_set_item(*pam, PAM_TTY, "pop3d");
         if (status == PAM_SUCCESS && login->peer.address[0] != '\0')
@@ -304,8 +300,6 @@ void pam_helper(const struct auth *auth, int logins, int identities)
 
         log_leave_stderr();
         leave_standard_descriptors(0);
-        /* for a module that disarms the alarm below; in time for the client to be told */
-        die_after(2 * auth->login_seconds + FAILED_LOGIN_SECONDS + 1);
         for (int tries = 0; tries < LOGIN_TRIES && verdict != VERDICT_GRANTED; tries++) {
                 struct timespec due;
                 struct outcome result;

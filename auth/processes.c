@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 const char *mechanism_name(enum mechanism mechanism)
@@ -48,8 +49,19 @@ ssize_t channel_receive(int channel, void *message, size_t size, int flags)
         return count;
 }
 
-/* A helper, with its own end of a channel; it must not outlive pop3d, which may be killed. */
-static pid_t fork_helper(int *channel)
+/* The kernel ends this process then, whatever has become of its code. */
+static void die_after(unsigned seconds)
+{
+        struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
+        const struct itimerspec when = { .it_value.tv_sec = (time_t)seconds };
+        timer_t timer;
+
+        must(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 &&
+            timer_settime(timer, 0, &when, NULL) == 0, "cannot set the last deadline");
+}
+
+/* With its own end of a channel. It must not outlive pop3d, which may be killed, nor the seconds. */
+static pid_t fork_helper(int *channel, unsigned seconds)
 {
         pid_t parent = getpid(), child;
         int ends[2];
@@ -60,6 +72,8 @@ static pid_t fork_helper(int *channel)
         must(child >= 0, "cannot fork");
         if (child == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent))
                 _exit(END_FAULT);
+        if (child == 0)
+                die_after(seconds);
         *channel = ends[child == 0];
         (void)close(ends[child != 0]);
         return child;
@@ -114,6 +128,8 @@ enum session_end auth_session(const struct auth *auth,
     enum session_end (*authorization)(void *context, int pam), void *context,
     struct identity *identity)
 {
+        /* what their own deadlines and alarms can take; PAM ends in time for the client to be told */
+        const unsigned patience = 2 * auth->login_seconds + FAILED_LOGIN_SECONDS;
         const struct passwd *powerless;
         pid_t child, pam;
         int logins, identities;
@@ -123,15 +139,15 @@ enum session_end auth_session(const struct auth *auth,
         errno = 0;
         powerless = getpwnam(auth->powerless_account);
         must(powerless != NULL, "the account of the authorization process (-n) is unknown");
-        child = fork_helper(&logins);
+        child = fork_helper(&logins, patience + 10);
         if (child == 0) {
-                become_powerless(powerless, auth, logins);
+                become_powerless(powerless, logins);
                 _exit((int)authorization(context, logins));
         }
         /* waits for a first login; an end of file needs no PAM */
         if (channel_receive(logins, &octet, 1, MSG_PEEK) != 1)
                 return end_session(auth, child, 0);
-        pam = fork_helper(&identities);
+        pam = fork_helper(&identities, patience + 1);
         if (pam == 0)
                 pam_helper(auth, logins, identities);
         (void)close(logins);
