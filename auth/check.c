@@ -1,8 +1,7 @@
 /*
  * check.c - says what is wrong with the ground that auth/ stands on (-c).
  * Runs in:   pop3d -c alone, as root where it can; never in a session.
- * May touch: PAM's files and modules and the account databases, for reading; the log;
- *            processes of its own.
+ * May touch: PAM's files and modules, the account databases, processes of its own.
  */
 #include "auth.h"
 
@@ -16,13 +15,10 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum { APART_SECONDS = 120, INCLUDES_MAX = 8 };
-
-/* Parts that may hang, die or become somebody else */
 
 pid_t apart_start(int (*part)(void *context), void *context, int *client)
 {
@@ -55,21 +51,6 @@ int apart_end(pid_t child)
         return WEXITSTATUS(status);
 }
 
-/* The process */
-
-static void check_log(check_row row, void *context)
-{
-        static const char line[] = "<23>pop3d: checked";
-        const struct sockaddr_un log = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
-        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-        if (connect(fd, (const void *)&log, sizeof(log)) == 0 && send(fd, line, sizeof(line) - 1, 0) > 0)
-                row(context, "ok", "log", "/dev/log takes a line");
-        else
-                row(context, "warn", "log", "/dev/log: %s\nremedy: start syslog", strerror(errno));
-        (void)close(fd);
-}
-
 void auth_check_process(const struct auth *auth, check_row row, void *context)
 {
         static const struct {
@@ -94,10 +75,11 @@ void auth_check_process(const struct auth *auth, check_row row, void *context)
                 row(context, "fail", "process", "account %s, which listens to strangers, is %s\n"
                     "remedy: create it, or name another with -n", auth->powerless_account,
                     powerless == NULL ? "unknown" : "root's");
-        check_log(row, context);
+        if (log_is_heard())
+                row(context, "ok", "log", "/dev/log takes lines");
+        else
+                row(context, "warn", "log", "nobody listens to /dev/log\nremedy: start syslog");
 }
-
-/* PAM */
 
 /* A walk through the rules of a service. */
 struct walk {
@@ -153,11 +135,10 @@ static bool is_refused_by(const struct walk *walk, const struct rule *rule)
 static bool is_loadable(const char *module)
 {
         char path[PATH_MAX];
-        const char *slash = NULL;
         Dl_info libpam;
+        bool is_found = dladdr(dlsym(RTLD_DEFAULT, "pam_start"), &libpam) != 0;
+        const char *slash = is_found ? strrchr(libpam.dli_fname, '/') : NULL;
 
-        if (dladdr(dlsym(RTLD_DEFAULT, "pam_start"), &libpam) != 0)
-                slash = strrchr(libpam.dli_fname, '/');
         if (slash == NULL)
                 return true;
         (void)snprintf(path, sizeof(path), "%.*s/security/%s", (int)(slash - libpam.dli_fname),
@@ -248,8 +229,6 @@ void auth_check_pam(const struct auth *auth, struct login *login, check_row row,
                     login == NULL ? "" : "; the account rules accept the user");
 }
 
-/* Logins */
-
 bool auth_check_login(const struct auth *auth, const char *typed, struct login *login,
     struct identity *identity, check_row row, void *context)
 {
@@ -266,17 +245,18 @@ bool auth_check_login(const struct auth *auth, const char *typed, struct login *
                 { "too-many-groups", "fail", "more groups than pop3d takes on" },
         };
         const struct login_name *name = &login->name;
-        bool is_own, is_sound = login_name_parse(&login->name, typed, strlen(typed));
-        const char *reason = is_sound ? auth_foresee(auth, login, identity) : "";
+        const char *reason;
+        bool is_own;
         size_t i = 0;
 
-        if (!is_sound) {
+        if (!login_name_parse(&login->name, typed, strlen(typed))) {
                 row(context, "fail", "login", "%s is no login\ncause: see pop3d(8), Login names", typed);
                 return false;
         }
+        is_own = strcmp(name->user, name->mailbox) == 0;
+        reason = auth_foresee(auth, login, identity);
         while (strcmp(table[i].reason, reason) != 0)
                 i++;
-        is_own = strcmp(name->user, name->mailbox) == 0;
         row(context, i == 0 && !is_own ? "warn" : table[i].state, "login",
             "user %s, domain %s, mailbox %s, %s%s%s", name->user,
             name->domain[0] == '\0' ? "none (left out)" : name->domain, name->mailbox,

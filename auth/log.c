@@ -37,6 +37,11 @@ void log_open(bool to_stderr)
         log_state.stderr_fd = to_stderr ? 2 : -1;
 }
 
+bool log_is_heard(void)
+{
+        return log_state.syslog_fd >= 0;
+}
+
 void log_leave_stderr(void)
 {
         if (log_state.stderr_fd == 2)
