@@ -106,29 +106,48 @@ void log_violation(const char *process, int call)
 #endif
 
 #ifdef FILTERED_MACHINE
-static const int authorization_calls[] = {
-        __NR_read, __NR_write, __NR_shutdown, __NR_rt_sigreturn, __NR_restart_syscall,
-        __NR_clock_gettime, __NR_exit, __NR_exit_group, __NR_ppoll,
+/* Rules in the words of a filter: the number of the call is loaded, and each has its answer. */
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define LOAD(field, offset) \
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field) + (offset))
+#define UNLESS(test, value, skipped) BPF_JUMP(BPF_JMP | (test) | BPF_K, value, 0, skipped)
+#define ANSWER(answer) BPF_STMT(BPF_RET | BPF_K, answer)
+#define ALLOW(call) UNLESS(BPF_JEQ, __NR_##call, 1), ANSWER(SECCOMP_RET_ALLOW)
+#define DENY(call) UNLESS(BPF_JEQ, __NR_##call, 1), ANSWER(SECCOMP_RET_ERRNO | EACCES)
+
+static const struct sock_filter authorization_rules[] = {
+        LOAD(arch, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FILTERED_MACHINE, 1, 0),
+        ANSWER(SECCOMP_RET_KILL_PROCESS), LOAD(nr, 0),
+        ALLOW(read), ALLOW(write), ALLOW(shutdown), ALLOW(rt_sigreturn), ALLOW(restart_syscall),
+        ALLOW(clock_gettime), ALLOW(exit), ALLOW(exit_group), ALLOW(ppoll),
 #ifdef __NR_poll
-        __NR_poll,
+        ALLOW(poll),
 #endif
 };
 
-static const int transaction_calls[] = {
-        __NR_pread64, __NR_writev, __NR_openat, __NR_close, __NR_fstat, __NR_newfstatat,
-        __NR_getdents64, __NR_lseek, __NR_unlinkat, __NR_renameat2, __NR_linkat, __NR_fsync,
-        __NR_flock, __NR_brk, __NR_munmap, __NR_mremap, __NR_madvise, __NR_clock_nanosleep,
-        __NR_gettimeofday, __NR_geteuid, __NR_getpid, __NR_futex, __NR_getrandom, __NR_statx,
+/* What TRANSACTION may do beside that. */
+static const struct sock_filter transaction_rules[] = {
+        ALLOW(pread64), ALLOW(writev), ALLOW(openat), ALLOW(close), ALLOW(fstat), ALLOW(newfstatat),
+        ALLOW(getdents64), ALLOW(lseek), ALLOW(unlinkat), ALLOW(renameat2), ALLOW(linkat),
+        ALLOW(fsync), ALLOW(flock), ALLOW(brk), ALLOW(munmap), ALLOW(mremap), ALLOW(madvise),
+        ALLOW(clock_nanosleep), ALLOW(gettimeofday), ALLOW(geteuid), ALLOW(getpid), ALLOW(futex),
+        ALLOW(getrandom), ALLOW(statx),
 #ifdef __NR_renameat
-        __NR_renameat,
+        ALLOW(renameat),
 #endif
 #ifdef __NR_time
-        __NR_time,
+        ALLOW(time),
 #endif
+        /* syslog(3) tries these when the log is away; it takes no for an answer */
+        DENY(socket), DENY(connect),
+        /* memory, but none to execute */
+        UNLESS(BPF_JEQ, __NR_mmap, 4), LOAD(args[2], 0),
+        UNLESS(BPF_JSET, PROT_EXEC, 1), ANSWER(SECCOMP_RET_TRAP), ANSWER(SECCOMP_RET_ALLOW),
+        /* the log's socket is connected; no other address, whose pointer has two halves */
+        UNLESS(BPF_JEQ, __NR_sendto, 7), LOAD(args[4], 0),
+        UNLESS(BPF_JSET, UINT32_MAX, 1), ANSWER(SECCOMP_RET_TRAP), LOAD(args[4], 4),
+        UNLESS(BPF_JSET, UINT32_MAX, 1), ANSWER(SECCOMP_RET_TRAP), ANSWER(SECCOMP_RET_ALLOW),
 };
-
-/* syslog(3) tries these when the log is away; it takes no for an answer. */
-static const int denied_calls[] = { __NR_socket, __NR_connect };
 
 /* Where AUTHORIZATION reports what it was made to try; TRANSACTION (-1) has the log. */
 static volatile int reporting_channel = -1;
@@ -144,57 +163,21 @@ static void report_violation(int number, siginfo_t *info, void *context)
         _exit(END_FAULT);
 }
 
-enum { FILTER_MAX = 160 };
-
-static void add(struct sock_fprog *program, unsigned short code, unsigned char if_true,
-    unsigned char if_false, uint32_t value)
-{
-        must(program->len < FILTER_MAX, "the filter is too long");
-        program->filter[program->len++] = (struct sock_filter){ code, if_true, if_false, value };
-}
-
-static void add_calls(struct sock_fprog *program, uint32_t answer, const int *calls, size_t size)
-{
-        for (size_t i = 0; i < size / sizeof(*calls); i++) {
-                add(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 1, (uint32_t)calls[i]);
-                add(program, BPF_RET | BPF_K, 0, 0, answer);
-        }
-}
-
-/* A call that is good as long as these bits of an argument are zero. */
-static void add_restricted(struct sock_fprog *program, int call, uint32_t argument,
-    uint32_t low_bits, uint32_t high_bits)
-{
-        argument = (uint32_t)offsetof(struct seccomp_data, args) + 8 * argument;
-        add(program, BPF_JMP | BPF_JEQ | BPF_K, 0, 6, (uint32_t)call);
-        add(program, BPF_LD | BPF_W | BPF_ABS, 0, 0, argument);
-        add(program, BPF_JMP | BPF_JSET | BPF_K, 2, 0, low_bits);
-        add(program, BPF_LD | BPF_W | BPF_ABS, 0, 0, argument + 4);
-        add(program, BPF_JMP | BPF_JSET | BPF_K, 0, 1, high_bits);
-        add(program, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_TRAP);
-        add(program, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW);
-}
-
 /* channel is AUTHORIZATION's, to PAM; -1: TRANSACTION. */
 static void filter_calls(int channel)
 {
         struct sigaction action = { .sa_sigaction = report_violation, .sa_flags = SA_SIGINFO };
-        struct sock_filter code[FILTER_MAX];
-        struct sock_fprog program = { 0, code };
+        struct sock_filter code[COUNT(authorization_rules) + COUNT(transaction_rules) + 1];
+        struct sock_fprog program = { .filter = code };
+        size_t count = COUNT(authorization_rules);
 
-        add(&program, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, arch));
-        add(&program, BPF_JMP | BPF_JEQ | BPF_K, 1, 0, FILTERED_MACHINE);
-        add(&program, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS);
-        add(&program, BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr));
-        add_calls(&program, SECCOMP_RET_ALLOW, authorization_calls, sizeof(authorization_calls));
+        memcpy(code, authorization_rules, sizeof(authorization_rules));
         if (channel < 0) {
-                add_calls(&program, SECCOMP_RET_ALLOW, transaction_calls, sizeof(transaction_calls));
-                add_calls(&program, SECCOMP_RET_ERRNO | EACCES, denied_calls, sizeof(denied_calls));
-                add_restricted(&program, __NR_mmap, 2, PROT_EXEC, 0);
-                /* the log's socket is connected; no other address */
-                add_restricted(&program, __NR_sendto, 4, UINT32_MAX, UINT32_MAX);
+                memcpy(code + count, transaction_rules, sizeof(transaction_rules));
+                count += COUNT(transaction_rules);
         }
-        add(&program, BPF_RET | BPF_K, 0, 0, SECCOMP_RET_TRAP);
+        code[count] = (struct sock_filter)ANSWER(SECCOMP_RET_TRAP);
+        program.len = (unsigned short)(count + 1);
         reporting_channel = channel;
         must(sigaction(SIGSYS, &action, NULL) == 0, "cannot watch over system calls");
         if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
