@@ -218,13 +218,10 @@ const char *auth_foresee(const struct auth *auth, const struct login *login,
     struct identity *identity);
 
 bool log_is_heard(void);                /* whether syslog was there when the log was opened */
-void log_leave_stderr(void);            /* leaves descriptor 2 to others; the log keeps a copy */
+void log_leave_standard(int first);     /* first to 2 become /dev/null; the log keeps a copy of 2 */
 void log_leave(void);                   /* closes the log in this process */
 void log_close_others(int keep);        /* all but descriptors 0, 1, 2, the log's and keep (or -1) */
 void log_violation(const char *process, int call);      /* the system call it was made to try */
-
-/* Those from first to 2 become /dev/null. */
-void leave_standard_descriptors(int first);
 
 /*
  * Becomes the mail user for ever, proves it, and closes every descriptor but 0, 1, 2 and the

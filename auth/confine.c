@@ -6,7 +6,6 @@
 #include "auth.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -47,18 +46,9 @@ void become_user(const struct identity *identity)
         must(getuid() == identity->uid, "not the user meant");
 }
 
-void leave_standard_descriptors(int first)
-{
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-        for (int fd = first; fd <= 2; fd++)
-                must(null >= 0 && dup2(null, fd) >= 0, "cannot leave descriptors to /dev/null");
-        (void)close(null);
-}
-
 void become_powerless(const struct passwd *powerless, int pam)
 {
-        leave_standard_descriptors(2);
+        log_leave_standard(2);
         if (geteuid() == 0) {
                 /* an empty, read-only directory of every Linux; the other where /proc is missing */
                 must((chroot("/proc/self/fdinfo") == 0 || chroot("/var/empty") == 0) &&

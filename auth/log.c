@@ -42,10 +42,15 @@ bool log_is_heard(void)
         return log_state.syslog_fd >= 0;
 }
 
-void log_leave_stderr(void)
+void log_leave_standard(int first)
 {
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
         if (log_state.stderr_fd == 2)
                 log_state.stderr_fd = fcntl(2, F_DUPFD_CLOEXEC, 3);
+        for (int fd = first; fd <= 2; fd++)
+                must(null >= 0 && dup2(null, fd) >= 0, "cannot leave descriptors to /dev/null");
+        (void)close(null);
 }
 
 void log_leave(void)

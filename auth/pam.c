@@ -298,8 +298,7 @@ void pam_helper(const struct auth *auth, int logins, int identities)
         static struct identity identity;
         uint32_t verdict = 0;
 
-        log_leave_stderr();
-        leave_standard_descriptors(0);
+        log_leave_standard(0);
         for (int tries = 0; tries < LOGIN_TRIES && verdict != VERDICT_GRANTED; tries++) {
                 struct timespec due;
                 struct outcome result;

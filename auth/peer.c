@@ -76,7 +76,7 @@ static bool ask_socket(struct peer *peer, int fd)
             : &address.six.sin6_addr, text, sizeof(text)) != NULL && peer_set_address(peer, text);
 }
 
-/* All of it is a help; a socket that refuses an option serves as well. */
+/* All of it is a help; what refuses an option, or is no socket, serves as well. */
 static void tune_socket(int fd)
 {
         static const struct {
@@ -98,15 +98,13 @@ static void tune_socket(int fd)
 void peer_find(struct peer *peer, int fd)
 {
         static const char *const hints[] = { "REMOTE_HOST", "REMOTE_ADDR", "TCPREMOTEIP" };
-        bool is_internet = ask_socket(peer, fd);
+        bool is_known = ask_socket(peer, fd) && peer->is_remote;
 
-        if (is_internet)
-                tune_socket(fd);
-        for (size_t i = 0; i < 3 && (!is_internet || !peer->is_remote); i++) {
+        tune_socket(fd);
+        for (size_t i = 0; i < 3 && !is_known; i++) {
                 const char *hint = getenv(hints[i]);
 
-                if (hint != NULL && peer_set_address(peer, hint))
-                        break;
+                is_known = hint != NULL && peer_set_address(peer, hint);
         }
         (void)clearenv();
 }

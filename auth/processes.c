@@ -6,8 +6,7 @@
  *     AUTHORIZATION -- login --> PAM -- identity --> pop3d
  *                   <- verdict -
  *
- * pop3d looks whether a login is waiting, but never takes one: it takes a
- * single identity, of fixed size, from PAM alone.
+ * pop3d looks whether a login is waiting, but never takes one.
  */
 #include "auth.h"
 
@@ -70,10 +69,11 @@ static pid_t fork_helper(int *channel, unsigned seconds)
             "cannot make a channel");
         child = fork();
         must(child >= 0, "cannot fork");
-        if (child == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent))
-                _exit(END_FAULT);
-        if (child == 0)
+        if (child == 0) {
+                if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+                        _exit(END_FAULT);
                 die_after(seconds);
+        }
         *channel = ends[child == 0];
         (void)close(ends[child != 0]);
         return child;
