@@ -64,8 +64,8 @@ struct login_name {
 
 /*
  * Takes apart "user", "domain\user", "domain\user\mailbox" or "user@domain". Parts are 1 to 64
- * octets of 0x21-0x7E without '/', ':' and '\', not starting with '.' or '-'; beside a domain no
- * part contains '@', so that user@domain has one reading. False for anything else.
+ * octets of 0x21-0x7E without '/', ':', '\' and '@', not starting with '.' or '-'. False for
+ * anything else.
  */
 bool login_name_parse(struct login_name *name, const char *text, size_t length);
 

@@ -11,20 +11,17 @@ static bool part_is_valid(const char *part)
 
         if (length < 1 || length > LOGIN_PART_MAX || part[0] == '.' || part[0] == '-')
                 return false;
+        /* no '@': a@b in domain c and a in b@c would be one to PAM, and a@b in none be in b */
         for (size_t i = 0; i < length; i++)
-                if (part[i] < 0x21 || part[i] > 0x7E || strchr("/:\\", part[i]) != NULL)
+                if (part[i] < 0x21 || part[i] > 0x7E || strchr("/:\\@", part[i]) != NULL)
                         return false;
         return true;
 }
 
 bool login_name_is_valid(const struct login_name *name)
 {
-        if (!part_is_valid(name->user) || !part_is_valid(name->mailbox))
-                return false;
-        /* a@b in domain c and a in domain b@c would both be a@b@c to PAM */
-        return name->domain[0] == '\0' || (part_is_valid(name->domain) &&
-            strchr(name->domain, '@') == NULL && strchr(name->user, '@') == NULL &&
-            strchr(name->mailbox, '@') == NULL);
+        return part_is_valid(name->user) && part_is_valid(name->mailbox) &&
+            (name->domain[0] == '\0' || part_is_valid(name->domain));
 }
 
 /* Copies a part into a place of zeros; an empty one is not one left out. */

@@ -270,6 +270,8 @@ static size_t forge(struct login *login, size_t room)
         }
         if (strcmp(argument, "domain-is-foreign") == 0)
                 memcpy(login->name.domain, "elsewhere.example", 18);
+        if (strcmp(argument, "user-has-domain") == 0)
+                memcpy(login->name.user, "alice@elsewhere.example", 24);
         if (strcmp(argument, "password-is-empty") == 0)
                 memset(login->password, 0, sizeof(login->password));
         if (strcmp(argument, "address-is-none") == 0)

@@ -56,12 +56,12 @@ def build():
 class Trial:
     """One attempt, and what came of it."""
 
-    def __init__(self, world, place, what, argument="", lacking=None, service="permit"):
+    def __init__(self, world, place, what, argument="", lacking=None, service="permit", more=()):
         self.box = Box(world)
         self._furnish()
         self.argument = argument.replace("{root}", self.box.root)
         prefix = [world.without, lacking] if lacking else []
-        session = Session(world, "socketpair", self.box.options("-s", service, "-l", "20"),
+        session = Session(world, "socketpair", self.box.options("-s", service, "-l", "20", *more),
                           {"POP3D_FENCE": f"{place}:{what}:{self.argument or '-'}"}, prefix=prefix)
         try:
             session.greeting()
@@ -186,9 +186,9 @@ class Fences:
         self.report.check(f"without {lacking} the session is served and the log says so", is_good,
                           "" if is_good else f"{lines}, {trial.explain()}")
 
-    def forged(self, argument, may_be_granted=False):
+    def forged(self, argument, may_be_granted=False, more=()):
         """AUTHORIZATION sends PAM, which would grant anything, what is no login."""
-        trial = Trial(self.world, "AUTHORIZATION", "forge", argument)
+        trial = Trial(self.world, "AUTHORIZATION", "forge", argument, more=more)
         owner = re.findall(r"LOGIN, user=([^,]*),", trial.log)
         is_good = ("signal=" not in trial.log and trial.is_untouched() and
                    (may_be_granted and owner in ([], ["alice"]) or
@@ -207,6 +207,10 @@ def forgeries(fences):
     for name, (is_good, trial) in zip(names, fences.pool.map(fences.forged, names)):
         fences.report.check(f"AUTHORIZATION: forged message, {name}", is_good,
                             "" if is_good else trial.explain())
+    # a domain that is not ours, where -d does not look for it
+    is_good, trial = fences.forged("user-has-domain", more=("-v", "alice", "-d", "example.org"))
+    fences.report.check("AUTHORIZATION: forged message, user-has-domain", is_good,
+                        "" if is_good else trial.explain())
     # without -x the address is the socket's, whatever AUTHORIZATION says
     is_good, trial = fences.forged("address-is-none", may_be_granted=True)
     is_good = is_good and "ip=[1.2.3.4" not in trial.log
