@@ -24,14 +24,14 @@ bool login_name_is_valid(const struct login_name *name)
             (name->domain[0] == '\0' || part_is_valid(name->domain));
 }
 
-/* Copies a part into a place of zeros; an empty one is not one left out. */
+/* An empty part is not one left out. */
 static bool take_part(char part[LOGIN_PART_MAX + 1], const char *text)
 {
         size_t length = strlen(text);
 
         if (length < 1 || length > LOGIN_PART_MAX)
                 return false;
-        memcpy(part, text, length);
+        memcpy(part, text, length + 1);
         return true;
 }
 
