@@ -23,6 +23,7 @@
 static void become(uid_t uid, gid_t gid)
 {
         uid_t real, effective, saved;
+        gid_t real_group, effective_group, saved_group;
 
         must(uid != 0 && gid != 0, "identity with root's numbers refused");
         must(setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0,
@@ -30,7 +31,9 @@ static void become(uid_t uid, gid_t gid)
         must(setuid(0) != 0 && seteuid(0) != 0 && setgid(0) != 0 && setegid(0) != 0,
             "root came back");
         must(getresuid(&real, &effective, &saved) == 0 && real == uid && effective == uid &&
-            saved == uid, "not the user meant");
+            saved == uid && getresgid(&real_group, &effective_group, &saved_group) == 0 &&
+            real_group == gid && effective_group == gid && saved_group == gid,
+            "not the user meant");
         /* a change of identity may turn it on again */
         must(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0, "cannot forbid core dumps");
 }
@@ -43,7 +46,7 @@ void become_user(const struct identity *identity)
                     "cannot take on the user's groups");
                 become(identity->uid, identity->gid);
         }
-        must(getuid() == identity->uid, "not the user meant");
+        must(getuid() == identity->uid && geteuid() == identity->uid, "not the user meant");
 }
 
 void become_powerless(const struct passwd *powerless, int pam)
