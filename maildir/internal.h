@@ -150,27 +150,29 @@ bool index_body_is_sound(const struct index_header *header, struct record *recor
     const char *text);
 
 /* uniqueid.c: take over what other servers said of fresh records; give each an id of its own */
-int ids_take_over(struct maildrop *drop, const uint32_t *fresh, size_t count);
+int ids_take_over(struct maildrop *drop);
 int ids_settle(struct maildrop *drop);
 bool octets_are_id(const char *octets, size_t length);
 
-/* A list of another server's, and an entry of it. Pure; what is in doubt is left out. */
+/*
+ * A list of another server's, which is cut into strings, and an entry of it.
+ * Pure; what is in doubt is left out.
+ */
 struct former {
-        const char *at, *end;
+        char *at, *end;
         bool is_courier;
         uint64_t validity;
 };
 
 struct former_id {
-        const char *base, *given;       /* given: the id itself, if the list has it */
-        size_t base_length, given_length;
+        char *base, *given;     /* given: the id itself, or NULL */
         uint64_t number, validity;
 };
 
-bool former_begin(struct former *former, const char *text, size_t length);
+bool former_begin(struct former *former, char *text, size_t length);
 bool former_next(struct former *former, struct former_id *entry);
 /* Writes the id that the server made of an entry; its length, 0 if it can be none. */
-size_t former_write(const struct former *former, const struct former_id *entry,
+int former_write(const struct former *former, const struct former_id *entry,
     char id[UNIQUE_ID_MAX + 1]);
 
 /* message.c. count: a guess, where the message cannot be read */

@@ -50,6 +50,13 @@ int record_compare(const struct record *a, const char *a_name, const struct reco
         return order != 0 ? order : a->base_length - b->base_length;
 }
 
+static bool is_before(const struct record *a, const struct record *b, const char *text)
+{
+        int order = record_compare(a, text + a->name, b, text + b->name);
+
+        return order < 0 || (order == 0 && a->inode < b->inode);
+}
+
 /* Where each message lies */
 
 static uint64_t hash(uint64_t inode)
@@ -284,34 +291,25 @@ static int read_settled(struct scan *scan, struct stamp stamps[FOLDERS], uint64_
         return 0;
 }
 
-/* Merges two sorted runs by way of spare; from the end, for that is where new mail belongs. */
-static void merge(struct record *records, size_t first, size_t count, struct record *spare,
-    const char *text)
-{
-        size_t second = count - first;
-
-        memcpy(spare, records + first, second * sizeof(*records));
-        while (first > 0 && second > 0) {
-                const struct record *a = &records[first - 1], *b = &spare[second - 1];
-                int order = record_compare(a, text + a->name, b, text + b->name);
-
-                if (order > 0 || (order == 0 && a->inode > b->inode))
-                        records[--count] = records[--first];
-                else
-                        records[--count] = spare[--second];
-        }
-        memcpy(records, spare, second * sizeof(*records));
-}
-
+/*
+ * Sorts by merging, with spare for half of them. Records that are in order, as
+ * all but new mail are, stay where they are.
+ */
 static void sort(struct record *records, size_t count, struct record *spare, const char *text)
 {
-        size_t half = count / 2;
+        size_t first = count / 2, second = count - first;
 
         if (count < 2)
                 return;
-        sort(records, half, spare, text);
-        sort(records + half, count - half, spare, text);
-        merge(records, half, count, spare, text);
+        sort(records, first, spare, text);
+        sort(records + first, second, spare, text);
+        if (is_before(&records[first - 1], &records[first], text))
+                return;
+        memcpy(spare, records + first, second * sizeof(*records));
+        while (first > 0 && second > 0)
+                records[--count] = is_before(&spare[second - 1], &records[first - 1], text) ?
+                    records[--first] : spare[--second];
+        memcpy(records, spare, second * sizeof(*records));
 }
 
 /*
@@ -338,46 +336,39 @@ static void compare_namesakes(struct record *group, size_t count)
         }
 }
 
-/* Drops what is no longer there; lists the fresh that are left, alone under their names. */
-static size_t forget_unseen(struct maildrop *drop, uint32_t *fresh)
+/* Drops what is no longer there; whether any of the rest is fresh. */
+static bool forget_unseen(struct maildrop *drop)
 {
         struct record *records = drop_records(drop), *to = records;
         const char *text = drop->text.data;
-        size_t end, count_fresh = 0;
+        bool has_fresh = false;
 
-        for (size_t i = 0; i < drop_length(drop); i = end) {
+        for (size_t end, i = 0; i < drop_length(drop); i = end) {
                 for (end = i + 1; end < drop_length(drop) && record_compare(&records[i],
                     text + records[i].name, &records[end], text + records[end].name) == 0;)
                         end++;
                 if (end - i > 1)
                         compare_namesakes(&records[i], end - i);
                 for (size_t j = i; j < end; j++) {
-                        if ((records[j].flags & (FRESH | SHARED)) == FRESH)
-                                fresh[count_fresh++] = (uint32_t)(to - records);
+                        has_fresh |= (records[j].flags & FRESH) != 0;
                         if (records[j].flags & SEEN)
                                 *to++ = records[j];
                 }
         }
         drop->records.used = (size_t)(to - records) * sizeof(*records);
-        return count_fresh;
+        return has_fresh;
 }
 
-/* Brings the records into order, of which the known ones are in order already. */
-static int arrange(struct maildrop *drop, size_t known)
+static int arrange(struct maildrop *drop)
 {
-        size_t count = drop_length(drop), fresh = count - known;
-        struct record *records = drop_records(drop), *room;
+        size_t count = drop_length(drop);
         struct area spare = { 0 };
-        int result = -1;
 
-        if (area_reserve(&spare, fresh * sizeof(*records)) == 0) {
-                room = (void *)spare.data;
-                sort(records + known, fresh, room, drop->text.data);
-                merge(records, known, count, room, drop->text.data);
-                result = ids_take_over(drop, (void *)room, forget_unseen(drop, (void *)room));
-        }
+        if (area_reserve(&spare, (count + 1) / 2 * sizeof(struct record)) != 0)
+                return -1;
+        sort(drop_records(drop), count, (void *)spare.data, drop->text.data);
         area_free(&spare);
-        return result;
+        return forget_unseen(drop) ? ids_take_over(drop) : 0;
 }
 
 /* Counts new messages; in the order of the folders, which is that of their names in memory. */
@@ -406,7 +397,7 @@ int drop_scan(struct maildrop *drop, const char **part)
             piece_reserve(drop) == 0 && make_room(&scan) == 0)
                 result = read_settled(&scan, stamps, now, part);
         area_free(&scan.slots);
-        if (result != 0 || count_messages(drop, known) != 0 || arrange(drop, known) != 0 ||
+        if (result != 0 || count_messages(drop, known) != 0 || arrange(drop) != 0 ||
             ids_settle(drop) != 0)
                 return -1;
         drop->count = drop_length(drop);

@@ -11,6 +11,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -35,207 +36,202 @@ bool octets_are_id(const char *octets, size_t length)
 
 /* What another server called its messages: pure */
 
-static bool take_number(const char **at, const char *end, uint64_t *number)
+static bool take_number(char **at, uint64_t *number)
 {
-        const char *start = *at;
+        bool is_number = **at >= '0' && **at <= '9';
 
-        for (*number = 0; *at < end && **at >= '0' && **at <= '9' && *number <= UINT32_MAX; ++*at)
-                *number = *number * 10 + (uint64_t)(**at - '0');
-        return *at > start && *number <= UINT32_MAX;
+        *number = strtoull(*at, at, 10);
+        return is_number && *number <= UINT32_MAX;
 }
 
-static bool take_octet(const char **at, const char *end, char octet)
+/* The next line. What has no end was cut off, and is none. */
+static char *take_line(struct former *former)
 {
-        bool is_there = *at < end && **at == octet;
+        char *line = former->at, *end = memchr(line, '\n', (size_t)(former->end - line));
 
-        *at += is_there;
-        return is_there;
-}
-
-/* The next line, without its end. What has no end was cut off, and is none. */
-static bool take_line(struct former *former, const char **line, const char **line_end)
-{
-        *line = former->at;
-        *line_end = memchr(former->at, '\n', (size_t)(former->end - former->at));
-        former->at = *line_end != NULL ? *line_end + 1 : former->end;
-        return *line_end != NULL;
+        if (end == NULL)
+                return NULL;
+        *end = '\0';
+        former->at = end + 1;
+        return line;
 }
 
 /* "3 V1795472669 N25 ...", or "/3 4 1795472344" */
-bool former_begin(struct former *former, const char *text, size_t length)
+bool former_begin(struct former *former, char *text, size_t length)
 {
-        const char *at, *end;
         uint64_t version;
+        char *at;
 
         *former = (struct former){ .at = text, .end = text + length };
-        if (!take_line(former, &at, &end))
+        at = take_line(former);
+        if (at == NULL)
                 return false;
-        former->is_courier = take_octet(&at, end, '/');
-        if (!take_number(&at, end, &version) || !take_octet(&at, end, ' '))
+        former->is_courier = *at == '/';
+        at += former->is_courier;
+        if (!take_number(&at, &version) || *at++ != ' ')
                 return false;
         if (former->is_courier)
                 return version == 2 || version == 3;
-        return version == 3 && take_octet(&at, end, 'V') &&
-            take_number(&at, end, &former->validity);
+        return version == 3 && *at++ == 'V' && take_number(&at, &former->validity);
 }
 
 /* "25006 W1394 Pid :name": number, fields that begin with a letter, name */
-static bool parse_dovecot(const char *at, const char *end, struct former_id *entry)
+static bool parse_dovecot(char *at, struct former_id *entry)
 {
-        const char *blank;
+        char *name = strstr(at, " :");
 
-        if (!take_number(&at, end, &entry->number) || !take_octet(&at, end, ' '))
+        if (name == NULL || !take_number(&at, &entry->number) || *at != ' ')
                 return false;
-        for (; !take_octet(&at, end, ':'); at = blank + 1) {
-                blank = memchr(at, ' ', (size_t)(end - at));
-                if (blank == NULL)
-                        return false;
-                if (*at == 'P') {
-                        entry->given = at + 1;
-                        entry->given_length = (size_t)(blank - at) - 1;
-                }
+        *name = '\0';
+        entry->base = name + 2;
+        for (strsep(&at, " "); at != NULL;) {
+                char *field = strsep(&at, " ");
+
+                if (*field == 'P')
+                        entry->given = field + 1;
         }
-        entry->base = at;
-        entry->base_length = (size_t)(end - at);
         return true;
 }
 
 /* "name 1355 17:1795472344:0": name, octets, number, validity, since version 3 a flag */
-static bool parse_courier(const char *at, const char *end, struct former_id *entry)
+static bool parse_courier(char *line, struct former_id *entry)
 {
-        const char *numbers = memrchr(at, ' ', (size_t)(end - at)), *octets;
+        char *numbers = strrchr(line, ' '), *octets;
 
-        octets = numbers != NULL ? memrchr(at, ' ', (size_t)(numbers++ - at)) : NULL;
-        if (octets == NULL || !take_number(&numbers, end, &entry->number) ||
-            !take_octet(&numbers, end, ':') || !take_number(&numbers, end, &entry->validity) ||
-            (numbers != end && *numbers != ':'))
+        if (numbers == NULL)
                 return false;
-        entry->base = at;
-        entry->base_length = (size_t)(octets - at);
+        *numbers++ = '\0';
+        octets = strrchr(line, ' ');
+        if (octets == NULL || !take_number(&numbers, &entry->number) || *numbers++ != ':' ||
+            !take_number(&numbers, &entry->validity) || (*numbers != '\0' && *numbers != ':'))
+                return false;
+        *octets = '\0';
+        entry->base = line;
         /* Number 0 stands for the name, as with us. */
         return entry->number != 0;
 }
 
 bool former_next(struct former *former, struct former_id *entry)
 {
-        const char *at, *end, *colon;
+        char *line;
 
-        while (take_line(former, &at, &end)) {
+        while ((line = take_line(former)) != NULL) {
                 *entry = (struct former_id){ .validity = former->validity };
-                if (!(former->is_courier ? parse_courier : parse_dovecot)(at, end, entry))
+                if (!(former->is_courier ? parse_courier : parse_dovecot)(line, entry))
                         continue;
-                colon = memchr(entry->base, ':', entry->base_length);
-                if (colon != NULL)
-                        entry->base_length = (size_t)(colon - entry->base);
-                if (entry->base_length > 0 && entry->base_length <= NAME_LIMIT)
+                entry->base[strcspn(entry->base, ":")] = '\0';
+                if (entry->base[0] != '\0' && strlen(entry->base) <= NAME_LIMIT)
                         return true;
         }
         return false;
 }
 
-size_t former_write(const struct former *former, const struct former_id *entry,
+int former_write(const struct former *former, const struct former_id *entry,
     char id[UNIQUE_ID_MAX + 1])
 {
         uint64_t number = entry->number, validity = entry->validity;
 
-        if (entry->given_length > 0) {
-                if (!octets_are_id(entry->given, entry->given_length))
-                        return 0;
-                memcpy(id, entry->given, entry->given_length);
-                return entry->given_length;
-        }
+        if (entry->given != NULL && entry->given[0] != '\0')
+                return octets_are_id(entry->given, strlen(entry->given)) ?
+                    sprintf(id, "%s", entry->given) : 0;
         if (!former->is_courier)        /* pop3_uidl_format = %08Xu%08Xv */
-                return (size_t)sprintf(id, "%08" PRIx64 "%08" PRIx64, number, validity);
-        return (size_t)(validity != 0 ? sprintf(id, "UID%" PRIu64 "-%" PRIu64, number, validity) :
-            sprintf(id, "UID%" PRIu64, number));
+                return sprintf(id, "%08" PRIx64 "%08" PRIx64, number, validity);
+        return validity != 0 ? sprintf(id, "UID%" PRIu64 "-%" PRIu64, number, validity) :
+            sprintf(id, "UID%" PRIu64, number);
 }
 
 /* Taking them over */
 
 /*
- * Reads a list. One that is there and cannot be read now fails the session:
- * ids given without it would stay for ever. Anything but a list is none.
+ * Opens the list of a former server, or none (*chosen is -1). Of two, the one
+ * that was written last is the one that clients know. Anything but a list is
+ * none; one that is there and cannot be had now fails the session, for ids
+ * given without it would stay for ever.
  */
-static int read_list(const struct maildrop *drop, const char *name, struct area *list,
-    struct stat *status)
+static int open_former(const struct maildrop *drop, int *chosen, size_t *size)
 {
-        int fd = open_list(drop, name, status);
-        ssize_t length = 1;
+        static const char *const names[] = { "dovecot-uidlist", "courierpop3dsizelist" };
+        time_t written = 0;
+        struct stat status;
 
-        if (fd < 0)
-                return errno == ENOENT || errno == EACCES || errno == ELOOP || errno == ENXIO ?
-                    0 : -1;
-        while (length > 0 && list->used < LIST_LIMIT) {
-                length = area_reserve(list, PIECE_SIZE) != 0 ? -1 :
-                    RETRY(read(fd, list->data + list->used, PIECE_SIZE));
-                list->used += length > 0 ? (size_t)length : 0;
+        *chosen = -1;
+        for (int i = 0; i < 2; i++) {
+                int fd = open_list(drop, names[i], &status), other = fd;
+
+                if (fd < 0 && errno != ENOENT && errno != EACCES && errno != ELOOP && errno != ENXIO)
+                        return -1;
+                if (fd >= 0 && status.st_size > 0 && (*chosen < 0 || status.st_mtime > written)) {
+                        other = *chosen;
+                        *chosen = fd;
+                        *size = (size_t)(status.st_size < LIST_LIMIT ? status.st_size : LIST_LIMIT);
+                        written = status.st_mtime;
+                }
+                if (other >= 0)
+                        close(other);
         }
-        close(fd);
-        return length < 0 ? -1 : 0;
+        return 0;
 }
 
-/* The fresh message of this base name, or NULL; they are in the order of delivery. */
-static struct record *find_fresh(const struct maildrop *drop, const uint32_t *fresh, size_t count,
-    const struct former_id *entry)
+static int read_list(const struct maildrop *drop, struct area *list)
 {
-        struct record wanted = { .name_length = (uint8_t)entry->base_length };
-        size_t low = 0;
+        ssize_t length = -1;
+        int fd, result = open_former(drop, &fd, &list->used);
 
-        record_describe(&wanted, entry->base);
-        while (low < count) {
-                size_t middle = low + (count - low) / 2;
-                struct record *record = drop_records(drop) + fresh[middle];
-                int order = record_compare(&wanted, entry->base, record, record_name(drop, record));
+        if (fd < 0 || result != 0)
+                return result;
+        if (area_reserve(list, list->used) == 0)
+                length = RETRY(read(fd, list->data, list->used));
+        close(fd);
+        if (length < 0 || (size_t)length == list->used)
+                return length < 0 ? -1 : 0;
+        errno = EIO;
+        return -1;
+}
+
+/* The message of this base name, or NULL. */
+static struct record *find_record(const struct maildrop *drop, const char *base)
+{
+        struct record wanted = { .name_length = (uint8_t)strlen(base) };
+        size_t low = 0, high = drop_length(drop);
+
+        record_describe(&wanted, base);
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                struct record *record = drop_records(drop) + middle;
+                int order = record_compare(&wanted, base, record, record_name(drop, record));
 
                 if (order == 0)
                         return record;
                 if (order < 0)
-                        count = middle;
+                        high = middle;
                 else
                         low = middle + 1;
         }
         return NULL;
 }
 
-static int adopt(struct maildrop *drop, const uint32_t *fresh, size_t count,
-    const struct area *list)
+int ids_take_over(struct maildrop *drop)
 {
         char id[UNIQUE_ID_MAX + 1];
-        struct former_id entry;
+        struct area list = { 0 };
         struct former former;
+        struct former_id entry;
+        int length, result = read_list(drop, &list);
+        bool is_list = result == 0 && list.used > 0 && former_begin(&former, list.data, list.used);
 
-        if (list->used == 0 || !former_begin(&former, list->data, list->used))
-                return 0;
-        while (former_next(&former, &entry)) {
-                struct record *record = find_fresh(drop, fresh, count, &entry);
-                size_t length = record != NULL && (record->id_length == 0 ||
-                    record->id_length == NO_ID) ? former_write(&former, &entry, id) : 0;
+        while (is_list && result == 0 && former_next(&former, &entry)) {
+                struct record *record = find_record(drop, entry.base);
 
-                if (length == 0)
+                /* once; and a fresh one that is not shared is alone under its name */
+                if (record == NULL || (record->flags & (FRESH | SHARED)) != FRESH ||
+                    (record->id_length != 0 && record->id_length != NO_ID) ||
+                    (length = former_write(&former, &entry, id)) == 0)
                         continue;
                 record->id_length = (uint8_t)length;
-                if (text_append(&drop->text, id, length, &record->id) != 0)
-                        return -1;
+                result = text_append(&drop->text, id, (size_t)length, &record->id);
                 drop->taken_over++;
         }
-        return 0;
-}
-
-/* Of two former servers, the one that wrote last is the one that clients know. */
-int ids_take_over(struct maildrop *drop, const uint32_t *fresh, size_t count)
-{
-        struct area dovecot = { 0 }, courier = { 0 };
-        struct stat dovecot_status = { 0 }, courier_status = { 0 };
-        int result = -1;
-
-        if (count == 0)
-                return 0;
-        if (read_list(drop, "dovecot-uidlist", &dovecot, &dovecot_status) == 0 &&
-            read_list(drop, "courierpop3dsizelist", &courier, &courier_status) == 0)
-                result = adopt(drop, fresh, count, courier.used > 0 && (dovecot.used == 0 ||
-                    courier_status.st_mtime > dovecot_status.st_mtime) ? &courier : &dovecot);
-        area_free(&dovecot);
-        area_free(&courier);
+        area_free(&list);
         return result;
 }
 

@@ -18,12 +18,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(list, data, size);
         if (former_begin(&former, list, size))
                 while (former_next(&former, &entry)) {
-                        size_t length = former_write(&former, &entry, id);
+                        int length = former_write(&former, &entry, id);
+                        size_t base_length = strlen(entry.base);
 
-                        if (entry.base < list || entry.base_length == 0 || entry.base_length > 255 ||
-                            entry.base + entry.base_length >= list + size ||
-                            memchr(entry.base, ':', entry.base_length) != NULL ||
-                            (length != 0 && !octets_are_id(id, length)))
+                        if (entry.base < list || base_length == 0 || base_length > 255 ||
+                            entry.base + base_length >= list + size ||
+                            strchr(entry.base, ':') != NULL || length < 0 ||
+                            (length != 0 && !octets_are_id(id, (size_t)length)))
                                 abort();
                 }
         free(list);
