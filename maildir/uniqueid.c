@@ -254,20 +254,23 @@ static bool add_id(const struct maildrop *drop, size_t number, const struct area
 
 /*
  * Stores a digest for an id: of the base name, from the first attempt on of
- * the content too, then of how often it was tried.
+ * the content too, then of how often it was tried. The content's length and
+ * beginning will do: a file may be larger than anyone can read.
  */
 static int store_digest(struct maildrop *drop, struct record *record, int attempt)
 {
         const char *name = record_name(drop, record);
-        uint64_t halves[2] = { checksum(1, name, record->base_length),
-            checksum(2, name, record->base_length) };
         int fd = attempt > 0 && piece_reserve(drop) == 0 ? record_open(drop, record) : -1;
-        ssize_t length;
+        ssize_t length = fd >= 0 ? RETRY(read(fd, drop->piece, PIECE_SIZE)) : 0;
+        uint64_t halves[2];
         char id[33];
 
-        while (fd >= 0 && (length = RETRY(read(fd, drop->piece, PIECE_SIZE))) > 0)
-                for (int half = 0; half < 2; half++)
-                        halves[half] = checksum(halves[half], drop->piece, (size_t)length);
+        for (int half = 0; half < 2; half++) {
+                halves[half] = checksum(1 + (uint64_t)half, name, record->base_length);
+                if (length > 0)
+                        halves[half] = checksum(halves[half] ^ record->octets, drop->piece,
+                            (size_t)length);
+        }
         if (fd >= 0)
                 close(fd);
         halves[0] += (uint64_t)(attempt > 1 ? attempt : 0);

@@ -458,6 +458,7 @@ test_equal_names(void)
 static void
 test_sparse(void)
 {
+        char ids[2][UNIQUE_ID_MAX];
         struct maildrop *drop;
 
         begin();
@@ -468,6 +469,18 @@ test_sparse(void)
         }
         drop = session();
         test(maildrop_octets(drop) == ((uint64_t)1 << 40) + 3, "a file of 1 TB is counted at once");
+        maildrop_close(drop);
+        put_text("cur/1.a:2,S", "another\n");
+        drop = session();
+        test(maildrop_count(drop) == 2, "and one of 1 TB told at once from another of its name");
+        maildrop_close(drop);
+        unlink(path_of("pop3d.index"));
+        unlink(path_of("cur/1.a:2,S"));
+        put_text("cur/1.a:2,S", "");
+        test(truncate(path_of("cur/1.a:2,S"), (off_t)1 << 40) == 0, "two of 1 TB");
+        drop = session();
+        test(maildrop_unique_id(drop, 1, ids[0]) == 32 && maildrop_unique_id(drop, 2, ids[1]) == 32 &&
+            memcmp(ids[0], ids[1], 32) != 0, "and have ids of their own");
         maildrop_close(drop);
 }
 
