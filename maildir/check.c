@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -49,7 +48,7 @@ static bool check_path(const char *path, check_row row, void *context)
                         if (!check_part(part, X_OK, row, context))
                                 return false;
                 }
-        for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++) {
                 (void)snprintf(part, sizeof(part), "%s%s", path, folders[i]);
                 is_good &= check_part(part, R_OK | W_OK | X_OK, row, context);
         }
@@ -59,20 +58,10 @@ static bool check_path(const char *path, check_row row, void *context)
 /* Nothing is lost on a full disk but speed; on one that cannot be written to, deletions are. */
 static void check_file_system(const char *path, check_row row, void *context)
 {
-        static const struct {
-                uint32_t type;
-                const char *name;
-        } remote[] = { { 0x6969, "NFS" }, { 0xff534d42, "CIFS" }, { 0xfe534d42, "SMB" },
-                { 0x65735546, "FUSE" }, { 0x00c36400, "Ceph" } };
-        const char *kind = "local";
         struct statvfs space;
-        struct statfs type;
 
-        if (statvfs(path, &space) != 0 || statfs(path, &type) != 0)
+        if (statvfs(path, &space) != 0)
                 return;
-        for (size_t i = 0; i < sizeof(remote) / sizeof(remote[0]); i++)
-                if (remote[i].type == (uint32_t)type.f_type)
-                        kind = remote[i].name;
         if (space.f_flag & ST_RDONLY)
                 row(context, "fail", "maildrop", "the file system is read-only\n"
                     "cause: often an error on the disk; the kernel's log says so");
@@ -80,81 +69,79 @@ static void check_file_system(const char *path, check_row row, void *context)
                 row(context, "warn", "maildrop", "no %s left: the index cannot be kept",
                     space.f_bavail == 0 ? "space" : "inodes");
         else
-                row(context, "ok", "maildrop", "%s file system, %" PRIu64 " MiB free", kind,
+                row(context, "ok", "maildrop", "the file system has %" PRIu64 " MiB free",
                     (uint64_t)space.f_bavail * space.f_frsize >> 20);
 }
 
 /* Another session's lock, and whose it is. */
 static bool check_lock(int directory, check_row row, void *context)
 {
-        struct stat status;
+        struct stat status = { 0 };
         char line[256], wanted[32];
         FILE *locks;
         int holder = 0;
 
         if (flock(directory, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK)
                 return flock(directory, LOCK_UN), true;
-        locks = fstat(directory, &status) == 0 ? fopen("/proc/locks", "re") : NULL;
+        locks = fopen("/proc/locks", "re");
+        (void)fstat(directory, &status);
         (void)snprintf(wanted, sizeof(wanted), ":%ju ", (uintmax_t)status.st_ino);
         while (locks != NULL && fgets(line, sizeof(line), locks) != NULL)
                 if (strstr(line, wanted) != NULL)
                         (void)sscanf(line, "%*s FLOCK %*s %*s %d", &holder);
-        if (locks != NULL)
-                fclose(locks);
         row(context, "warn", "maildrop", "process %d has a session open: others get [IN-USE]", holder);
         return false;
 }
 
 /* The maildrop as a session would see it; the index that it would write goes nowhere. */
-static int scan(int directory, const char **index, struct maildrop *drop)
+static struct maildrop *scan(int directory, const char **index)
 {
+        struct maildrop *drop = drop_begin(directory);
         struct stamp stamps[FOLDERS];
-        const char *part;
 
-        *drop = (struct maildrop){ .directory = directory, .lock = -1, .index = -1, .message = -1 };
-        drop->folders[FOLDER_NEW] = openat(directory, "new", O_DIRECTORY | O_NOFOLLOW);
-        drop->folders[FOLDER_CUR] = openat(directory, "cur", O_DIRECTORY | O_NOFOLLOW);
+        if (drop == NULL || drop_open_folders(drop) != 0 || drop_stamps(drop, stamps) != 0)
+                return NULL;
         drop->next_index = open("/dev/null", O_WRONLY | O_CLOEXEC);
-        if (index == NULL)
-                return drop_scan(drop, &part);
-        index_open(drop);
-        if (drop_stamps(drop, stamps) != 0)
-                return -1;
-        *index = drop->index < 0 ? "not there yet"
-            : memcmp(stamps, drop->header.folders, sizeof(stamps)) == 0 ? "current" : "outdated";
-        if (drop->index >= 0 && index_load(drop) != 0)
-                *index = "damaged, and will be made anew";
-        return drop_scan(drop, &part);
+        if (index != NULL) {
+                index_open(drop);
+                *index = drop->index < 0 ? "not there yet" :
+                    memcmp(stamps, drop->header.folders, sizeof(stamps)) == 0 ? "current" : "outdated";
+                if (drop->index >= 0 && index_load(drop) != 0)
+                        *index = "damaged, and will be made anew";
+        }
+        return drop_scan(drop) == 0 ? drop : NULL;
 }
 
 /* Whether clients that knew a former server will take all mail for new. */
-static void check_unique_ids(struct maildrop *drop, check_row row, void *context)
+static void check_unique_ids(const struct maildrop *drop, check_row row, void *context)
 {
-        struct maildrop fresh;
         char now[UNIQUE_ID_MAX], then[UNIQUE_ID_MAX];
+        const struct maildrop *fresh;
         size_t differing = 0;
 
         if (faccessat(drop->directory, "dovecot-uidlist", R_OK, 0) != 0 &&
             faccessat(drop->directory, "courierpop3dsizelist", R_OK, 0) != 0)
                 return;
         /* what would be, if this were the first session after the former server's last */
-        if (scan(drop->directory, NULL, &fresh) != 0 || fresh.count != drop->count)
+        fresh = scan(drop->directory, NULL);
+        if (fresh == NULL || fresh->count != drop->count)
                 return;
         for (size_t i = 1; i <= drop->count; i++) {
                 size_t length = maildrop_unique_id(drop, i, now);
 
-                differing += maildrop_unique_id(&fresh, i, then) != length ||
+                differing += maildrop_unique_id(fresh, i, then) != length ||
                     memcmp(now, then, length) != 0;
         }
         row(context, differing == 0 ? "ok" : "warn", "maildrop",
             "the former server's list has %zu of these; %zu unique-ids are others now%s",
-            fresh.taken_over, differing, differing == 0 ? "" : "\ncause: pop3d had given its own before\n"
+            fresh->taken_over, differing, differing == 0 ? "" :
+            "\ncause: pop3d had given its own before\n"
             "remedy: none, if clients have used it since; else remove pop3d.index once");
 }
 
 void maildir_check(const char *path, check_row row, void *context)
 {
-        struct maildrop drop;
+        const struct maildrop *drop;
         const char *index;
         int directory;
 
@@ -164,11 +151,12 @@ void maildir_check(const char *path, check_row row, void *context)
         directory = maildir_open(path);
         if (!check_lock(directory, row, context))
                 return;
-        if (scan(directory, &index, &drop) != 0) {
+        drop = scan(directory, &index);
+        if (drop == NULL) {
                 row(context, "fail", "maildrop", "%s: %s while reading", path, strerror(errno));
                 return;
         }
         row(context, "ok", "maildrop", "%s: %zu messages, %" PRIu64 " octets; the index is %s", path,
-            drop.count, drop.octets, index);
-        check_unique_ids(&drop, row, context);
+            drop->count, drop->octets, index);
+        check_unique_ids(drop, row, context);
 }

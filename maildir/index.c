@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -113,17 +114,10 @@ bool index_body_is_sound(const struct index_header *header, struct record *recor
 
 /* Reading */
 
-static bool pread_all(int fd, void *buffer, size_t length, size_t offset)
+/* A file that is read in parts only is one that was cut, or is about to be. */
+static bool read_at(int fd, void *data, size_t length, size_t offset)
 {
-        ssize_t octets;
-
-        for (char *at = buffer; length > 0; at += octets, offset += (size_t)octets) {
-                octets = RETRY(pread(fd, at, length, (off_t)offset));
-                if (octets <= 0)
-                        return false;
-                length -= (size_t)octets;
-        }
-        return true;
+        return RETRY(pread(fd, data, length, (off_t)offset)) == (ssize_t)length;
 }
 
 void index_open(struct maildrop *drop)
@@ -132,7 +126,7 @@ void index_open(struct maildrop *drop)
 
         drop->index = open_list(drop, INDEX_NAME, &status);
         if (drop->index < 0 || (status.st_uid == geteuid() && (status.st_mode & S_IWGRP) == 0 &&
-            pread_all(drop->index, &drop->header, sizeof(drop->header), 0) &&
+            read_at(drop->index, &drop->header, sizeof(drop->header), 0) &&
             index_header_is_sound(&drop->header, (uint64_t)status.st_size)))
                 return;
         drop->header = (struct index_header){ 0 };
@@ -149,8 +143,8 @@ int index_load(struct maildrop *drop)
         if (area_reserve(&drop->records, records_length) != 0 ||
             area_reserve(&drop->text, header->text_length) != 0)
                 return -1;
-        is_sound = pread_all(drop->index, drop->records.data, records_length, sizeof(*header)) &&
-            pread_all(drop->index, drop->text.data, header->text_length,
+        is_sound = read_at(drop->index, drop->records.data, records_length, sizeof(*header)) &&
+            read_at(drop->index, drop->text.data, header->text_length,
             sizeof(*header) + records_length) &&
             index_body_is_sound(header, drop_records(drop), drop->text.data);
         close(drop->index);
@@ -181,18 +175,6 @@ uint64_t index_begin(struct maildrop *drop)
         if (drop->next_index < 0 || fstat(drop->next_index, &status) != 0)
                 return 0;
         return (uint64_t)status.st_mtim.tv_sec * 1000000000 + (uint64_t)status.st_mtim.tv_nsec;
-}
-
-static bool write_all(int fd, const void *data, size_t length)
-{
-        ssize_t octets;
-
-        for (const char *at = data; length > 0; at += octets, length -= (size_t)octets) {
-                octets = RETRY(write(fd, at, length));
-                if (octets < 0)
-                        return false;
-        }
-        return true;
 }
 
 /*
@@ -230,16 +212,17 @@ static bool gather(struct maildrop *drop, struct area *text, bool *has_ids)
 
 static bool write_next(struct maildrop *drop)
 {
-        const struct index_header *header = &drop->header;
+        struct index_header *header = &drop->header;
         struct area text = { 0 };
-        bool has_ids = false, is_written;
-        int fd = drop->next_index;
+        bool has_ids = false, is_written = gather(drop, &text, &has_ids);
+        size_t records_length = header->count * sizeof(struct record);
+        const struct iovec parts[] = { { header, sizeof(*header) },
+            { drop->records.data, records_length }, { text.data, text.used } };
+        size_t length = sizeof(*header) + records_length + text.used;
 
-        is_written = gather(drop, &text, &has_ids) && write_all(fd, header, sizeof(*header)) &&
-            write_all(fd, drop->records.data, header->count * sizeof(struct record)) &&
-            write_all(fd, text.data, text.used) &&
+        is_written = is_written && RETRY(writev(drop->next_index, parts, 3)) == (ssize_t)length &&
             /* Counts can be had again, unique-ids that were given perhaps not. */
-            (!has_ids || RETRY(fsync(fd)) == 0) &&
+            (!has_ids || RETRY(fsync(drop->next_index)) == 0) &&
             renameat(drop->directory, NEXT_NAME, drop->directory, INDEX_NAME) == 0;
         area_free(&text);
         return is_written;

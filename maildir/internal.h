@@ -79,22 +79,23 @@ struct wire {
 
 struct maildrop {
         int directory, folders[FOLDERS];
-        int lock;               /* where the directory itself cannot be locked, else -1 */
+        int lock;               /* the directory, or a file where that cannot be locked */
         int index;              /* the index STAT is answered from, until it is read; else -1 */
         int next_index;         /* begun when the folders are read, else -1 */
-        bool is_loaded, is_better;      /* better: than the index on disk */
+        const char *part;       /* what is being read: "" or one of folder_parts */
+        bool is_better;         /* than the index on disk */
         struct index_header header;
         struct stamp searched[FOLDERS]; /* when renamed messages were last looked for */
         struct area records, text;      /* text: names and unique-ids */
         size_t count, last, taken_over; /* count, octets: of messages not marked deleted */
         uint64_t octets;
-        char *piece;            /* PIECE_SIZE octets, once needed */
 
         int message;            /* the message opened, else -1 */
         struct record *current;
         size_t piece_length;    /* of its beginning */
         bool is_whole;          /* the beginning is all of it; else what it was: */
         struct stat before;
+        _Alignas(uint64_t) char piece[PIECE_SIZE];
 };
 
 static inline struct record *drop_records(const struct maildrop *drop)
@@ -117,18 +118,21 @@ static inline int record_folder(const struct maildrop *drop, const struct record
         return drop->folders[record->flags & IN_CUR ? FOLDER_CUR : FOLDER_NEW];
 }
 
+extern const char *const folder_parts[FOLDERS];         /* "/new", "/cur" */
+
 /* maildrop.c: helpers of all */
 int area_reserve(struct area *area, size_t more);
 void area_free(struct area *area);
 int text_append(struct area *text, const char *octets, size_t length, uint32_t *place);
-int piece_reserve(struct maildrop *drop);
 /* Opens a file that may be anything; nothing is followed or waited for. */
 int open_file(int directory, const char *name);
 /* Opens what another program, or another session, may have written. ENOENT: nothing to be read. */
 int open_list(const struct maildrop *drop, const char *name, struct stat *status);
+struct maildrop *drop_begin(int directory);
+int drop_open_folders(struct maildrop *drop);
 
 /* scan.c: the snapshot, from what drop knows of the index and what is in the folders */
-int drop_scan(struct maildrop *drop, const char **part);
+int drop_scan(struct maildrop *drop);
 /* Finds all messages that were renamed, unless nothing changed since the last time. */
 int drop_search(struct maildrop *drop);
 int drop_stamps(const struct maildrop *drop, struct stamp stamps[FOLDERS]);

@@ -5,6 +5,7 @@
  * May touch: the Maildir given to maildrop_open(), and nothing else.
  */
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <linux/fs.h>
 #include <stdio.h>
@@ -17,6 +18,10 @@
 #include <unistd.h>
 
 #include "internal.h"
+
+enum { LOCK_PAUSE = 50 };       /* milliseconds between attempts to lock */
+
+const char *const folder_parts[FOLDERS] = { "/new", "/cur" };
 
 /* Not malloc(), which keeps what is freed: a session lasts longer than its largest array. */
 int area_reserve(struct area *area, size_t more)
@@ -59,13 +64,6 @@ int text_append(struct area *text, const char *octets, size_t length, uint32_t *
         return 0;
 }
 
-int piece_reserve(struct maildrop *drop)
-{
-        if (drop->piece == NULL)
-                drop->piece = malloc(PIECE_SIZE);
-        return drop->piece != NULL ? 0 : -1;
-}
-
 static int open_below(int directory, const char *path, int flags)
 {
         return (int)RETRY(openat(directory, path, O_RDONLY | O_CLOEXEC | flags));
@@ -105,24 +103,16 @@ int maildir_open(const char *path)
 
 bool maildir_is_not_yet_there(const char *path, uid_t uid)
 {
-        char own[PATH_MAX], *slash;
+        char own[PATH_MAX];
         size_t length = strlen(path);
         struct stat status;
 
         /* With a slash behind its name, lstat() would follow a link. */
         while (length > 1 && path[length - 1] == '/')
                 length--;
-        if (length >= sizeof(own))
-                return false;
-        memcpy(own, path, length);
-        own[length] = '\0';
-        if (lstat(own, &status) == 0 || errno != ENOENT)
-                return false;
-        slash = strrchr(own, '/');
-        if (slash != NULL)
-                slash[slash == own] = '\0';
-        return stat(slash != NULL ? own : ".", &status) == 0 && S_ISDIR(status.st_mode) &&
-            status.st_uid == uid;
+        return snprintf(own, sizeof(own), "%.*s", (int)length, path) < (int)sizeof(own) &&
+            lstat(own, &status) != 0 && errno == ENOENT && stat(dirname(own), &status) == 0 &&
+            S_ISDIR(status.st_mode) && status.st_uid == uid;
 }
 
 /*
@@ -130,61 +120,60 @@ bool maildir_is_not_yet_there(const char *path, uid_t uid)
  * systems lock no read-only descriptor, and a directory has no other: there a
  * file of ours is locked, and stays.
  */
-static int lock_once(struct maildrop *drop)
+static int lock_wait(struct maildrop *drop, unsigned milliseconds)
 {
-        struct stat status;
+        static const struct timespec pause = { .tv_nsec = LOCK_PAUSE * 1000000 };
 
-        if (drop->lock < 0) {
-                if (flock(drop->directory, LOCK_EX | LOCK_NB) == 0)
-                        return 0;
-                if (errno == EWOULDBLOCK || errno == EINTR)
+        drop->lock = drop->directory;
+        for (unsigned waited = 0; RETRY(flock(drop->lock, LOCK_EX | LOCK_NB)) != 0;) {
+                if (errno == EWOULDBLOCK && waited < milliseconds) {
+                        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+                        waited += LOCK_PAUSE;
+                        continue;
+                }
+                if (errno == EWOULDBLOCK || drop->lock != drop->directory)
                         return -1;
                 drop->lock = openat(drop->directory, "pop3d.lock",
                     O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-                if (drop->lock < 0 || fstat(drop->lock, &status) != 0)
+                if (drop->lock < 0)
                         return -1;
-                if (!S_ISREG(status.st_mode)) {
-                        errno = EINVAL;
-                        return -1;
-                }
-        }
-        return flock(drop->lock, LOCK_EX | LOCK_NB);
-}
-
-static int lock_wait(struct maildrop *drop, unsigned milliseconds)
-{
-        static const struct timespec pause = { .tv_nsec = 50000000 };
-        struct timespec start, now;
-
-        clock_gettime(CLOCK_MONOTONIC, &start);
-        while (RETRY(lock_once(drop)) != 0) {
-                if (errno != EWOULDBLOCK)
-                        return -1;
-                clock_gettime(CLOCK_MONOTONIC, &now);
-                if ((now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000 >=
-                    (long)milliseconds) {
-                        errno = EWOULDBLOCK;
-                        return -1;
-                }
-                clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
         }
         return 0;
 }
 
-/* Fixes what the session will see. While the folders are as the index says, nothing is read. */
-static int fix(struct maildrop *drop, const char **part)
+struct maildrop *drop_begin(int directory)
 {
-        static const char *const parts[FOLDERS] = { "/new", "/cur" };
-        struct stamp now[FOLDERS];
+        struct maildrop *drop = calloc(1, sizeof(*drop));
 
+        if (drop == NULL)
+                return NULL;
+        drop->directory = directory;
+        drop->lock = drop->index = drop->next_index = drop->message = -1;
+        drop->folders[FOLDER_NEW] = drop->folders[FOLDER_CUR] = -1;
+        drop->part = "";
+        return drop;
+}
+
+int drop_open_folders(struct maildrop *drop)
+{
         for (int folder = 0; folder < FOLDERS; folder++) {
-                *part = parts[folder];
-                drop->folders[folder] = open_below(drop->directory, *part + 1,
+                drop->part = folder_parts[folder];
+                drop->folders[folder] = open_below(drop->directory, drop->part + 1,
                     O_DIRECTORY | O_NOFOLLOW);
                 if (drop->folders[folder] < 0)
                         return -1;
         }
-        *part = "";
+        drop->part = "";
+        return 0;
+}
+
+/* Fixes what the session will see. While the folders are as the index says, nothing is read. */
+static int fix(struct maildrop *drop)
+{
+        struct stamp now[FOLDERS];
+
+        if (drop_open_folders(drop) != 0)
+                return -1;
         index_open(drop);
         if (drop->index >= 0 && drop_stamps(drop, now) == 0 &&
             memcmp(now, drop->header.folders, sizeof(now)) == 0) {
@@ -194,62 +183,51 @@ static int fix(struct maildrop *drop, const char **part)
         }
         if (drop->index >= 0 && index_load(drop) != 0 && errno != ESTALE)
                 return -1;
-        drop->is_loaded = true;
-        return drop_scan(drop, part);
+        return drop_scan(drop);
 }
 
 struct maildrop *maildrop_open(int directory, unsigned lock_milliseconds, const char **part)
 {
-        struct maildrop *drop = calloc(1, sizeof(*drop));
+        struct maildrop *drop = drop_begin(directory);
         bool is_locked;
         int error;
 
         *part = "";
         if (drop == NULL) {
-                if (directory >= 0)
-                        close(directory);
+                close(directory);
                 errno = ENOMEM;
                 return NULL;
         }
-        drop->directory = directory;
-        drop->lock = drop->index = drop->next_index = drop->message = -1;
-        drop->folders[FOLDER_NEW] = drop->folders[FOLDER_CUR] = -1;
-        drop->is_loaded = directory < 0;
         is_locked = directory < 0 || lock_wait(drop, lock_milliseconds) == 0;
-        if (!is_locked || (directory >= 0 && fix(drop, part) != 0)) {
-                /* of all that can fail, the lock alone means another session */
-                error = is_locked && errno == EWOULDBLOCK ? EIO : errno;
-                drop->is_better = false;
-                maildrop_close(drop);
-                errno = error;
-                return NULL;
+        if (is_locked && (directory < 0 || fix(drop) == 0)) {
+                drop->last = drop->count;
+                return drop;
         }
-        drop->last = drop->count;
-        return drop;
+        /* of all that can fail, the lock alone means another session */
+        error = is_locked && errno == EWOULDBLOCK ? EIO : errno;
+        *part = drop->part;
+        maildrop_close(drop);
+        errno = error;
+        return NULL;
 }
 
 int maildrop_load(struct maildrop *drop)
 {
         size_t count = drop->count;
         uint64_t octets = drop->octets;
-        const char *part;
 
-        if (drop->is_loaded)
+        if (drop->index < 0 || index_load(drop) == 0)
                 return 0;
-        if (index_load(drop) != 0) {
-                if (errno != ESTALE)
-                        return -1;
-                /* It must not mislead the next session too, should there be no room for another. */
-                unlinkat(drop->directory, INDEX_NAME, 0);
-                if (drop_scan(drop, &part) != 0)
-                        return -1;
-                if (drop->count != count || drop->octets != octets) {
-                        errno = ESTALE;
-                        return -1;
-                }
-        }
-        drop->is_loaded = true;
-        return 0;
+        if (errno != ESTALE)
+                return -1;
+        /* It must not mislead the next session too, should there be no room for another. */
+        unlinkat(drop->directory, INDEX_NAME, 0);
+        if (drop_scan(drop) != 0)
+                return -1;
+        if (drop->count == count && drop->octets == octets)
+                return 0;
+        errno = ESTALE;
+        return -1;
 }
 
 /* The session */
@@ -381,8 +359,9 @@ void maildrop_update(struct maildrop *drop, struct maildrop_update *result)
 
 void maildrop_close(struct maildrop *drop)
 {
-        const int descriptors[] = { drop->message, drop->index, drop->lock,
-            drop->folders[FOLDER_NEW], drop->folders[FOLDER_CUR], drop->directory };
+        const int descriptors[] = { drop->message, drop->index, drop->folders[FOLDER_NEW],
+            drop->folders[FOLDER_CUR], drop->directory,
+            drop->lock != drop->directory ? drop->lock : -1 };
 
         index_write(drop);
         for (size_t i = 0; i < sizeof(descriptors) / sizeof(*descriptors); i++)
@@ -390,6 +369,5 @@ void maildrop_close(struct maildrop *drop)
                         close(descriptors[i]);
         area_free(&drop->records);
         area_free(&drop->text);
-        free(drop->piece);
         free(drop);
 }

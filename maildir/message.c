@@ -142,8 +142,6 @@ static void message_close(struct maildrop *drop)
 int message_open(struct maildrop *drop, size_t number)
 {
         drop->current = drop_records(drop) + number - 1;
-        if (piece_reserve(drop) != 0)
-                return -1;
         drop->message = record_open(drop, drop->current);
         if (drop->message < 0)
                 return -1;

@@ -210,15 +210,14 @@ static int read_folder(struct scan *scan, int folder)
 }
 
 /* A message that moves on meanwhile is met in cur/ at the latest: hence the order. */
-static int read_folders(struct scan *scan, const char **part)
+static int read_folders(struct scan *scan)
 {
-        *part = "/new";
-        if (read_folder(scan, FOLDER_NEW) != 0)
-                return -1;
-        *part = "/cur";
-        if (read_folder(scan, FOLDER_CUR) != 0)
-                return -1;
-        *part = "";
+        for (int folder = 0; folder < FOLDERS; folder++) {
+                scan->drop->part = folder_parts[folder];
+                if (read_folder(scan, folder) != 0)
+                        return -1;
+        }
+        scan->drop->part = "";
         return 0;
 }
 
@@ -242,15 +241,13 @@ int drop_search(struct maildrop *drop)
 {
         struct scan scan = { .drop = drop, .is_search = true };
         struct stamp stamps[FOLDERS];
-        const char *part;
         int result;
 
         if (drop_stamps(drop, stamps) != 0)
                 return -1;
         if (memcmp(stamps, drop->searched, sizeof(stamps)) == 0)
                 return 0;
-        result = piece_reserve(drop) != 0 || make_room(&scan) != 0 ? -1 :
-            read_folders(&scan, &part);
+        result = make_room(&scan) != 0 ? -1 : read_folders(&scan);
         area_free(&scan.slots);
         if (result == 0)
                 memcpy(drop->searched, stamps, sizeof(stamps));
@@ -271,13 +268,12 @@ static bool is_settled(const struct stamp *stamp, uint64_t now)
  * is not missed. A change in the same tick of the clock goes unnoticed, hence
  * a cur/ as young as that is read twice. Stamps that prove nothing become zero.
  */
-static int read_settled(struct scan *scan, struct stamp stamps[FOLDERS], uint64_t now,
-    const char **part)
+static int read_settled(struct scan *scan, struct stamp stamps[FOLDERS], uint64_t now)
 {
         struct stamp before[FOLDERS];
 
         for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-                if (drop_stamps(scan->drop, before) != 0 || read_folders(scan, part) != 0 ||
+                if (drop_stamps(scan->drop, before) != 0 || read_folders(scan) != 0 ||
                     drop_stamps(scan->drop, stamps) != 0)
                         return -1;
                 if (memcmp(before, stamps, sizeof(before)) == 0 &&
@@ -371,16 +367,7 @@ static int arrange(struct maildrop *drop)
         return forget_unseen(drop) ? ids_take_over(drop) : 0;
 }
 
-/* Counts new messages; in the order of the folders, which is that of their names in memory. */
-static int count_messages(struct maildrop *drop, size_t known)
-{
-        for (size_t i = known; i < drop_length(drop); i++)
-                if (record_count(drop, drop_records(drop) + i) != 0)
-                        return -1;
-        return 0;
-}
-
-int drop_scan(struct maildrop *drop, const char **part)
+int drop_scan(struct maildrop *drop)
 {
         static const struct stamp nothing[FOLDERS];
         struct scan scan = { .drop = drop };
@@ -389,22 +376,23 @@ int drop_scan(struct maildrop *drop, const char **part)
         uint64_t now = index_begin(drop);
         int result = -1;
 
-        *part = "";
         for (size_t i = 0; i < known; i++)
                 drop_records(drop)[i].flags &= IN_CUR;
         /* the areas exist then, even for no message at all */
         if (area_reserve(&drop->records, 0) == 0 && area_reserve(&drop->text, 0) == 0 &&
-            piece_reserve(drop) == 0 && make_room(&scan) == 0)
-                result = read_settled(&scan, stamps, now, part);
+            make_room(&scan) == 0)
+                result = read_settled(&scan, stamps, now);
         area_free(&scan.slots);
-        if (result != 0 || count_messages(drop, known) != 0 || arrange(drop) != 0 ||
-            ids_settle(drop) != 0)
+        /* in the order of the folders, which is that of the names in memory */
+        for (size_t i = known; i < drop_length(drop) && result == 0; i++)
+                result = record_count(drop, drop_records(drop) + i);
+        if (result != 0 || arrange(drop) != 0 || ids_settle(drop) != 0)
                 return -1;
         drop->count = drop_length(drop);
         drop->octets = 0;
         for (size_t i = 0; i < drop->count; i++)
                 drop->octets += drop_records(drop)[i].octets;
-        drop->is_better = scan.has_changed || drop_length(drop) != known ||
+        drop->is_better = scan.has_changed || drop->count != known ||
             memcmp(stamps, nothing, sizeof(stamps)) != 0;
         memcpy(drop->header.folders, stamps, sizeof(stamps));
         return 0;

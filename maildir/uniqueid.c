@@ -260,7 +260,7 @@ static bool add_id(const struct maildrop *drop, size_t number, const struct area
 static int store_digest(struct maildrop *drop, struct record *record, int attempt)
 {
         const char *name = record_name(drop, record);
-        int fd = attempt > 0 && piece_reserve(drop) == 0 ? record_open(drop, record) : -1;
+        int fd = attempt > 0 ? record_open(drop, record) : -1;
         ssize_t length = fd >= 0 ? RETRY(read(fd, drop->piece, PIECE_SIZE)) : 0;
         uint64_t halves[2];
         char id[33];

@@ -327,7 +327,7 @@ believes_index(void)
         bool is_lazy;
 
         drop = maildrop_open(maildir_open(root), 0, &part);
-        is_lazy = drop != NULL && !drop->is_loaded;
+        is_lazy = drop != NULL && drop->index >= 0;
         if (drop != NULL)
                 maildrop_close(drop);
         return is_lazy;
