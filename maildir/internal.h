@@ -93,8 +93,7 @@ struct maildrop {
         int message;            /* the message opened, else -1 */
         struct record *current;
         size_t piece_length;    /* of its beginning */
-        bool is_whole;          /* the beginning is all of it; else what it was: */
-        struct stat before;
+        struct stat before;     /* the file when it was opened */
         _Alignas(uint64_t) char piece[PIECE_SIZE];
 };
 

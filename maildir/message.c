@@ -5,6 +5,7 @@
  * May touch: the files in new/ and cur/ of the Maildir, for reading.
  */
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -26,17 +27,13 @@ int record_open(struct maildrop *drop, const struct record *record)
 /* The wire octets that the base name announces as ,W=, if it does. */
 static bool name_tells_octets(const char *name, const struct record *record, uint64_t *octets)
 {
-        const char *end = name + record->base_length, *at = name, *digits;
+        const char *hint = memmem(name, record->base_length, ",W=", 3);
+        char *end;
 
-        do
-                at = memchr(at, ',', (size_t)(end - at));
-        while (at != NULL && strncmp(at++, ",W=", 3) != 0);
-        if (at == NULL)
+        if (hint == NULL || hint[3] < '0' || hint[3] > '9')
                 return false;
-        digits = at += 2;
-        for (*octets = 0; *at >= '0' && *at <= '9' && *octets < HINT_LIMIT; at++)
-                *octets = *octets * 10 + (uint64_t)(*at - '0');
-        return at > digits && *octets < HINT_LIMIT && (at == end || *at == ',');
+        *octets = strtoull(hint + 3, &end, 10);
+        return *octets < HINT_LIMIT && (*end == ',' || end == name + record->base_length);
 }
 
 /* Skips a hole, whose octets are all NUL, as if it had been counted. */
@@ -68,8 +65,8 @@ static bool count_file(int fd, char *piece, uint64_t *octets)
 
 int record_count(struct maildrop *drop, struct record *record)
 {
-        struct stat status = { 0 };
         bool is_counted = name_tells_octets(record_name(drop, record), record, &record->octets);
+        struct stat status = { 0 };
 
         if (!is_counted) {
                 int fd = record_open(drop, record);
@@ -82,61 +79,52 @@ int record_count(struct maildrop *drop, struct record *record)
         }
         if (is_counted) {
                 record->flags &= (uint8_t)~UNCOUNTED;
-                return 0;
+        } else {
+                /* It cannot be sent either, so its size will do. */
+                fstatat(record_folder(drop, record), record_name(drop, record), &status,
+                    AT_SYMLINK_NOFOLLOW);
+                record->octets = (uint64_t)status.st_size;
         }
-        /* It cannot be sent either, so its size will do. */
-        fstatat(record_folder(drop, record), record_name(drop, record), &status,
-            AT_SYMLINK_NOFOLLOW);
-        record->octets = (uint64_t)status.st_size;
         return 0;
 }
 
 /* Sending */
 
-static void correct(struct maildrop *drop, struct record *record, uint64_t octets)
+static void correct(struct maildrop *drop, uint64_t octets)
 {
+        struct record *record = drop->current;
+
         drop->is_better |= record->octets != octets || (record->flags & UNCOUNTED) != 0;
         drop->octets += octets - record->octets;
         record->octets = octets;
         record->flags &= (uint8_t)~UNCOUNTED;
 }
 
-/*
- * Reads the beginning. When that makes the recorded count, it is the whole
- * message, and nothing more needs to be asked; else the file must say what it is.
- */
-static int read_beginning(struct maildrop *drop, struct record *record)
+static void message_close(struct maildrop *drop)
+{
+        close(drop->message);
+        drop->message = -1;
+}
+
+/* Reads the beginning. When that is the whole message, its count is made right. */
+static int read_beginning(struct maildrop *drop)
 {
         ssize_t length = RETRY(read(drop->message, drop->piece, PIECE_SIZE));
         struct wire wire;
 
-        if (length < 0)
-                return -1;
-        drop->piece_length = (size_t)length;
-        wire_begin(&wire, UINT64_MAX);
-        wire_count(&wire, drop->piece, drop->piece_length);
-        drop->is_whole = length > 0 && length < PIECE_SIZE && wire_total(&wire) == record->octets;
-        if (drop->is_whole)
-                return 0;
-        if (fstat(drop->message, &drop->before) != 0)
+        if (length < 0 || fstat(drop->message, &drop->before) != 0)
                 return -1;
         if (!S_ISREG(drop->before.st_mode)) {
                 errno = EINVAL;
                 return -1;
         }
-        drop->is_whole = length < PIECE_SIZE && drop->before.st_size == length;
-        if (drop->is_whole)
-                correct(drop, record, wire_total(&wire));
+        drop->piece_length = (size_t)length;
+        if (drop->before.st_size == length) {
+                wire_begin(&wire, UINT64_MAX);
+                wire_count(&wire, drop->piece, drop->piece_length);
+                correct(drop, wire_total(&wire));
+        }
         return 0;
-}
-
-static void message_close(struct maildrop *drop)
-{
-        int error = errno;
-
-        close(drop->message);
-        drop->message = -1;
-        errno = error;
 }
 
 int message_open(struct maildrop *drop, size_t number)
@@ -145,44 +133,42 @@ int message_open(struct maildrop *drop, size_t number)
         drop->message = record_open(drop, drop->current);
         if (drop->message < 0)
                 return -1;
-        if (read_beginning(drop, drop->current) == 0)
+        if (read_beginning(drop) == 0)
                 return 0;
         message_close(drop);
         return -1;
 }
 
 /* Whether the file, read to its end, is what it was at the beginning. */
-static bool is_intact(const struct maildrop *drop, uint64_t octets)
+static bool is_intact(const struct maildrop *drop)
 {
         const struct stat *before = &drop->before;
         struct stat after;
 
-        return fstat(drop->message, &after) == 0 && (uint64_t)after.st_size == octets &&
-            after.st_size == before->st_size &&
+        return fstat(drop->message, &after) == 0 && after.st_size == before->st_size &&
             after.st_mtim.tv_sec == before->st_mtim.tv_sec &&
             after.st_mtim.tv_nsec == before->st_mtim.tv_nsec;
 }
 
-/* Sends piece after piece; *is_all tells whether to the end, or only the lines asked for. */
-static int send_pieces(struct maildrop *drop, struct wire *wire, bool is_top, struct output *output,
-    bool *is_all)
+/* Sends piece after piece, to the end or as far as the lines that are asked for. */
+static int send_pieces(struct maildrop *drop, struct wire *wire, bool is_top, struct output *output)
 {
         ssize_t length = (ssize_t)drop->piece_length;
-        uint64_t octets = 0;
+        off_t octets = 0;
 
-        for (*is_all = true; length > 0;) {
+        do {
                 size_t all = (size_t)length;
                 size_t extent = is_top ? wire_extent(wire, drop->piece, all) : all;
 
                 if (wire_encode(wire, drop->piece, extent, output) != 0)
                         return -1;
-                octets += all;
-                *is_all = extent == all && !(wire->in_body && wire->lines_left == 0);
-                if (!*is_all || drop->is_whole)
+                if (wire->in_body && wire->lines_left == 0)
                         return 0;
-                length = RETRY(read(drop->message, drop->piece, PIECE_SIZE));
-        }
-        if (length == 0 && (drop->is_whole || is_intact(drop, octets)))
+                octets += length;
+        } while (octets < drop->before.st_size &&
+            (length = RETRY(read(drop->message, drop->piece, PIECE_SIZE))) > 0);
+        if (octets == drop->before.st_size &&
+            (octets == (off_t)drop->piece_length || is_intact(drop)))
                 return 0;
         errno = EIO;
         return -1;
@@ -190,18 +176,18 @@ static int send_pieces(struct maildrop *drop, struct wire *wire, bool is_top, st
 
 int message_send(struct maildrop *drop, uint64_t body_lines, struct output *output)
 {
-        bool is_top = body_lines != UINT64_MAX, is_all;
+        bool is_top = body_lines != UINT64_MAX;
         struct wire wire;
         int result;
 
         wire_begin(&wire, body_lines);
-        result = send_pieces(drop, &wire, is_top, output, &is_all);
+        result = send_pieces(drop, &wire, is_top, output);
         if (result == 0)
                 result = wire_end(&wire, output);
-        if (result == 0 && is_all)
-                correct(drop, drop->current, wire.octets);
-        if (result == 0 && !is_top)
+        if (result == 0 && !is_top) {
+                correct(drop, wire.octets);
                 drop->current->flags |= RETRIEVED;
+        }
         message_close(drop);
         return result;
 }

@@ -259,14 +259,14 @@ static bool add_id(const struct maildrop *drop, size_t number, const struct area
  */
 static int store_digest(struct maildrop *drop, struct record *record, int attempt)
 {
-        const char *name = record_name(drop, record);
         int fd = attempt > 0 ? record_open(drop, record) : -1;
         ssize_t length = fd >= 0 ? RETRY(read(fd, drop->piece, PIECE_SIZE)) : 0;
         uint64_t halves[2];
         char id[33];
 
         for (int half = 0; half < 2; half++) {
-                halves[half] = checksum(1 + (uint64_t)half, name, record->base_length);
+                halves[half] = checksum(1 + (uint64_t)half, record_name(drop, record),
+                    record->base_length);
                 if (length > 0)
                         halves[half] = checksum(halves[half] ^ record->octets, drop->piece,
                             (size_t)length);
