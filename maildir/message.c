@@ -106,24 +106,31 @@ static void message_close(struct maildrop *drop)
         drop->message = -1;
 }
 
-/* Reads the beginning. When that is the whole message, its count is made right. */
+/*
+ * Reads the beginning. When that makes the recorded count, it is the whole
+ * message, and nothing more needs to be asked; else the file must say what it is.
+ */
 static int read_beginning(struct maildrop *drop)
 {
         ssize_t length = RETRY(read(drop->message, drop->piece, PIECE_SIZE));
         struct wire wire;
 
-        if (length < 0 || fstat(drop->message, &drop->before) != 0)
+        if (length < 0)
+                return -1;
+        drop->before.st_size = length;
+        drop->piece_length = (size_t)length;
+        wire_begin(&wire, UINT64_MAX);
+        wire_count(&wire, drop->piece, drop->piece_length);
+        if (length > 0 && length < PIECE_SIZE && wire_total(&wire) == drop->current->octets)
+                return 0;
+        if (fstat(drop->message, &drop->before) != 0)
                 return -1;
         if (!S_ISREG(drop->before.st_mode)) {
                 errno = EINVAL;
                 return -1;
         }
-        drop->piece_length = (size_t)length;
-        if (drop->before.st_size == length) {
-                wire_begin(&wire, UINT64_MAX);
-                wire_count(&wire, drop->piece, drop->piece_length);
+        if (drop->before.st_size == length)
                 correct(drop, wire_total(&wire));
-        }
         return 0;
 }
 

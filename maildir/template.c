@@ -38,20 +38,28 @@ static bool is_one_component(const char *name)
         return name[0] != '.' && strchr(name, '/') == NULL;
 }
 
-/* Appends to a path of which used octets are taken; whether it fits. */
-static bool append(char *path, size_t size, size_t *used, const char *octets, size_t length)
+/* Appends what a template stands for to the path. */
+static int expand(char *path, size_t size, const char *template, const struct maildir_names *names)
 {
-        if (length >= size - *used)
-                return false;
-        memcpy(path + *used, octets, length);
-        path[*used += length] = '\0';
-        return true;
+        size_t used = strlen(path);
+
+        for (; *template != '\0'; template++) {
+                const char *octets = *template == '%' ? expansion(*++template, names) : template;
+                size_t length = octets == template ? 1 : strlen(octets);
+
+                if (length >= size - used) {
+                        errno = ENAMETOOLONG;
+                        return -1;
+                }
+                memcpy(path + used, octets, length);
+                path[used += length] = '\0';
+        }
+        return 0;
 }
 
 int maildir_path(char *path, size_t size, const char *template, const struct maildir_names *names)
 {
         bool is_absolute = template[0] == '/' || strncmp(template, "%h", 2) == 0;
-        size_t used = 0;
 
         if (!maildir_template_is_valid(template) || !is_one_component(names->user) ||
             !is_one_component(names->domain) || !is_one_component(names->mailbox) ||
@@ -59,17 +67,8 @@ int maildir_path(char *path, size_t size, const char *template, const struct mai
                 errno = EINVAL;
                 return -1;
         }
-        errno = ENAMETOOLONG;
-        if (!is_absolute && (!append(path, size, &used, names->home, strlen(names->home)) ||
-            !append(path, size, &used, "/", 1)))
+        path[0] = '\0';
+        if (!is_absolute && expand(path, size, "%h/", names) != 0)
                 return -1;
-        while (*template != '\0') {
-                size_t plain = strcspn(template, "%");
-                const char *octets = plain > 0 ? template : expansion(template[1], names);
-
-                if (!append(path, size, &used, octets, plain > 0 ? plain : strlen(octets)))
-                        return -1;
-                template += plain > 0 ? plain : 2;
-        }
-        return 0;
+        return expand(path, size, template, names);
 }

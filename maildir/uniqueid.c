@@ -21,17 +21,11 @@ enum { LIST_LIMIT = 1 << 28 };  /* octets of a list; it would be one of millions
 
 bool octets_are_id(const char *octets, size_t length)
 {
-        const uint64_t ones = UINT64_C(0x0101010101010101);
-        uint64_t word, bad = length == 0 || length > UNIQUE_ID_MAX ? 0x80 : 0;
+        bool is_good = length > 0 && length <= UNIQUE_ID_MAX;
 
-        /* An octet's highest bit is set by 0x80-0xFF, by 0x00-0x20 less 0x21, by 0x7F plus 1. */
-        for (; length >= sizeof(word); length -= sizeof(word), octets += sizeof(word)) {
-                memcpy(&word, octets, sizeof(word));
-                bad |= word | (word - 0x21 * ones) | (word + ones);
-        }
-        for (; length > 0; length--, octets++)
-                bad |= *octets < 0x21 || *octets > 0x7e ? 0x80 : 0;
-        return (bad & 0x80 * ones) == 0;
+        for (size_t i = 0; i < length; i++)
+                is_good &= octets[i] >= 0x21 && octets[i] <= 0x7e;
+        return is_good;
 }
 
 /* What another server called its messages: pure */

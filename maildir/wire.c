@@ -20,6 +20,7 @@ typedef unsigned char half __attribute__((vector_size(8)));
 
 enum {
         BLOCK = sizeof(vector),
+        BATCH = 240,
         REACH = 64,             /* more than encoding a block reads or writes */
         ROOM = 256,             /* output is flushed when less is free */
 };
@@ -34,25 +35,20 @@ uint64_t wire_total(const struct wire *wire)
         return wire->octets + (wire->last == '\n' ? 0 : 2);
 }
 
-/* Line feeds without a carriage return. data[-1] can be read. */
+/*
+ * Line feeds without a carriage return; data[-1] can be read. In batches of so
+ * many that the compiler makes vectors of octets of it.
+ */
 static size_t count_bare_line_feeds(const unsigned char *data, size_t length)
 {
         size_t found = 0;
 
-        while (length >= BLOCK) {
-                /* 255 times is as often as a lane can count. */
-                size_t times = length / BLOCK < 255 ? length / BLOCK : 255;
-                vector sums = { 0 };
+        for (; length >= BATCH; length -= BATCH, data += BATCH) {
+                unsigned char here = 0;
 
-                length -= times * BLOCK;
-                for (; times > 0; times--, data += BLOCK) {
-                        vector here = *(const vector *)data;
-                        vector before = *(const vector *)(data - 1);
-
-                        sums -= (vector)((here == '\n') & (before != '\r'));
-                }
-                for (size_t lane = 0; lane < BLOCK; lane++)
-                        found += sums[lane];
+                for (int i = 0; i < BATCH; i++)
+                        here += (unsigned char)((data[i] == '\n') & (data[i - 1] != '\r'));
+                found += here;
         }
         for (; length > 0; length--, data++)
                 found += *data == '\n' && data[-1] != '\r';
