@@ -117,9 +117,8 @@ static inline int record_folder(const struct maildrop *drop, const struct record
         return drop->folders[record->flags & IN_CUR ? FOLDER_CUR : FOLDER_NEW];
 }
 
-extern const char *const folder_parts[FOLDERS];         /* "/new", "/cur" */
-
 /* maildrop.c: helpers of all */
+extern const char *const folder_parts[FOLDERS];         /* "/new", "/cur" */
 int area_reserve(struct area *area, size_t more);
 void area_free(struct area *area);
 int text_append(struct area *text, const char *octets, size_t length, uint32_t *place);
@@ -157,10 +156,7 @@ int ids_take_over(struct maildrop *drop);
 int ids_settle(struct maildrop *drop);
 bool octets_are_id(const char *octets, size_t length);
 
-/*
- * A list of another server's, which is cut into strings, and an entry of it.
- * Pure; what is in doubt is left out.
- */
+/* A list of another server's, cut into strings; and an entry. Pure; what is in doubt is left out. */
 struct former {
         char *at, *end;
         bool is_courier;

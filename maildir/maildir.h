@@ -16,11 +16,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum {
-        UNIQUE_ID_MAX = 70,     /* octets of a unique-id (RFC 1939 section 7, UIDL) */
-};
-
-/* Where a maildrop lies */
+enum { UNIQUE_ID_MAX = 70 };    /* octets of a unique-id (RFC 1939 section 7, UIDL) */
 
 /* What a template may speak of. Strings are the caller's; domain may be "". */
 struct maildir_names {
@@ -33,17 +29,13 @@ struct maildir_names {
 /* Whether every % in the template is one of %u %d %m %h %%, and it is not empty. */
 bool maildir_template_is_valid(const char *template);
 
-/*
- * Writes the absolute path of a maildrop. Fails with EINVAL (template) or
- * ENAMETOOLONG.
- */
+/* Writes the absolute path of a maildrop. Fails with EINVAL (template) or ENAMETOOLONG. */
 int maildir_path(char *path, size_t size, const char *template,
     const struct maildir_names *names);
 
 /*
- * Opens the Maildir's own directory, close-on-exec. Every later step is done
- * below this descriptor. Fails as open(2) does, ENOTDIR for anything but a
- * directory.
+ * Opens the Maildir's own directory, below which every later step is done. Fails
+ * as open(2) does, ENOTDIR for anything but a directory.
  */
 int maildir_open(const char *path);
 
@@ -54,16 +46,14 @@ int maildir_open(const char *path);
  */
 bool maildir_is_not_yet_there(const char *path, uid_t uid);
 
-/* The maildrop: fixed from open to close */
-
 struct maildrop;
 
 /*
  * Locks the Maildir, waiting up to lock_milliseconds for another session to
- * end, and fixes what this session will see. Takes ownership of directory on
- * success and on failure; -1 stands for a maildrop not yet there and gives an
- * empty one. On failure NULL with errno, and *part tells where: "", "/new" or
- * "/cur". EWOULDBLOCK: another session holds the lock.
+ * end, and fixes what this session will see. The directory is its own from now
+ * on; -1 stands for a maildrop not yet there and gives an empty one. On failure
+ * *part tells where: "", "/new" or "/cur". EWOULDBLOCK: another session holds
+ * the lock.
  */
 struct maildrop *maildrop_open(int directory, unsigned lock_milliseconds, const char **part);
 
@@ -71,18 +61,17 @@ struct maildrop *maildrop_open(int directory, unsigned lock_milliseconds, const 
 size_t maildrop_count(const struct maildrop *drop);
 uint64_t maildrop_octets(const struct maildrop *drop);
 
-/* How many messages, and octets, were there when the session began. */
+/* How many messages there were when the session began. */
 size_t maildrop_last(const struct maildrop *drop);
 
 /* How many unique-ids were taken over from another server in this session. */
 size_t maildrop_taken_over(const struct maildrop *drop);
 
 /*
- * Makes the messages themselves known; what is below up to message_close()
- * needs it. An unchanged maildrop is opened without it, so that its cost does
- * not grow with the number of messages. Calling it again costs nothing. Fails
- * with ESTALE when the maildrop turns out not to be what STAT was answered
- * from: the session must end; the next one begins anew.
+ * Makes the messages themselves known, which all below up to message_send()
+ * needs; STAT of an unchanged maildrop does without. Calling it again costs
+ * nothing. When it fails the session must end; ESTALE: the maildrop is not what
+ * STAT was answered from, and the next session begins anew.
  */
 int maildrop_load(struct maildrop *drop);
 
@@ -92,10 +81,7 @@ bool maildrop_has(const struct maildrop *drop, size_t number);
 /* Wire octets of a message: what message_send() sends of all of it, unstuffed. */
 uint64_t maildrop_message_octets(const struct maildrop *drop, size_t number);
 
-/*
- * Writes the unique-id, 1 to UNIQUE_ID_MAX octets of 0x21-0x7E without a
- * final NUL, and returns its length (RFC 1939 section 7, UIDL).
- */
+/* Writes the unique-id, 1 to UNIQUE_ID_MAX octets of 0x21-0x7E; returns how many. */
 size_t maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UNIQUE_ID_MAX]);
 
 /* Marks a message deleted; it is removed by maildrop_update() alone. */
@@ -104,16 +90,13 @@ void maildrop_delete(struct maildrop *drop, size_t number);
 /* Takes all marks back (RFC 1939, RSET). */
 void maildrop_reset(struct maildrop *drop);
 
-/* Sending */
-
 /*
  * Where octets for the client gather. The caller owns it; size is at least
  * 4,096. flush empties it: 0, or -1 with errno when the client is gone.
  */
 struct output {
         char *data;
-        size_t used;
-        size_t size;
+        size_t used, size;
         int (*flush)(struct output *output);
 };
 
@@ -124,16 +107,13 @@ struct output {
 int message_open(struct maildrop *drop, size_t number);
 
 /*
- * Appends the message opened last to output, in wire form: lines end in CRLF,
- * leading dots are stuffed, the closing "." CRLF follows. With body_lines
- * the header, the blank line and that many lines of the body; UINT64_MAX is
- * all of it (RFC 1939, RETR and TOP). Closes the message. -1: the client must
- * not see a closing dot, the connection is to be cut. A whole message is
- * remembered as retrieved, and a count that proved wrong is corrected.
+ * Sends the message opened last in wire form, and closes it: lines end in CRLF,
+ * leading dots are stuffed, the closing "." CRLF follows. With body_lines the
+ * header, the blank line and that many lines; UINT64_MAX is all of it (RFC 1939,
+ * RETR and TOP), which is remembered, and corrects a count that proved wrong.
+ * -1: the client must not see a closing dot, the connection is to be cut.
  */
 int message_send(struct maildrop *drop, uint64_t body_lines, struct output *output);
-
-/* UPDATE */
 
 struct maildrop_update {
         size_t marked;          /* messages marked deleted */
@@ -149,18 +129,13 @@ struct maildrop_update {
  */
 void maildrop_update(struct maildrop *drop, struct maildrop_update *result);
 
-/*
- * Writes the index if it got better, releases the lock, frees everything. Of
- * no consequence to any message; the index may fail to be written.
- */
+/* Writes the index if it got better and can be written, releases the lock, frees everything. */
 void maildrop_close(struct maildrop *drop);
-
-/* The check (-c) */
 
 typedef void (*check_row)(void *context, const char *state, const char *what, const char *format,
     ...) __attribute__((format(printf, 4, 5)));
 
-/* The rows of a maildrop, as its user sees it. Nothing is written; what is locked is let go. */
+/* The rows of a maildrop (-c), as its user sees it. Nothing is written, no lock is kept. */
 void maildir_check(const char *path, check_row row, void *context);
 
 #endif

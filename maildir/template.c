@@ -38,37 +38,33 @@ static bool is_one_component(const char *name)
         return name[0] != '.' && strchr(name, '/') == NULL;
 }
 
-/* Appends what a template stands for to the path. */
-static int expand(char *path, size_t size, const char *template, const struct maildir_names *names)
+/* Appends what a template stands for; returns how long the path is, 0 when it does not fit. */
+static size_t expand(char *path, size_t size, size_t used, const char *template,
+    const struct maildir_names *names)
 {
-        size_t used = strlen(path);
-
         for (; *template != '\0'; template++) {
                 const char *octets = *template == '%' ? expansion(*++template, names) : template;
                 size_t length = octets == template ? 1 : strlen(octets);
 
-                if (length >= size - used) {
-                        errno = ENAMETOOLONG;
-                        return -1;
-                }
+                if (length >= size - used)
+                        return 0;
                 memcpy(path + used, octets, length);
                 path[used += length] = '\0';
         }
-        return 0;
+        return used;
 }
 
 int maildir_path(char *path, size_t size, const char *template, const struct maildir_names *names)
 {
         bool is_absolute = template[0] == '/' || strncmp(template, "%h", 2) == 0;
+        size_t used;
 
+        errno = EINVAL;
         if (!maildir_template_is_valid(template) || !is_one_component(names->user) ||
             !is_one_component(names->domain) || !is_one_component(names->mailbox) ||
-            names->home[0] != '/') {
-                errno = EINVAL;
+            names->home[0] != '/')
                 return -1;
-        }
-        path[0] = '\0';
-        if (!is_absolute && expand(path, size, "%h/", names) != 0)
-                return -1;
-        return expand(path, size, template, names);
+        errno = ENAMETOOLONG;
+        used = is_absolute ? 0 : expand(path, size, 0, "%h/", names);
+        return (is_absolute || used > 0) && expand(path, size, used, template, names) > 0 ? 0 : -1;
 }
