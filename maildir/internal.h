@@ -156,23 +156,16 @@ int ids_take_over(struct maildrop *drop);
 int ids_settle(struct maildrop *drop);
 bool octets_are_id(const char *octets, size_t length);
 
-/* A list of another server's, cut into strings; and an entry. Pure; what is in doubt is left out. */
+/* A list of another server's, which is cut into strings. Pure; what is in doubt is left out. */
 struct former {
         char *at, *end;
         bool is_courier;
         uint64_t validity;
 };
 
-struct former_id {
-        char *base, *given;     /* given: the id itself, or NULL */
-        uint64_t number, validity;
-};
-
 bool former_begin(struct former *former, char *text, size_t length);
-bool former_next(struct former *former, struct former_id *entry);
-/* Writes the id that the server made of an entry; its length, 0 if it can be none. */
-int former_write(const struct former *former, const struct former_id *entry,
-    char id[UNIQUE_ID_MAX + 1]);
+/* The next base name, and the id that the server made for it; NULL at the end. */
+char *former_next(struct former *former, char id[UNIQUE_ID_MAX + 1]);
 
 /* message.c. count: a guess, where the message cannot be read */
 int record_open(struct maildrop *drop, const struct record *record);

@@ -70,68 +70,60 @@ bool former_begin(struct former *former, char *text, size_t length)
 }
 
 /* "25006 W1394 Pid :name": number, fields that begin with a letter, name */
-static bool parse_dovecot(char *at, struct former_id *entry)
+static char *parse_dovecot(const struct former *former, char *at, char id[UNIQUE_ID_MAX + 1])
 {
-        char *name = strstr(at, " :");
+        char *name = strstr(at, " :"), *field;
+        uint64_t number;
 
-        if (name == NULL || !take_number(&at, &entry->number) || *at != ' ')
-                return false;
+        if (name == NULL || !take_number(&at, &number) || *at != ' ')
+                return NULL;
         *name = '\0';
-        entry->base = name + 2;
-        for (strsep(&at, " "); at != NULL;) {
-                char *field = strsep(&at, " ");
-
-                if (*field == 'P')
-                        entry->given = field + 1;
-        }
-        return true;
+        sprintf(id, "%08" PRIx64 "%08" PRIx64, number, former->validity);   /* %08Xu%08Xv */
+        while ((field = strsep(&at, " ")) != NULL)
+                if (field[0] == 'P' && octets_are_id(field + 1, strlen(field + 1)))
+                        sprintf(id, "%s", field + 1);
+                else if (field[0] == 'P' && field[1] != '\0')
+                        return NULL;
+        return name + 2;
 }
 
 /* "name 1355 17:1795472344:0": name, octets, number, validity, since version 3 a flag */
-static bool parse_courier(char *line, struct former_id *entry)
+static char *parse_courier(char *line, char id[UNIQUE_ID_MAX + 1])
 {
         char *numbers = strrchr(line, ' '), *octets;
+        uint64_t number, validity;
 
         if (numbers == NULL)
-                return false;
+                return NULL;
         *numbers++ = '\0';
         octets = strrchr(line, ' ');
-        if (octets == NULL || !take_number(&numbers, &entry->number) || *numbers++ != ':' ||
-            !take_number(&numbers, &entry->validity) || (*numbers != '\0' && *numbers != ':'))
-                return false;
+        if (octets == NULL || !take_number(&numbers, &number) || *numbers++ != ':' ||
+            !take_number(&numbers, &validity) || (*numbers != '\0' && *numbers != ':'))
+                return NULL;
         *octets = '\0';
-        entry->base = line;
+        if (validity != 0)
+                sprintf(id, "UID%" PRIu64 "-%" PRIu64, number, validity);
+        else
+                sprintf(id, "UID%" PRIu64, number);
         /* Number 0 stands for the name, as with us. */
-        return entry->number != 0;
+        return number != 0 ? line : NULL;
 }
 
-bool former_next(struct former *former, struct former_id *entry)
+char *former_next(struct former *former, char id[UNIQUE_ID_MAX + 1])
 {
         char *line;
 
         while ((line = take_line(former)) != NULL) {
-                *entry = (struct former_id){ .validity = former->validity };
-                if (!(former->is_courier ? parse_courier : parse_dovecot)(line, entry))
+                char *base = former->is_courier ? parse_courier(line, id) :
+                    parse_dovecot(former, line, id);
+
+                if (base == NULL)
                         continue;
-                entry->base[strcspn(entry->base, ":")] = '\0';
-                if (entry->base[0] != '\0' && strlen(entry->base) <= NAME_LIMIT)
-                        return true;
+                base[strcspn(base, ":")] = '\0';
+                if (base[0] != '\0' && strlen(base) <= NAME_LIMIT)
+                        return base;
         }
-        return false;
-}
-
-int former_write(const struct former *former, const struct former_id *entry,
-    char id[UNIQUE_ID_MAX + 1])
-{
-        uint64_t number = entry->number, validity = entry->validity;
-
-        if (entry->given != NULL && entry->given[0] != '\0')
-                return octets_are_id(entry->given, strlen(entry->given)) ?
-                    sprintf(id, "%s", entry->given) : 0;
-        if (!former->is_courier)        /* pop3_uidl_format = %08Xu%08Xv */
-                return sprintf(id, "%08" PRIx64 "%08" PRIx64, number, validity);
-        return validity != 0 ? sprintf(id, "UID%" PRIu64 "-%" PRIu64, number, validity) :
-            sprintf(id, "UID%" PRIu64, number);
+        return NULL;
 }
 
 /* Taking them over */
@@ -206,23 +198,21 @@ static struct record *find_record(const struct maildrop *drop, const char *base)
 
 int ids_take_over(struct maildrop *drop)
 {
-        char id[UNIQUE_ID_MAX + 1];
+        char id[UNIQUE_ID_MAX + 1], *base;
         struct area list = { 0 };
         struct former former;
-        struct former_id entry;
-        int length, result = read_list(drop, &list);
+        int result = read_list(drop, &list);
         bool is_list = result == 0 && list.used > 0 && former_begin(&former, list.data, list.used);
 
-        while (is_list && result == 0 && former_next(&former, &entry)) {
-                struct record *record = find_record(drop, entry.base);
+        while (is_list && result == 0 && (base = former_next(&former, id)) != NULL) {
+                struct record *record = find_record(drop, base);
 
                 /* once; and a fresh one that is not shared is alone under its name */
                 if (record == NULL || (record->flags & (FRESH | SHARED)) != FRESH ||
-                    (record->id_length != 0 && record->id_length != NO_ID) ||
-                    (length = former_write(&former, &entry, id)) == 0)
+                    (record->id_length != 0 && record->id_length != NO_ID))
                         continue;
-                record->id_length = (uint8_t)length;
-                result = text_append(&drop->text, id, (size_t)length, &record->id);
+                record->id_length = (uint8_t)strlen(id);
+                result = text_append(&drop->text, id, record->id_length, &record->id);
                 drop->taken_over++;
         }
         area_free(&list);
@@ -277,14 +267,12 @@ static int store_digest(struct maildrop *drop, struct record *record, int attemp
 static int settle(struct maildrop *drop, size_t number, const struct area *set)
 {
         struct record *record = drop_records(drop) + number - 1;
-        bool is_settled = (record->flags & SHARED) == 0 && record->id_length != NO_ID &&
-            add_id(drop, number, set);
+        bool is_fit = (record->flags & SHARED) == 0 && record->id_length != NO_ID;
+        int attempt = record->flags & SHARED ? 1 : 0;
 
-        for (int attempt = record->flags & SHARED ? 1 : 0; !is_settled; attempt++) {
-                if (store_digest(drop, record, attempt) != 0)
+        for (; !is_fit || !add_id(drop, number, set); is_fit = true)
+                if (store_digest(drop, record, attempt++) != 0)
                         return -1;
-                is_settled = add_id(drop, number, set);
-        }
         return 0;
 }
 

@@ -456,6 +456,43 @@ test_equal_names(void)
 }
 
 static void
+test_former_servers(void)
+{
+        struct maildrop *drop;
+
+        begin();
+        for (int number = 1; number <= 7; number++) {
+                char name[20];
+
+                sprintf(name, "cur/%d.a:2,S", number);
+                put_text(name, "one\n");
+        }
+        put_text("dovecot-uidlist", "3 V1795472669 N25 G0\n1 :1.a:2,S\n26 W14 Pid :2.a\n"
+            "27 W1 Pa\x7f" "b :3.a\n4294967296 :4.a\n28 W3:5.a\nx 5 :5.a\n9 S7:3 W :6.a\n9 :7.a");
+        drop = session();
+        test(maildrop_taken_over(drop) == 3 && has_id(drop, 1, "000000016b04bd1d") &&
+            has_id(drop, 2, "id") && has_id(drop, 6, "000000096b04bd1d"), "what Dovecot called them");
+        test(has_id(drop, 3, "3.a") && has_id(drop, 4, "4.a") && has_id(drop, 5, "5.a") &&
+            has_id(drop, 7, "7.a"), "where it says so clearly");
+        maildrop_close(drop);
+        unlink(path_of("pop3d.index"));
+        sleep(1);               /* the time of a list counts in seconds */
+        put_text("courierpop3dsizelist", "/3 4 1795472344\n1.a 5 17:1795472344:0\n2.a:2,S 5 18:0:0\n"
+            "3.a 5 0:0:0\n4.a 5 19\n5.a 5 20:7\n6 .a 5 21:7\n6.a 5 21:7x\n");
+        drop = session();
+        test(maildrop_taken_over(drop) == 3 && has_id(drop, 1, "UID17-1795472344") &&
+            has_id(drop, 2, "UID18") && has_id(drop, 5, "UID20-7"), "what Courier called them, later");
+        test(has_id(drop, 3, "3.a") && has_id(drop, 4, "4.a") && has_id(drop, 6, "6.a"),
+            "where it says so clearly");
+        maildrop_close(drop);
+        unlink(path_of("courierpop3dsizelist"));
+        drop = session();
+        test(maildrop_taken_over(drop) == 0 && has_id(drop, 2, "UID18"), "once and for good");
+        maildrop_close(drop);
+        unlink(path_of("dovecot-uidlist"));
+}
+
+static void
 test_sparse(void)
 {
         char ids[2][UNIQUE_ID_MAX];
@@ -512,6 +549,7 @@ main(void)
         test_forged_header();
         test_no_index();
         test_equal_names();
+        test_former_servers();
         test_sparse();
         clean_up();
         return test_end();
