@@ -129,49 +129,39 @@ char *former_next(struct former *former, char id[UNIQUE_ID_MAX + 1])
 /* Taking them over */
 
 /*
- * Opens the list of a former server, or none (*chosen is -1). Of two, the one
- * that was written last is the one that clients know. Anything but a list is
- * none; one that is there and cannot be had now fails the session, for ids
- * given without it would stay for ever.
+ * Reads the list of a former server, if there is one; of two, the one that was
+ * written last is the one that clients know. Anything but a list is none; one
+ * that is there and cannot be read now fails the session, for ids given
+ * without it would stay for ever.
  */
-static int open_former(const struct maildrop *drop, int *chosen, size_t *size)
-{
-        static const char *const names[] = { "dovecot-uidlist", "courierpop3dsizelist" };
-        time_t written = 0;
-        struct stat status;
-
-        *chosen = -1;
-        for (int i = 0; i < 2; i++) {
-                int fd = open_list(drop, names[i], &status), other = fd;
-
-                if (fd < 0 && errno != ENOENT && errno != EACCES && errno != ELOOP && errno != ENXIO)
-                        return -1;
-                if (fd >= 0 && status.st_size > 0 && (*chosen < 0 || status.st_mtime > written)) {
-                        other = *chosen;
-                        *chosen = fd;
-                        *size = (size_t)(status.st_size < LIST_LIMIT ? status.st_size : LIST_LIMIT);
-                        written = status.st_mtime;
-                }
-                if (other >= 0)
-                        close(other);
-        }
-        return 0;
-}
-
 static int read_list(const struct maildrop *drop, struct area *list)
 {
-        ssize_t length = -1;
-        int fd, result = open_former(drop, &fd, &list->used);
+        static const char *const names[] = { "dovecot-uidlist", "courierpop3dsizelist" };
+        struct stat status[2];
+        int fds[2], newest, error = 0;
+        size_t size;
 
-        if (fd < 0 || result != 0)
-                return result;
-        if (area_reserve(list, list->used) == 0)
-                length = RETRY(read(fd, list->data, list->used));
-        close(fd);
-        if (length < 0 || (size_t)length == list->used)
-                return length < 0 ? -1 : 0;
-        errno = EIO;
-        return -1;
+        for (int i = 0; i < 2; i++) {
+                fds[i] = open_list(drop, names[i], &status[i]);
+                if (fds[i] >= 0)
+                        continue;
+                status[i].st_size = 0;
+                if (errno != ENOENT && errno != EACCES && errno != ELOOP && errno != ENXIO)
+                        error = errno;
+        }
+        newest = status[0].st_size == 0 ||
+            (status[1].st_size > 0 && status[1].st_mtime > status[0].st_mtime);
+        size = (size_t)(status[newest].st_size < LIST_LIMIT ? status[newest].st_size : LIST_LIMIT);
+        if (size > 0 && area_reserve(list, size) != 0)
+                error = ENOMEM;
+        else if (size > 0 && RETRY(read(fds[newest], list->data, size)) != (ssize_t)size)
+                error = EIO;
+        list->used = size;
+        for (int i = 0; i < 2; i++)
+                if (fds[i] >= 0)
+                        close(fds[i]);
+        errno = error;
+        return error != 0 ? -1 : 0;
 }
 
 /* The message of this base name, or NULL. */

@@ -458,17 +458,22 @@ test_equal_names(void)
 static void
 test_former_servers(void)
 {
+        static char list[32768];
         struct maildrop *drop;
 
         begin();
+        sprintf(list, "3 V1795472669 N25 G0\n");
+        for (int number = 100; number < 1000; number++)
+                sprintf(list + strlen(list), "%d W9 :%d.z:2,S\n", number, number);
+        strcat(list, "1 :1.a:2,S\n26 W14 Pid :2.a\n"
+            "27 W1 Pa\x7f" "b :3.a\n4294967296 :4.a\n28 W3:5.a\nx 5 :5.a\n9 S7:3 W :6.a\n9 :7.a");
         for (int number = 1; number <= 7; number++) {
                 char name[20];
 
                 sprintf(name, "cur/%d.a:2,S", number);
                 put_text(name, "one\n");
         }
-        put_text("dovecot-uidlist", "3 V1795472669 N25 G0\n1 :1.a:2,S\n26 W14 Pid :2.a\n"
-            "27 W1 Pa\x7f" "b :3.a\n4294967296 :4.a\n28 W3:5.a\nx 5 :5.a\n9 S7:3 W :6.a\n9 :7.a");
+        put_text("dovecot-uidlist", list);
         drop = session();
         test(maildrop_taken_over(drop) == 3 && has_id(drop, 1, "000000016b04bd1d") &&
             has_id(drop, 2, "id") && has_id(drop, 6, "000000096b04bd1d"), "what Dovecot called them");
