@@ -93,7 +93,7 @@ static bool record_is_sound(const struct index_header *header, struct record *re
             !take_string(text, header->text_length, at, record->id, record->id_length) ||
             !octets_are_id(text + record->id, record->id_length))
                 return false;
-        order = record_compare(before, text + before->name, record, name);
+        order = record_compare(before, text, record, text);
         return is_first || order < 0 || (order == 0 && before->inode < record->inode &&
             (before->id_length != 0 || record->id_length != 0));
 }
@@ -111,8 +111,6 @@ bool index_body_is_sound(const struct index_header *header, struct record *recor
                         return false;
         return at == header->text_length && octets == header->octets;
 }
-
-/* Reading */
 
 /* A file that is read in parts only is one that was cut, or is about to be. */
 static bool read_at(int fd, void *data, size_t length, size_t offset)
@@ -158,8 +156,6 @@ int index_load(struct maildrop *drop)
         errno = ESTALE;
         return -1;
 }
-
-/* Writing */
 
 uint64_t index_begin(struct maildrop *drop)
 {

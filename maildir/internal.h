@@ -137,8 +137,8 @@ int drop_stamps(const struct maildrop *drop, struct stamp stamps[FOLDERS]);
 /* Fills in what the name tells. */
 void record_describe(struct record *record, const char *name);
 /* The order of delivery; 0 for equal base names. */
-int record_compare(const struct record *a, const char *a_name, const struct record *b,
-    const char *b_name);
+int record_compare(const struct record *a, const char *a_text, const struct record *b,
+    const char *b_text);
 
 /* index.c. load: ESTALE when damaged; begin: the file system's time, 0 if there will be no index */
 void index_open(struct maildrop *drop);

@@ -90,8 +90,6 @@ int open_list(const struct maildrop *drop, const char *name, struct stat *status
         return -1;
 }
 
-/* Opening */
-
 int maildir_open(const char *path)
 {
         int directory = open_below(AT_FDCWD, path, O_DIRECTORY);
@@ -230,8 +228,6 @@ int maildrop_load(struct maildrop *drop)
         return -1;
 }
 
-/* The session */
-
 size_t maildrop_count(const struct maildrop *drop)
 {
         return drop->count;
@@ -293,8 +289,6 @@ void maildrop_reset(struct maildrop *drop)
                 record->flags &= (uint8_t)~DELETED;
         }
 }
-
-/* UPDATE */
 
 /* Removes a message wherever it is by now. One already gone is removed as well. */
 static int record_remove(struct maildrop *drop, const struct record *record)

@@ -88,8 +88,6 @@ int record_count(struct maildrop *drop, struct record *record)
         return 0;
 }
 
-/* Sending */
-
 static void correct(struct maildrop *drop, uint64_t octets)
 {
         struct record *record = drop->current;

@@ -38,26 +38,24 @@ void record_describe(struct record *record, const char *name)
         record->delivered = number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
 }
 
-int record_compare(const struct record *a, const char *a_name, const struct record *b,
-    const char *b_name)
+int record_compare(const struct record *a, const char *a_text, const struct record *b,
+    const char *b_text)
 {
         size_t shorter = a->base_length < b->base_length ? a->base_length : b->base_length;
         int order;
 
         if (a->delivered != b->delivered)
                 return a->delivered < b->delivered ? -1 : 1;
-        order = memcmp(a_name, b_name, shorter);
+        order = memcmp(a_text + a->name, b_text + b->name, shorter);
         return order != 0 ? order : a->base_length - b->base_length;
 }
 
 static bool is_before(const struct record *a, const struct record *b, const char *text)
 {
-        int order = record_compare(a, text + a->name, b, text + b->name);
+        int order = record_compare(a, text, b, text);
 
         return order < 0 || (order == 0 && a->inode < b->inode);
 }
-
-/* Where each message lies */
 
 static uint64_t hash(uint64_t inode)
 {
@@ -254,8 +252,6 @@ int drop_search(struct maildrop *drop)
         return result;
 }
 
-/* The snapshot */
-
 /* Whether every change to come will give the folder another stamp than this. */
 static bool is_settled(const struct stamp *stamp, uint64_t now)
 {
@@ -340,8 +336,8 @@ static bool forget_unseen(struct maildrop *drop)
         bool has_fresh = false;
 
         for (size_t end, i = 0; i < drop_length(drop); i = end) {
-                for (end = i + 1; end < drop_length(drop) && record_compare(&records[i],
-                    text + records[i].name, &records[end], text + records[end].name) == 0;)
+                for (end = i + 1; end < drop_length(drop) &&
+                    record_compare(&records[i], text, &records[end], text) == 0;)
                         end++;
                 if (end - i > 1)
                         compare_namesakes(&records[i], end - i);

@@ -28,8 +28,6 @@ bool octets_are_id(const char *octets, size_t length)
         return is_good;
 }
 
-/* What another server called its messages: pure */
-
 static bool take_number(char **at, uint64_t *number)
 {
         bool is_number = **at >= '0' && **at <= '9';
@@ -126,8 +124,6 @@ char *former_next(struct former *former, char id[UNIQUE_ID_MAX + 1])
         return NULL;
 }
 
-/* Taking them over */
-
 /*
  * Reads the list of a former server, if there is one; of two, the one that was
  * written last is the one that clients know. Anything but a list is none; one
@@ -174,7 +170,7 @@ static struct record *find_record(const struct maildrop *drop, const char *base)
         while (low < high) {
                 size_t middle = low + (high - low) / 2;
                 struct record *record = drop_records(drop) + middle;
-                int order = record_compare(&wanted, base, record, record_name(drop, record));
+                int order = record_compare(&wanted, base, record, drop->text.data);
 
                 if (order == 0)
                         return record;
@@ -208,8 +204,6 @@ int ids_take_over(struct maildrop *drop)
         area_free(&list);
         return result;
 }
-
-/* Settling them */
 
 /* Adds an id to a set of hashes, which is large enough; whether it was not in it. */
 static bool add_id(const struct maildrop *drop, size_t number, const struct area *set)

@@ -27,8 +27,7 @@ use(const struct index_header *header, const struct record *records, const char 
 
                 if (length != record->name_length || record->base_length > length || !is_id ||
                     strchr(text + record->name, '/') != NULL || text[record->name] == '.' ||
-                    (i > 0 && record_compare(record - 1, text + record[-1].name, record,
-                    text + record->name) > 0))
+                    (i > 0 && record_compare(record - 1, text, record, text) > 0))
                         abort();
                 octets += record->octets;
         }
