@@ -61,6 +61,15 @@ bool index_header_is_sound(const struct index_header *header, uint64_t file_size
             sizeof(*header) + header->count * sizeof(struct record) + header->text_length;
 }
 
+bool octets_are_id(const char *octets, size_t length)
+{
+        bool is_good = length > 0 && length <= UNIQUE_ID_MAX;
+
+        for (size_t i = 0; i < length; i++)
+                is_good &= octets[i] >= 0x21 && octets[i] <= 0x7e;
+        return is_good;
+}
+
 /* Whether length octets and a NUL follow in the text, at *at, which then moves on. */
 static bool take_string(const char *text, uint64_t text_length, uint64_t *at, uint32_t place,
     uint8_t length)

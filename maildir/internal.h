@@ -150,11 +150,11 @@ uint64_t checksum(uint64_t sum, const void *data, size_t length);
 bool index_header_is_sound(const struct index_header *header, uint64_t file_size);
 bool index_body_is_sound(const struct index_header *header, struct record *records,
     const char *text);
+bool octets_are_id(const char *octets, size_t length);
 
 /* uniqueid.c: take over what other servers said of fresh records; give each an id of its own */
 int ids_take_over(struct maildrop *drop);
 int ids_settle(struct maildrop *drop);
-bool octets_are_id(const char *octets, size_t length);
 
 /* A list of another server's, which is cut into strings. Pure; what is in doubt is left out. */
 struct former {

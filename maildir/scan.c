@@ -6,6 +6,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -17,8 +18,7 @@ enum { ATTEMPTS = 5 };
 
 /*
  * Known messages are found by inode number, in a table with open addressing
- * that is at most half full. A slot holds the upper half of the hash, which
- * also says where to look, and the record's number from 1; 0 is free.
+ * that is at most half full, of the records' numbers from 1; 0 is free.
  */
 struct scan {
         struct maildrop *drop;
@@ -57,32 +57,34 @@ static bool is_before(const struct record *a, const struct record *b, const char
         return order < 0 || (order == 0 && a->inode < b->inode);
 }
 
+static uint32_t *slot_at(const struct scan *scan, uint64_t position)
+{
+        uint32_t *slots = (uint32_t *)(void *)scan->slots.data;
+
+        return slots + (position & (scan->slots.size / sizeof(*slots) - 1));
+}
+
 static uint64_t hash(uint64_t inode)
 {
         return inode * UINT64_C(0x9e3779b97f4a7c15) >> 32;
 }
 
-static uint64_t *slot_at(const struct scan *scan, uint64_t position)
+static void remember(const struct scan *scan, size_t number)
 {
-        uint64_t *slots = (uint64_t *)(void *)scan->slots.data;
-
-        return slots + (position & (scan->slots.size / sizeof(*slots) - 1));
-}
-
-static void remember(struct scan *scan, size_t number)
-{
-        uint64_t key = hash(drop_records(scan->drop)[number - 1].inode), at = key;
+        uint64_t at = hash(drop_records(scan->drop)[number - 1].inode);
 
         while (*slot_at(scan, at) != 0)
                 at++;
-        *slot_at(scan, at) = key << 32 | number;
+        *slot_at(scan, at) = (uint32_t)number;
 }
 
-/* Makes the table large enough for the records there are, and one more. */
-static int make_room(struct scan *scan)
+/* Makes room for more records, and a table large enough for all. */
+static int make_room(struct scan *scan, size_t more)
 {
-        size_t needed = (drop_length(scan->drop) + 1) * 2 * sizeof(uint64_t);
+        size_t known = drop_length(scan->drop), needed = (known + more) * 2 * sizeof(uint32_t);
 
+        if (area_reserve(&scan->drop->records, more * sizeof(struct record)) != 0)
+                return -1;
         if (needed <= scan->slots.size)
                 return 0;
         area_free(&scan->slots);
@@ -90,7 +92,7 @@ static int make_room(struct scan *scan)
                 return -1;
         /* It is used all over, and not for long. */
         madvise(scan->slots.data, scan->slots.size, MADV_HUGEPAGE);
-        for (size_t number = 1; number <= drop_length(scan->drop); number++)
+        for (size_t number = 1; number <= known; number++)
                 remember(scan, number);
         return 0;
 }
@@ -98,12 +100,12 @@ static int make_room(struct scan *scan)
 /* The message that this file is: the same inode, and the same base name. */
 static struct record *recognise(const struct scan *scan, const char *name, uint64_t inode)
 {
-        uint64_t key = hash(inode), found;
+        uint32_t number;
 
-        for (uint64_t at = key; (found = *slot_at(scan, at)) != 0; at++) {
-                struct record *record = drop_records(scan->drop) + (uint32_t)found - 1;
+        for (uint64_t at = hash(inode); (number = *slot_at(scan, at)) != 0; at++) {
+                struct record *record = drop_records(scan->drop) + number - 1;
 
-                if (found >> 32 == key && record->inode == inode &&
+                if (record->inode == inode &&
                     strncmp(record_name(scan->drop, record), name, record->base_length) == 0 &&
                     (name[record->base_length] == '\0' || name[record->base_length] == ':'))
                         return record;
@@ -111,19 +113,16 @@ static struct record *recognise(const struct scan *scan, const char *name, uint6
         return NULL;
 }
 
+/* There is room for it. */
 static struct record *add(struct scan *scan, const char *name, size_t length, uint64_t inode)
 {
-        struct area *records = &scan->drop->records;
-        struct record *record;
+        struct record *record = drop_records(scan->drop) + drop_length(scan->drop);
 
-        if (make_room(scan) != 0 || area_reserve(records, sizeof(*record)) != 0)
-                return NULL;
-        record = drop_records(scan->drop) + drop_length(scan->drop);
         *record = (struct record){ .inode = inode, .flags = FRESH | UNCOUNTED };
         record->name_length = (uint8_t)length;
         record_describe(record, name);
         record->id_length = octets_are_id(name, record->base_length) ? 0 : NO_ID;
-        records->used += sizeof(*record);
+        scan->drop->records.used += sizeof(*record);
         remember(scan, drop_length(scan->drop));
         return record;
 }
@@ -134,15 +133,15 @@ static int place(struct scan *scan, int folder, const char *name, size_t length,
         struct record *record = recognise(scan, name, inode);
         uint8_t in_cur = folder == FOLDER_CUR ? IN_CUR : 0;
 
-        if (record != NULL && (record->flags & IN_CUR) == in_cur &&
+        if (record == NULL && scan->is_search)
+                return 0;
+        if (record == NULL)
+                record = add(scan, name, length, inode);
+        else if ((record->flags & IN_CUR) == in_cur &&
             strcmp(record_name(scan->drop, record), name) == 0) {
                 record->flags |= SEEN;
                 return 0;
         }
-        if (record == NULL && scan->is_search)
-                return 0;
-        if (record == NULL && (record = add(scan, name, length, inode)) == NULL)
-                return -1;
         scan->has_changed = true;
         record->flags = (uint8_t)((record->flags & ~IN_CUR) | in_cur | SEEN);
         record->name_length = (uint8_t)length;
@@ -158,7 +157,7 @@ static void fetch_ahead(const struct scan *scan, long length)
         for (int step = 0; step < 3; step++)
                 for (long at = 0; at < length;) {
                         const struct dirent64 *entry = (const void *)(scan->drop->piece + at);
-                        const uint64_t *slot = slot_at(scan, hash(entry->d_ino));
+                        const uint32_t *slot = slot_at(scan, hash(entry->d_ino));
                         const struct record *record;
 
                         at += entry->d_reclen;
@@ -166,7 +165,7 @@ static void fetch_ahead(const struct scan *scan, long length)
                                 __builtin_prefetch(slot);
                         if (step == 0 || *slot == 0)
                                 continue;
-                        record = drop_records(scan->drop) + ((uint32_t)*slot - 1);
+                        record = drop_records(scan->drop) + (*slot - 1);
                         __builtin_prefetch(step == 1 ? (const char *)record :
                             record_name(scan->drop, record));
                 }
@@ -193,6 +192,8 @@ static int read_folder(struct scan *scan, int folder)
         if (lseek(fd, 0, SEEK_SET) != 0)
                 return -1;
         while ((length = syscall(SYS_getdents64, fd, piece, PIECE_SIZE)) > 0) {
+                if (make_room(scan, (size_t)length / offsetof(struct dirent64, d_name)) != 0)
+                        return -1;
                 fetch_ahead(scan, length);
                 for (long at = 0; at < length;) {
                         const struct dirent64 *entry = (const void *)(piece + at);
@@ -245,7 +246,7 @@ int drop_search(struct maildrop *drop)
                 return -1;
         if (memcmp(stamps, drop->searched, sizeof(stamps)) == 0)
                 return 0;
-        result = make_room(&scan) != 0 ? -1 : read_folders(&scan);
+        result = read_folders(&scan);
         area_free(&scan.slots);
         if (result == 0)
                 memcpy(drop->searched, stamps, sizeof(stamps));
@@ -374,9 +375,8 @@ int drop_scan(struct maildrop *drop)
 
         for (size_t i = 0; i < known; i++)
                 drop_records(drop)[i].flags &= IN_CUR;
-        /* the areas exist then, even for no message at all */
-        if (area_reserve(&drop->records, 0) == 0 && area_reserve(&drop->text, 0) == 0 &&
-            make_room(&scan) == 0)
+        /* they exist then, even for no message at all */
+        if (area_reserve(&drop->records, 0) == 0 && area_reserve(&drop->text, 0) == 0)
                 result = read_settled(&scan, stamps, now);
         area_free(&scan.slots);
         /* in the order of the folders, which is that of the names in memory */

@@ -19,15 +19,6 @@
 
 enum { LIST_LIMIT = 1 << 28 };  /* octets of a list; it would be one of millions of messages */
 
-bool octets_are_id(const char *octets, size_t length)
-{
-        bool is_good = length > 0 && length <= UNIQUE_ID_MAX;
-
-        for (size_t i = 0; i < length; i++)
-                is_good &= octets[i] >= 0x21 && octets[i] <= 0x7e;
-        return is_good;
-}
-
 static bool take_number(char **at, uint64_t *number)
 {
         bool is_number = **at >= '0' && **at <= '9';
