@@ -29,9 +29,9 @@ enum {
         NO_ID = 255,            /* record.id_length of a base name that can be no unique-id */
 };
 
-/* record.flags; only the first is kept in the index. */
+/* record.flags; only the first, which is the folder's number, is kept in the index. */
 enum {
-        IN_CUR = 0x01,
+        IN_CUR = FOLDER_CUR,
         DELETED = 0x02,
         RETRIEVED = 0x04,
         REMOVED = 0x08,         /* no longer in its folder */
@@ -114,7 +114,7 @@ static inline const char *record_name(const struct maildrop *drop, const struct 
 
 static inline int record_folder(const struct maildrop *drop, const struct record *record)
 {
-        return drop->folders[record->flags & IN_CUR ? FOLDER_CUR : FOLDER_NEW];
+        return drop->folders[record->flags & IN_CUR];
 }
 
 /* maildrop.c: helpers of all */

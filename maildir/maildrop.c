@@ -338,7 +338,7 @@ void maildrop_update(struct maildrop *drop, struct maildrop_update *result)
                 result->marked++;
                 if (record_remove(drop, record) == 0) {
                         record->flags |= REMOVED;
-                        is_changed[record->flags & IN_CUR ? FOLDER_CUR : FOLDER_NEW] = true;
+                        is_changed[record->flags & IN_CUR] = true;
                 } else {
                         result->remaining++;
                         result->error = result->error != 0 ? result->error : errno;

@@ -131,19 +131,18 @@ static struct record *add(struct scan *scan, const char *name, size_t length, ui
 static int place(struct scan *scan, int folder, const char *name, size_t length, uint64_t inode)
 {
         struct record *record = recognise(scan, name, inode);
-        uint8_t in_cur = folder == FOLDER_CUR ? IN_CUR : 0;
 
         if (record == NULL && scan->is_search)
                 return 0;
         if (record == NULL)
                 record = add(scan, name, length, inode);
-        else if ((record->flags & IN_CUR) == in_cur &&
+        else if ((record->flags & IN_CUR) == folder &&
             strcmp(record_name(scan->drop, record), name) == 0) {
                 record->flags |= SEEN;
                 return 0;
         }
         scan->has_changed = true;
-        record->flags = (uint8_t)((record->flags & ~IN_CUR) | in_cur | SEEN);
+        record->flags = (uint8_t)((record->flags & ~IN_CUR) | folder | SEEN);
         record->name_length = (uint8_t)length;
         return text_append(&scan->drop->text, name, length, &record->name);
 }
@@ -310,45 +309,46 @@ static void sort(struct record *records, size_t count, struct record *spare, con
  * their unique-ids. A file that took the place of another, as after a restore,
  * is the same message; one beside another is not.
  */
-static void compare_namesakes(struct record *group, size_t count)
+static void compare_namesakes(struct record *group, struct record *end)
 {
-        size_t gone = 0, fresh = 0, last_gone = 0, last_fresh = 0;
+        struct record *gone = NULL, *fresh = NULL;
+        size_t gone_count = 0, fresh_count = 0;
 
-        for (size_t i = 0; i < count; i++)
-                if ((group[i].flags & SEEN) == 0)
-                        gone++, last_gone = i;
-                else if (group[i].flags & FRESH)
-                        fresh++, last_fresh = i;
-        if (gone == 1 && fresh == 1) {
-                group[last_fresh].id = group[last_gone].id;
-                group[last_fresh].id_length = group[last_gone].id_length;
-                group[last_fresh].flags &= (uint8_t)~FRESH;
-        } else if (count - gone > 1) {
-                for (size_t i = 0; i < count; i++)
-                        group[i].flags |= group[i].flags & FRESH ? SHARED : 0;
+        for (struct record *record = group; record < end; record++)
+                if ((record->flags & SEEN) == 0)
+                        gone_count++, gone = record;
+                else if (record->flags & FRESH)
+                        fresh_count++, fresh = record;
+        if (gone_count == 1 && fresh_count == 1) {
+                fresh->id = gone->id;
+                fresh->id_length = gone->id_length;
+                fresh->flags &= (uint8_t)~FRESH;
+        } else if (end - group - (ptrdiff_t)gone_count > 1) {
+                for (struct record *record = group; record < end; record++)
+                        record->flags |= record->flags & FRESH ? SHARED : 0;
         }
 }
 
 /* Drops what is no longer there; whether any of the rest is fresh. */
 static bool forget_unseen(struct maildrop *drop)
 {
-        struct record *records = drop_records(drop), *to = records;
+        struct record *record = drop_records(drop), *to = record, *end = record + drop_length(drop);
         const char *text = drop->text.data;
         bool has_fresh = false;
 
-        for (size_t end, i = 0; i < drop_length(drop); i = end) {
-                for (end = i + 1; end < drop_length(drop) &&
-                    record_compare(&records[i], text, &records[end], text) == 0;)
-                        end++;
-                if (end - i > 1)
-                        compare_namesakes(&records[i], end - i);
-                for (size_t j = i; j < end; j++) {
-                        has_fresh |= (records[j].flags & FRESH) != 0;
-                        if (records[j].flags & SEEN)
-                                *to++ = records[j];
-                }
+        for (struct record *group = record; record < end; group = record) {
+                do
+                        record++;
+                while (record < end && record_compare(group, text, record, text) == 0);
+                if (record - group > 1)
+                        compare_namesakes(group, record);
+                for (; group < record; group++)
+                        if (group->flags & SEEN) {
+                                has_fresh |= (group->flags & FRESH) != 0;
+                                *to++ = *group;
+                        }
         }
-        drop->records.used = (size_t)(to - records) * sizeof(*records);
+        drop->records.used = (size_t)(to - drop_records(drop)) * sizeof(*to);
         return has_fresh;
 }
 
