@@ -1,6 +1,5 @@
 /*
  * check.c - says what is wrong with a Maildir (-c), and changes nothing in it.
- *
  * Runs in:   a child of pop3d -c, as the mail user.
  * May touch: the Maildir, the folders above it and /proc/locks, for reading.
  */

@@ -1,6 +1,5 @@
 /*
  * index.c - what is known of a maildrop, kept from one session to the next.
- *
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: pop3d.index and pop3d.index.new in the Maildir.
  *

@@ -1,6 +1,5 @@
 /*
  * internal.h - what the files of maildir/ share, and nobody else sees.
- *
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: the Maildir it is given, and nothing else.
  */

@@ -1,6 +1,5 @@
 /*
  * maildir.h - the contract of maildir/: one Maildir as a POP3 maildrop.
- *
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: the Maildir it is given, and nothing else.
  *

@@ -1,6 +1,5 @@
 /*
  * maildrop.c - the numbered snapshot of one Maildir: opened, marked, updated.
- *
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: the Maildir given to maildrop_open(), and nothing else.
  */
@@ -282,11 +281,11 @@ void maildrop_reset(struct maildrop *drop)
         for (size_t i = 0; i < drop_length(drop); i++) {
                 struct record *record = drop_records(drop) + i;
 
-                if (record->flags & DELETED) {
-                        drop->count++;
-                        drop->octets += record->octets;
-                }
+                if ((record->flags & DELETED) == 0)
+                        continue;
                 record->flags &= (uint8_t)~DELETED;
+                drop->count++;
+                drop->octets += record->octets;
         }
 }
 
@@ -302,10 +301,7 @@ static int record_remove(struct maildrop *drop, const struct record *record)
         return 0;
 }
 
-/*
- * Moves a message from new/ to cur/ with the S flag, as mail programs expect
- * of one that was read. What fails here harms nothing.
- */
+/* Moves a message that was read to cur/, with the S flag. What fails here harms nothing. */
 static void record_move(struct maildrop *drop, const struct record *record)
 {
         char name[NAME_LIMIT + sizeof(":2,S")], *info = name + record->base_length;

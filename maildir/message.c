@@ -1,6 +1,5 @@
 /*
  * message.c - one message: counted, opened, sent.
- *
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: the files in new/ and cur/ of the Maildir, for reading.
  */

@@ -1,6 +1,5 @@
 /*
  * scan.c - reads the folders, and finds each message's place in them again.
- *
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: the directories new/ and cur/ of the Maildir.
  */
@@ -16,13 +15,9 @@
 
 enum { ATTEMPTS = 5 };
 
-/*
- * Known messages are found by inode number, in a table with open addressing
- * that is at most half full, of the records' numbers from 1; 0 is free.
- */
 struct scan {
         struct maildrop *drop;
-        struct area slots;
+        struct area slots;      /* by inode, at most half full: numbers of records, 0 is free */
         bool is_search;         /* for known messages only */
         bool has_changed;       /* something is not as it was known */
 };
@@ -147,10 +142,7 @@ static int place(struct scan *scan, int folder, const char *name, size_t length,
         return text_append(&scan->drop->text, name, length, &record->name);
 }
 
-/*
- * The table, the records and the text are larger than the processor's cache,
- * and met in no order. So what a piece of a folder will need is fetched ahead.
- */
+/* Table, records and text are larger than a cache, and met in no order: they are fetched ahead. */
 static void fetch_ahead(const struct scan *scan, long length)
 {
         for (int step = 0; step < 3; step++)
@@ -283,10 +275,7 @@ static int read_settled(struct scan *scan, struct stamp stamps[FOLDERS], uint64_
         return 0;
 }
 
-/*
- * Sorts by merging, with spare for half of them. Records that are in order, as
- * all but new mail are, stay where they are.
- */
+/* Merges, with spare for half of them. What is in order, as all but new mail is, stays in place. */
 static void sort(struct record *records, size_t count, struct record *spare, const char *text)
 {
         size_t first = count / 2, second = count - first;
@@ -366,7 +355,6 @@ static int arrange(struct maildrop *drop)
 
 int drop_scan(struct maildrop *drop)
 {
-        static const struct stamp nothing[FOLDERS];
         struct scan scan = { .drop = drop };
         struct stamp stamps[FOLDERS];
         size_t known = drop_length(drop);
@@ -389,7 +377,7 @@ int drop_scan(struct maildrop *drop)
         for (size_t i = 0; i < drop->count; i++)
                 drop->octets += drop_records(drop)[i].octets;
         drop->is_better = scan.has_changed || drop->count != known ||
-            memcmp(stamps, nothing, sizeof(stamps)) != 0;
+            stamps[FOLDER_NEW].inode != 0 || stamps[FOLDER_CUR].inode != 0;
         memcpy(drop->header.folders, stamps, sizeof(stamps));
         return 0;
 }

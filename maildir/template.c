@@ -1,6 +1,5 @@
 /*
  * template.c - where a maildrop lies: %u %d %m %h made into a path.
- *
  * Runs in:   pop3d at its start, and the TRANSACTION process.
  * May touch: memory it is given. Pure.
  */

@@ -1,6 +1,5 @@
 /*
  * uniqueid.c - names for messages that last (RFC 1939 section 7, UIDL).
- *
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: dovecot-uidlist and courierpop3dsizelist in the Maildir, for
  *            reading, and messages that share a base name.

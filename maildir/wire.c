@@ -1,6 +1,5 @@
 /*
  * wire.c - the wire form of a message: lines end in CRLF, dots are stuffed.
- *
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: memory it is given. Pure, but for the flush of the output.
  *
@@ -20,7 +19,7 @@ typedef unsigned char half __attribute__((vector_size(8)));
 
 enum {
         BLOCK = sizeof(vector),
-        BATCH = 240,
+        BATCH = 240,            /* as many as an octet can count, in whole blocks */
         REACH = 64,             /* more than encoding a block reads or writes */
         ROOM = 256,             /* output is flushed when less is free */
 };
@@ -35,10 +34,7 @@ uint64_t wire_total(const struct wire *wire)
         return wire->octets + (wire->last == '\n' ? 0 : 2);
 }
 
-/*
- * Line feeds without a carriage return; data[-1] can be read. In batches of so
- * many that the compiler makes vectors of octets of it.
- */
+/* Line feeds without a carriage return; data[-1] can be read. The compiler makes vectors of it. */
 static size_t count_bare_line_feeds(const unsigned char *data, size_t length)
 {
         size_t found = 0;
