@@ -114,13 +114,14 @@ static inline bool no_line_ends(const unsigned char *blocks)
 
 /*
  * Encodes blocks while more than REACH octets remain before end, and are free
- * before limit. data[-1] can be read. What follows an insertion is simply
+ * in the output. data[-1] can be read. What follows an insertion is simply
  * written again, one further on, up to the end of the block and beyond.
  */
 static const unsigned char *encode_blocks(struct wire *wire, const unsigned char *data,
-    const unsigned char *end, unsigned char **out, const unsigned char *limit)
+    const unsigned char *end, struct output *output)
 {
-        unsigned char *to = *out, *start = to;
+        unsigned char *room = (unsigned char *)output->data, *begin = room + output->used;
+        unsigned char *to = begin, *start = to, *limit = room + output->size;
         uint64_t stuffed = 0;
 
         while (end - data > REACH && limit - to > REACH) {
@@ -150,73 +151,61 @@ static const unsigned char *encode_blocks(struct wire *wire, const unsigned char
                 to += BLOCK;
         }
         wire->last = data[-1];
-        wire->octets += (uint64_t)(to - *out) - stuffed;
-        *out = to;
+        wire->octets += (uint64_t)(to - begin) - stuffed;
+        output->used += (size_t)(to - begin);
         return data;
 }
 
 /* The same octet by octet, where blocks do not reach. */
 static const unsigned char *encode_octets(struct wire *wire, const unsigned char *data,
-    size_t length, unsigned char **out)
+    size_t length, struct output *output)
 {
-        unsigned char *to = *out;
-
-        for (; length > 0; length--, data++) {
+        for (char *to = output->data; length > 0; length--, data++) {
                 if (*data == '\n' && wire->last != '\r') {
-                        *to++ = '\r';
+                        to[output->used++] = '\r';
                         wire->octets++;
                 } else if (*data == '.' && wire->last == '\n') {
-                        *to++ = '.';
+                        to[output->used++] = '.';
                 }
-                *to++ = wire->last = *data;
+                wire->last = *data;
+                to[output->used++] = (char)*data;
                 wire->octets++;
         }
-        *out = to;
         return data;
 }
 
-/* Where the next octet goes, with ROOM for more; NULL when the client is gone. */
-static unsigned char *output_room(struct output *output)
+/* Sees that ROOM is free; -1 when the client is gone. */
+static int make_room(struct output *output)
 {
-        if (output->size - output->used < ROOM && output->flush(output) != 0)
-                return NULL;
-        return (unsigned char *)output->data + output->used;
+        return output->size - output->used < ROOM ? output->flush(output) : 0;
 }
 
 int wire_encode(struct wire *wire, const char *data, size_t length, struct output *output)
 {
         const unsigned char *from = (const unsigned char *)data, *end = from + length;
-        const unsigned char *limit = (const unsigned char *)output->data + output->size;
         size_t first = 1;       /* the octet that blocks may look back on */
 
         while (from < end) {
-                unsigned char *to = output_room(output), *start = to;
-
-                if (to == NULL)
+                if (make_room(output) != 0)
                         return -1;
                 if (first == 0 && end - from > REACH)
-                        from = encode_blocks(wire, from, end, &to, limit);
+                        from = encode_blocks(wire, from, end, output);
                 else
                         from = encode_octets(wire, from, first != 0 ? first :
-                            (size_t)(end - from), &to);
+                            (size_t)(end - from), output);
                 first = 0;
-                output->used += (size_t)(to - start);
         }
         return 0;
 }
 
 int wire_end(struct wire *wire, struct output *output)
 {
-        unsigned char *to = output_room(output);
+        const char *ending = wire->last == '\n' ? ".\r\n" : "\r\n.\r\n";
 
-        if (to == NULL)
+        if (make_room(output) != 0)
                 return -1;
         wire->octets = wire_total(wire);
-        if (wire->last != '\n') {
-                memcpy(to, "\r\n", 2);
-                output->used += 2;
-        }
-        memcpy(output->data + output->used, ".\r\n", 3);
-        output->used += 3;
+        memcpy(output->data + output->used, ending, strlen(ending));
+        output->used += strlen(ending);
         return 0;
 }
