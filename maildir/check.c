@@ -88,7 +88,8 @@ static bool check_lock(int directory, check_row row, void *context)
         while (locks != NULL && fgets(line, sizeof(line), locks) != NULL)
                 if (strstr(line, wanted) != NULL)
                         (void)sscanf(line, "%*s FLOCK %*s %*s %d", &holder);
-        row(context, "warn", "maildrop", "process %d has a session open: others get [IN-USE]", holder);
+        row(context, "warn", "maildrop", "process %d has a session open: others get [IN-USE]",
+            holder);
         return false;
 }
 
@@ -104,7 +105,8 @@ static struct maildrop *scan(int directory, const char **index)
         if (index != NULL) {
                 index_open(drop);
                 *index = drop->index < 0 ? "not there yet" :
-                    memcmp(stamps, drop->header.folders, sizeof(stamps)) == 0 ? "current" : "outdated";
+                    memcmp(stamps, drop->header.folders, sizeof(stamps)) != 0 ? "outdated" :
+                    "current";
                 if (drop->index >= 0 && index_load(drop) != 0)
                         *index = "damaged, and will be made anew";
         }
@@ -155,7 +157,7 @@ void maildir_check(const char *path, check_row row, void *context)
                 row(context, "fail", "maildrop", "%s: %s while reading", path, strerror(errno));
                 return;
         }
-        row(context, "ok", "maildrop", "%s: %zu messages, %" PRIu64 " octets; the index is %s", path,
-            drop->count, drop->octets, index);
+        row(context, "ok", "maildrop", "%s: %zu messages, %" PRIu64 " octets; the index is %s",
+            path, drop->count, drop->octets, index);
         check_unique_ids(drop, row, context);
 }

@@ -24,6 +24,8 @@ static const struct entry {
         CALL(pread64, EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EIO, EISDIR, ENXIO, EOVERFLOW),
         CALL(write, EAGAIN, EBADF, EDESTADDRREQ, EDQUOT, EFAULT, EFBIG, EINTR, EINVAL, EIO, ENOSPC,
             EPERM, EPIPE, ECONNRESET, ENOBUFS),
+        CALL(writev, EAGAIN, EBADF, EDESTADDRREQ, EDQUOT, EFAULT, EFBIG, EINTR, EINVAL, EIO, ENOSPC,
+            EPERM, EPIPE, ECONNRESET, ENOBUFS),
         CALL(openat, LOOKUP, CHANGE, EBADF, EEXIST, EFBIG, EINTR, EISDIR, EMFILE, ENFILE, ENODEV,
             ENXIO, EOPNOTSUPP, EOVERFLOW, ETXTBSY, EWOULDBLOCK, ESTALE),
         CALL(close, EBADF, EINTR, EIO, ENOSPC, EDQUOT),
@@ -159,5 +161,5 @@ bool is_read_call(long call)
 
 bool is_write_call(long call)
 {
-        return call == SYS_write || call == SYS_sendto;
+        return call == SYS_write || call == SYS_writev || call == SYS_sendto;
 }
