@@ -78,7 +78,9 @@ static int make_room(struct scan *scan, size_t more)
 {
         size_t known = drop_length(scan->drop), needed = (known + more) * 2 * sizeof(uint32_t);
 
-        if (area_reserve(&scan->drop->records, more * sizeof(struct record)) != 0)
+        /* a search adds none, and whoever asked for it points to one */
+        if (!scan->is_search &&
+            area_reserve(&scan->drop->records, more * sizeof(struct record)) != 0)
                 return -1;
         if (needed <= scan->slots.size)
                 return 0;

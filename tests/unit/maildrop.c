@@ -214,6 +214,41 @@ test_move_overwrites_nothing(void)
             "a name that is taken is not taken away");
 }
 
+/* So many that finding them again takes more than one piece of the folder. */
+static void
+test_many_renamed(void)
+{
+        enum { MANY = 3000 };
+        struct maildrop *drop;
+        struct maildrop_update update;
+        bool is_good = true;
+        char old[40], name[50];
+
+        begin();
+        for (int i = 0; i < MANY; i++) {
+                snprintf(old, sizeof(old), "cur/%d.name-of-some-length", 10000 + i);
+                put_text(old, "text\n");
+        }
+        wait_for_clock();
+        maildrop_close(session());
+        drop = session();
+        test(maildrop_load(drop) == 0 && maildrop_count(drop) == MANY, "many messages");
+        for (int i = 0; i < MANY; i++) {
+                snprintf(old, sizeof(old), "cur/%d.name-of-some-length", 10000 + i);
+                snprintf(name, sizeof(name), "%s:2,S", old);
+                if (rename(path_of(old), path_of(name)) != 0)
+                        abort();
+        }
+        for (size_t number = 1; number <= MANY; number += 7) {
+                is_good &= retrieve(drop, number) == 0;
+                maildrop_delete(drop, number);
+        }
+        test(is_good, "all renamed by another program, all found again");
+        maildrop_update(drop, &update);
+        test(update.marked == (MANY + 6) / 7 && update.remaining == 0, "and removed");
+        maildrop_close(drop);
+}
+
 static void
 grow_file(void)
 {
@@ -546,6 +581,7 @@ main(void)
         test_failures_to_open();
         test_order_and_numbers();
         test_move_overwrites_nothing();
+        test_many_renamed();
         test_change_while_sent();
         test_others();
         test_hints();
