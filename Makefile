@@ -3,6 +3,7 @@
 # make check      all tests
 # make sanitize   all tests under the address and undefined-behaviour sanitizers
 # make torture    every system call fails, every instant is the last, each fence is tried
+# make prove      the pure parts for all inputs up to a length, by Frama-C or by trying them all
 # make fuzz       each parser under libFuzzer, FUZZ_SECONDS each
 # make bench      figures beside the peers'
 # make install    see below
@@ -167,6 +168,16 @@ fuzz:
 	done
 
 .PHONY: fuzz replayers
+
+# Proofs. What Frama-C cannot read is run, as it is shipped and under the sanitizers.
+prove:
+	python3 tests/prove/run.py
+
+$(BUILD)/prove/%: tests/prove/%.c $(BUILD)/maildir/%.o
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(FAST) $(WARNINGS) -o $@ $^
+
+.PHONY: prove
 
 bench: pop3d
 	python3 tests/bench/run.py

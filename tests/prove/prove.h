@@ -11,6 +11,7 @@
 #ifndef POP3D_PROVE_H
 #define POP3D_PROVE_H
 
+#include <__fc_builtin.h>
 #include <stddef.h>
 
 extern volatile unsigned char any_octet;
@@ -19,11 +20,7 @@ extern volatile int any_bit;
 size_t case_length, case_room, case_first, case_second, case_third;
 
 #define choose(variable, least, most)                                           \
-        do {                                                                    \
-                for ((variable) = (least); (variable) < (most); (variable)++)   \
-                        if (any_bit)                                            \
-                                break;                                          \
-        } while (0)
+        ((variable) = Frama_C_unsigned_long_interval((least), (most)))
 
 /* The place of something behind another; case_length when there is none. */
 #define choose_after(variable, other)                                           \
@@ -44,6 +41,7 @@ put(char *data, size_t place, char octet)
 static inline void
 fill_without(char *data, size_t length, char a, char b)
 {
+        //@ loop unroll 256;
         for (size_t i = 0; i < length; i++) {
                 char octet = (char)any_octet;
 
@@ -56,8 +54,7 @@ fill_without(char *data, size_t length, char a, char b)
 static inline void
 fill(char *data, size_t length)
 {
-        for (size_t i = 0; i < length; i++)
-                data[i] = (char)any_octet;
+        Frama_C_make_unknown(data, length);
 }
 
 #endif

@@ -9,19 +9,25 @@
 
 enum { TEXT_MAX = 32, MESSAGE_MAX = 12 };
 
-/* Every text of up to 32 octets, and room for the result of each size. */
+/* Every text of up to 32 octets, with as much room as it takes, one octet less and one more. */
 void
 prove_base64(void)
 {
         char text[TEXT_MAX], out[TEXT_MAX];
         ssize_t decoded;
+        size_t room;
 
         choose(case_length, 0, TEXT_MAX);
-        choose(case_room, 0, TEXT_MAX);
+        choose(case_room, 0, 2);
+        room = case_length / 4 * 3 + case_room;
+        if (room == 0)
+                return;
+        room--;
         fill(text + TEXT_MAX - case_length, case_length);
-        decoded = base64_decode(out + TEXT_MAX - case_room, case_room,
-            text + TEXT_MAX - case_length, case_length);
-        //@ assert -1 <= decoded <= case_room;
+        decoded = base64_decode(out + TEXT_MAX - room, room, text + TEXT_MAX - case_length,
+            case_length);
+        //@ assert -1 <= decoded <= room;
+        //@ assert case_length % 4 != 0 || case_room == 0 ==> decoded == -1;
 }
 
 /*

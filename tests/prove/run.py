@@ -1,0 +1,201 @@
+#!/usr/bin/python3
+"""
+run.py - proofs about the pure parts: for all inputs up to a bound, not for samples.
+
+    python3 tests/prove/run.py                  everything
+    python3 tests/prove/run.py sasl wire        some files
+    python3 tests/prove/run.py prove_number     one function
+    python3 tests/prove/run.py -l               what there is, and what each shows
+    python3 tests/prove/run.py -v               what the tools say, too
+
+A file here is read by Frama-C's Eva, which follows all inputs of a bound at
+once: each alarm (memory, overflow, uninitialised octets) and each assertion
+that is not proven is a failure. wire.c is compiled and run instead, because
+Frama-C does not know vectors: it tries all inputs, one by one. Prints "ok",
+"not ok" or "skip" for each function and the counts last. A missing tool is a
+skip, with CI=true a failure.
+
+Runs in:   CI, and whenever wanted.
+May touch: build/prove.
+"""
+import concurrent.futures
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TREE = os.path.dirname(os.path.dirname(HERE))
+BUILD = f"{TREE}/build/prove"
+TIME_LIMIT = 600
+
+# The product's files that belong to a harness which does not include them.
+PRODUCT = {"login": ["auth/login.c"], "sasl": ["auth/sasl.c"], "proxy": ["auth/proxy.c"],
+           "index": ["maildir/scan.c", "maildir/uniqueid.c"]}
+EXECUTED = {"wire"}
+
+EVA = ["-c11", "-machdep", "gcc_x86_64",
+       "-eva", "-eva-no-print", "-eva-no-show-progress",
+       # 4 of 11: loops are unrolled, and states kept apart, about a hundred times
+       "-eva-precision", "4",
+       # an octet that is anything but NUL is a set of 255 values
+       "-eva-ilevel", "256",
+       "-eva-partition-value", "case_length,case_room,case_first,case_second,case_third",
+       "-eva-split-limit", "5000"]
+
+# Where that is too little, or costs time for nothing.
+FAR = ["-eva-slevel", "2000", "-eva-auto-loop-unroll", "300"]
+MORE = {"prove_unfinished": FAR, "prove_line": FAR, "prove_base64": ["-eva-ilevel", "8"]}
+
+FUNCTION = re.compile(r"^/\*(?P<shows>(?:(?!\*/).)*)\*/\nvoid\n(?P<name>prove_\w+)\(void\)\n"
+                      r"\{(?P<body>.*?)\n\}", re.M | re.S)
+
+
+class Missing(Exception):
+    """A tool that is not installed."""
+
+
+class Proof:
+    """A function prove_*() of a file, its comment, and how many assertions it has."""
+
+    def __init__(self, file, found):
+        self.file = file
+        self.name = found["name"]
+        self.shows = " ".join(re.sub(r"^ \*", "", found["shows"], flags=re.M).split())
+        self.assertions = found["body"].count("//@ assert")
+
+    def run(self):
+        return execute(self) if self.file in EXECUTED else follow(self)
+
+
+def proofs():
+    for name in sorted(os.listdir(HERE)):
+        if name.endswith(".c"):
+            with open(f"{HERE}/{name}") as file:
+                for found in FUNCTION.finditer(file.read()):
+                    yield Proof(name[:-2], found)
+
+
+def command(*words, **more):
+    environment = {name: value for name, value in os.environ.items()
+                   if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    done = subprocess.run(words, cwd=TREE, env=environment, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          errors="replace", **more)
+    return done.returncode, done.stdout
+
+
+# Eva
+
+def follow(proof):
+    """Problems, what was shown in figures, and all that Eva said."""
+    if shutil.which("frama-c") is None:
+        raise Missing("frama-c is missing")
+    table = f"{BUILD}/{proof.file}.{proof.name}.csv"
+    try:
+        status, said = command(
+            "frama-c", *EVA, *MORE.get(proof.name, []), "-cpp-extra-args=-D_GNU_SOURCE -DVERSION='\"0\"' -Itests/prove/libc -include more.h",
+            f"tests/prove/{proof.file}.c", *PRODUCT.get(proof.file, []),
+            "-main", proof.name, "-then", "-report-csv", table, timeout=TIME_LIMIT)
+    except subprocess.TimeoutExpired as late:
+        return [f"more than {TIME_LIMIT} seconds"], "", (late.stdout or b"").decode("utf-8", "replace")
+    summary = re.search(r"\n +(\d+) functions analyzed.*\n.*?(\d+) statements reached "
+                        r"\(out of (\d+)\)", said)
+    if status != 0 or summary is None:
+        return [said[-2000:]], "", said
+    problems = re.findall(r"^\[[\w:-]*alarm\].*(?:\n  .*)*", said, re.M)
+    # a function that Eva knows nothing of might do anything
+    problems += re.findall(r"^\[kernel:annot:missing-spec\].*(?:\n  .*)*", said, re.M)
+    problems += assertion_problems(proof, table)
+    if not re.search(r"^  0 alarms generated", said, re.M) and not problems:
+        problems.append(said[-2000:])
+    return problems, f"{proof.assertions} assertions, {summary[2]} of {summary[3]} statements", said
+
+
+def assertion_problems(proof, table):
+    """All that was not proven; the assertions of a proof must have been reached, too."""
+    proven = 0
+    with open(table, newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            if row["status"] not in ("Valid", "Considered valid", "Dead"):
+                yield f"{row['file']}:{row['line']}: {row['status']}: {row['property']}"
+            elif (row["function"], row["property kind"], row["status"]) == \
+                    (proof.name, "user assertion", "Valid"):
+                proven += 1
+    if proven != proof.assertions:
+        yield f"{proven} of {proof.assertions} assertions proven"
+
+
+# Running
+
+def build(name):
+    """A harness that is run: with the object that is shipped, and under gcc's sanitizers."""
+    with open(f"{TREE}/Makefile") as file:
+        flags = re.search(r"^SANITIZE = (.*)$", file.read(), re.M).group(1)
+    for arguments in ([], ["CC=gcc", f"CFLAGS={flags}", "FORTIFY=", "HARDENING=",
+                           "BUILD=build/prove/sanitize"]):
+        where = arguments[-1].split("=")[1] if arguments else "build"
+        status, said = command("make", "-s", *arguments, f"{where}/prove/{name}")
+        if status != 0:
+            return [said[-4000:]]
+    return []
+
+
+def execute(proof):
+    """It prints how many inputs it tried. Under the sanitizers it tries fewer."""
+    figures = []
+    for where in ("build", "build/prove/sanitize"):
+        status, said = command(f"{TREE}/{where}/prove/{proof.file}", proof.name,
+                               timeout=TIME_LIMIT)
+        if status != 0:
+            return [said or f"status {status}"], "", said
+        figures.append(said.strip())
+    return [], f"{figures[0]} as shipped, {figures[1]} under the sanitizers", ""
+
+
+def tell(proof, is_verbose):
+    began = time.monotonic()
+    try:
+        problems, figures, said = proof.run()
+    except Missing as missing:
+        if os.environ.get("CI") != "true":
+            return f"skip prove {proof.file} {proof.name} - {missing}"
+        problems, figures, said = [str(missing)], "", ""
+    lines = [said] if is_verbose else []
+    lines += problems
+    lines.append(f"{'not ok' if problems else 'ok'} prove {proof.file} {proof.name}: {proof.shows} "
+                 f"[{figures}, {time.monotonic() - began:.0f} s]")
+    return "\n".join(lines)
+
+
+def main():
+    options = {word for word in sys.argv[1:] if word.startswith("-")}
+    words = set(sys.argv[1:]) - options
+    chosen = [proof for proof in proofs() if not words or words & {proof.file, proof.name}]
+    if options - {"-l", "-v"} or not chosen:
+        sys.exit(__doc__)
+    if "-l" in options:
+        for proof in chosen:
+            print(f"{proof.file} {proof.name}: {proof.shows}")
+        return 0
+    os.makedirs(BUILD, exist_ok=True)
+    for name in sorted(EXECUTED & {proof.file for proof in chosen}):
+        for problem in build(name):
+            sys.exit(problem)
+    passed = failed = skipped = 0
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for told in pool.map(lambda proof: tell(proof, "-v" in options), chosen):
+            print(told, flush=True)
+            last = told.split("\n")[-1]
+            passed += last.startswith("ok ")
+            failed += last.startswith("not ok ")
+            skipped += last.startswith("skip ")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
