@@ -173,7 +173,7 @@ fuzz:
 prove:
 	python3 tests/prove/run.py
 
-$(BUILD)/prove/%: tests/prove/%.c $(BUILD)/maildir/%.o
+$(BUILD)/prove/%: tests/prove/%.c $(MAILDIR_OBJECTS)
 	@mkdir -p $(@D)
 	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(FAST) $(WARNINGS) -o $@ $^
 

@@ -35,7 +35,7 @@ TIME_LIMIT = 600
 # The product's files that belong to a harness which does not include them.
 PRODUCT = {"login": ["auth/login.c"], "sasl": ["auth/sasl.c"], "proxy": ["auth/proxy.c"],
            "index": ["maildir/scan.c", "maildir/uniqueid.c"]}
-EXECUTED = {"wire"}
+EXECUTED = {"former", "wire"}
 
 EVA = ["-c11", "-machdep", "gcc_x86_64",
        "-eva", "-eva-no-print", "-eva-no-show-progress",
