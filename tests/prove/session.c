@@ -32,6 +32,24 @@ prove_take_line(void)
         }
 }
 
+/* Every line of 250 to 260 octets, and the limit of a command line, which is 255. */
+void
+prove_take_command(void)
+{
+        char data[260];
+        size_t length = 999;
+        char *line;
+        enum input input;
+
+        choose(case_length, COMMAND_MAX - 5, COMMAND_MAX + 5);
+        line = data + COMMAND_MAX + 5 - case_length;
+        fill(data, sizeof(data));
+        line[case_length - 1] = '\n';
+        input = take_line(line, case_length, COMMAND_MAX, &length);
+        //@ assert case_length <= 255 || input == INPUT_TOO_LONG;
+        //@ assert input == INPUT_TOO_LONG || case_length - 2 <= length < case_length;
+}
+
 /* Every string of up to 24 octets: no digit is lost, no sum overflows. */
 void
 prove_number(void)
