@@ -26,7 +26,7 @@ enum { TEXT_MAX = 6 };
 enum { TEXT_MAX = 8 };
 #endif
 
-static const char letters[] = "/.:a1";          /* and the NUL that ends it */
+static const char letters[] = "/.:a";           /* and the NUL that ends it */
 static unsigned long tried, taken;
 
 static _Noreturn void
@@ -117,7 +117,7 @@ next_word(char *word, size_t length)
 }
 
 /*
- * Two records and all texts of up to 8 octets of slash, dot, colon, a, 1 and NUL, cut
+ * Two records and all texts of up to 8 octets of slash, dot, colon, a and NUL, cut
  * into names of each length and ids of up to 2 octets: what is taken is sound.
  */
 void
