@@ -380,9 +380,23 @@ static bool refuses_passwords(const struct session *session)
             !session->options->allows_clear_text;
 }
 
-static enum outcome say_goodbye(struct session *session)
+/* UPDATE, after a login; its outcome decides what is said. */
+static enum outcome do_quit(struct session *session, const struct argument *argument)
 {
-        reply(session, "+OK pop3d " VERSION " server signing off");
+        struct maildrop_update *update = &session->update;
+
+        if (session->drop != NULL)
+                maildrop_update(session->drop, update);
+        if (update->error != 0)
+                log_fault(session, "update", update->error);
+        if (update->remaining > 0)
+                reply(session, "-ERR [SYS/TEMP] %zu of %zu deleted messages not removed",
+                    update->remaining, update->marked);
+        else if (update->error != 0)
+                reply(session, "-ERR [SYS/TEMP] the removal of %zu messages may not last",
+                    update->marked);
+        else
+                reply(session, "+OK pop3d " VERSION " server signing off");
         session->end = END_QUIT;
         return END_SESSION;
 }
@@ -572,16 +586,11 @@ static enum outcome do_auth(struct session *session, const struct argument *argu
         return bad_command(session, "This mechanism is not known");
 }
 
-static enum outcome do_quit_early(struct session *session, const struct argument *argument)
-{
-        return say_goodbye(session);
-}
-
 static const struct command authorization_commands[] = {
         { "AUTH", MAYBE_WORDS, do_auth, "SASL PLAIN LOGIN" },
         { "CAPA", NO_ARGUMENT, do_capa, NULL },
         { "PASS", REST_OF_LINE, do_pass, NULL },
-        { "QUIT", NO_ARGUMENT, do_quit_early, NULL },
+        { "QUIT", NO_ARGUMENT, do_quit, NULL },
         { "USER", ONE_WORD, do_user, "USER" },
         { NULL, 0, NULL, NULL },
 };
@@ -719,25 +728,6 @@ static enum outcome do_top(struct session *session, const struct argument *argum
         uint64_t lines = argument->lines < UINT64_MAX ? argument->lines : UINT64_MAX - 1;
 
         return send_message(session, argument->number, lines, &session->top_count);
-}
-
-static enum outcome do_quit(struct session *session, const struct argument *argument)
-{
-        struct maildrop_update *update = &session->update;
-
-        maildrop_update(session->drop, update);
-        if (update->error != 0)
-                log_fault(session, "update", update->error);
-        if (update->remaining == 0 && update->is_durable)
-                return say_goodbye(session);
-        if (update->remaining > 0)
-                reply(session, "-ERR [SYS/TEMP] %zu of %zu deleted messages not removed",
-                    update->remaining, update->marked);
-        else
-                reply(session, "-ERR [SYS/TEMP] the removal of %zu messages may not last",
-                    update->marked);
-        session->end = END_QUIT;
-        return END_SESSION;
 }
 
 static const struct command transaction_commands[] = {

@@ -117,8 +117,7 @@ int message_send(struct maildrop *drop, uint64_t body_lines, struct output *outp
 struct maildrop_update {
         size_t marked;          /* messages marked deleted */
         size_t remaining;       /* of these, could not be removed */
-        int error;              /* errno of the first failure, else 0 */
-        bool is_durable;        /* the removals were synced to disk */
+        int error;              /* of the last failure: to remove one, or to sync; else 0 */
 };
 
 /*

@@ -323,7 +323,7 @@ void maildrop_update(struct maildrop *drop, struct maildrop_update *result)
 {
         bool is_changed[FOLDERS] = { false, false };
 
-        *result = (struct maildrop_update){ .is_durable = true };
+        *result = (struct maildrop_update){ 0 };
         for (size_t i = 0; i < drop_length(drop); i++) {
                 struct record *record = drop_records(drop) + i;
 
@@ -337,14 +337,14 @@ void maildrop_update(struct maildrop *drop, struct maildrop_update *result)
                         is_changed[record->flags & IN_CUR] = true;
                 } else {
                         result->remaining++;
-                        result->error = result->error != 0 ? result->error : errno;
+                        result->error = errno;
                 }
         }
         /* A file system that cannot sync a directory is not one that failed to. */
         for (int folder = 0; folder < FOLDERS; folder++)
                 if (is_changed[folder] && RETRY(fsync(drop->folders[folder])) != 0 &&
                     errno != EINVAL && errno != EROFS && errno != ENOTSUP)
-                        result->is_durable = false;
+                        result->error = errno;
 }
 
 void maildrop_close(struct maildrop *drop)

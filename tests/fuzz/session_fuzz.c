@@ -530,11 +530,11 @@ maildrop_update(struct maildrop *drop, struct maildrop_update *result)
 {
         require(world.is_open && !world.is_updated);
         world.is_updated = true;
-        *result = (struct maildrop_update){ .marked = world.deleted, .is_durable = true };
+        *result = (struct maildrop_update){ .marked = world.deleted };
         if (world.fault == REMOVAL_FAILS && world.deleted > 0)
-                *result = (struct maildrop_update){ world.deleted, (world.deleted + 1) / 2, EPERM, true };
+                *result = (struct maildrop_update){ world.deleted, (world.deleted + 1) / 2, EPERM };
         if (world.fault == REMOVAL_MAY_NOT_LAST)
-                *result = (struct maildrop_update){ world.deleted, 0, EIO, false };
+                *result = (struct maildrop_update){ world.deleted, 0, EIO };
 }
 
 void

@@ -95,8 +95,7 @@ do_quit(void)
 
         maildrop_update(drop, &update);
         maildrop_close(drop);
-        printf("ok %zu %zu %d %d\n", update.marked, update.remaining, update.error,
-            update.is_durable);
+        printf("ok %zu %zu %d\n", update.marked, update.remaining, update.error);
 }
 
 static void

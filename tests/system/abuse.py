@@ -8,6 +8,7 @@ import os
 import re
 import select
 import socket
+import subprocess
 import time
 
 from harness import wire
@@ -78,6 +79,22 @@ def test_vanishes_while_sending(world):
             session.close()
             ended(session, 1, r"LOGOUT, user=alice, .*del=0/1, left=2, .*end=disconnect")
         box.check(2)
+
+
+def test_removal_that_may_not_last(world):
+    """a folder that cannot be synced: QUIT does not say +OK, and the log has the cause"""
+    if world.is_sanitized:
+        raise Skip("needs the production build")
+    shim = f"{world.folder()}/no-fsync.so"
+    subprocess.run([require_tool("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", shim], check=True, text=True,
+                   input="#include <errno.h>\nint fsync(int fd) { errno = EIO; return fd < 0 ? fd : -1; }\n")
+    box = Box(world, messages=[b"first\n", b"second\n"])
+    with box.session(prefix=["env", f"LD_PRELOAD={shim}"]) as session:
+        session.log_in()
+        session.expect("DELE 1", "+OK")
+        session.expect("QUIT", "-ERR [SYS/TEMP] the removal of 1 messages may not last")
+        ended(session, 0, "FAULT, user=alice, .*category=Mailbox, path=update, error=EIO")
+    box.check(1)
 
 
 def test_vanishes_behind_quit(world):
