@@ -219,15 +219,19 @@ class World:
         run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/var/log")
         os.makedirs(f"{ROOM}/dev")
         run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", f"{ROOM}/dev")
-        for name in ("null", "zero", "full", "random", "urandom", "tty", "ptmx"):
+        for name in ("null", "zero", "full", "random", "urandom", "tty"):
             open(f"{ROOM}/dev/{name}", "w").close()
             run("mount", "--bind", f"/dev/{name}", f"{ROOM}/dev/{name}")
         for name, target in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"),
                              ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")):
             os.symlink(target, f"{ROOM}/dev/{name}")
-        for name in ("pts", "shm"):
-            os.makedirs(f"{ROOM}/dev/{name}")
-            run("mount", "--rbind", f"/dev/{name}", f"{ROOM}/dev/{name}")
+        os.makedirs(f"{ROOM}/dev/shm")
+        run("mount", "--rbind", "/dev/shm", f"{ROOM}/dev/shm")
+        # terminals of our own: a ptmx that is bound elsewhere does not find its /dev/pts
+        os.makedirs(f"{ROOM}/dev/pts")
+        run("mount", "-t", "devpts", "-o", "newinstance,ptmxmode=0666,mode=0620", "devpts",
+            f"{ROOM}/dev/pts")
+        os.symlink("pts/ptmx", f"{ROOM}/dev/ptmx")
         run("mount", "--rbind", f"{ROOM}/dev", "/dev")
 
     @staticmethod
