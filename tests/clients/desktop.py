@@ -7,10 +7,13 @@ Runs in:   tests/clients/matrix.py.
 May touch: the client's home.
 """
 import fcntl
+import json
 import os
 import pty
 import re
 import select
+import signal
+import socket
 import struct
 import subprocess
 import termios
@@ -19,7 +22,7 @@ import time
 import common
 from common import Failure, check
 from drivers import first_version, said
-from matrix import CLIENT_UID, SECONDS, Client
+from matrix import CLIENT_UID, HERE, SECONDS, Client
 
 
 class Terminal:
@@ -270,4 +273,107 @@ filter_on_receive=0
         return run.fetched(f"{run.mail}/inbox")
 
 
-CLIENTS = [Neomutt(), Alpine(), Sylpheed()]
+class Marionette:
+    """Thunderbird without a window, told what to do by a connection of its own."""
+
+    PORT = 2828
+
+    def __init__(self, run, profile):
+        self.end = time.monotonic() + SECONDS
+        self.log = open(f"{run.home}/thunderbird.log", "wb")
+        self.process = subprocess.Popen(
+            ["thunderbird", "--headless", "--marionette", "--remote-allow-system-access",
+             "--no-remote", "--profile", profile], stdin=subprocess.DEVNULL, stdout=self.log,
+            stderr=self.log, start_new_session=True, **run.place())
+
+    def __enter__(self):
+        while not common.listens(self.PORT):
+            check(self.process.poll() is None and time.monotonic() < self.end,
+                  "Thunderbird does not listen: " + common.read_text(self.log.name)[-600:])
+            time.sleep(0.05)
+        self.socket = socket.create_connection(("127.0.0.1", self.PORT), SECONDS)
+        self.file = self.socket.makefile("rb")
+        self.receive()
+        self.call("WebDriver:NewSession", capabilities={})
+        self.call("Marionette:SetContext", value="chrome")
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.log.close()
+
+    def receive(self):
+        size = b""
+        while not size.endswith(b":"):
+            octet = self.file.read(1)
+            check(octet, "Thunderbird has left: " + common.read_text(self.log.name)[-600:])
+            size += octet
+        return json.loads(self.file.read(int(size[:-1])))
+
+    def call(self, command, **values):
+        text = json.dumps([0, 1, command, values]).encode()
+        self.socket.sendall(b"%d:%s" % (len(text), text))
+        _, _, error, value = self.receive()
+        check(error is None, f"{command}: {error}")
+        return value
+
+    def leave(self):
+        self.call("Marionette:Quit", flags=["eAttemptQuit"])
+        status = self.process.wait(max(0.1, self.end - time.monotonic()))
+        check(status == 0, f"Thunderbird ended with {status}")
+
+
+class Thunderbird(Client):
+    name = "Thunderbird"
+    program = "thunderbird"
+    note = "steered by Marionette, into its Maildir; adds five lines before each message"
+    added = re.compile(rb"X-Account-Key: account1\nX-UIDL: [^\n]*\nX-Mozilla-Status: 0000\n"
+                       rb"X-Mozilla-Status2: 00000000\nX-Mozilla-Keys: +\n")
+
+    def version(self):
+        return first_version(said("thunderbird", "--version"))
+
+    def read(self, content):
+        return re.sub(rb"\A" + self.added.pattern, b"", super().read(content))
+
+    def fetch(self, run):
+        profile = f"{run.home}/profile"
+        for folder in ("", "/Mail", "/Mail/pop"):
+            run.folder(profile + folder)
+        server = {
+            "type": "pop3", "hostname": run.host, "port": run.port, "userName": run.user,
+            "socketType": {"clear": 0, "STLS": 2, "pop3s": 3}[run.transport], "authMethod": 3,
+            "name": "pop", "leave_on_server": run.keep, "login_at_startup": False,
+            "check_new_mail": False, "directory": f"{profile}/Mail/pop",
+            "directory-rel": "[ProfD]Mail/pop",
+            "storeContractID": "@mozilla.org/msgstore/maildirstore;1",
+        }
+        settings = {
+            "mail.accountmanager.accounts": "account1",
+            "mail.accountmanager.defaultaccount": "account1",
+            "mail.account.account1.server": "server1", "mail.account.account1.identities": "id1",
+            "mail.identity.id1.fullName": "Bob", "mail.identity.id1.useremail": "bob@example.org",
+            "mail.identity.id1.valid": True, **{f"mail.server.server1.{name}": value
+                                                for name, value in server.items()},
+            "marionette.port": Marionette.PORT, "app.update.enabled": False,
+            "datareporting.policy.dataSubmissionEnabled": False, "extensions.update.enabled": False,
+            "mail.provider.suppress_dialog_on_startup": True, "mail.rights.version": 1,
+            "mail.shell.checkDefaultClient": False, "mailnews.start_page.enabled": False,
+            "network.captive-portal-service.enabled": False, "toolkit.telemetry.enabled": False,
+        }
+        run.file("profile/user.js", "".join(f"user_pref({json.dumps(name)}, {json.dumps(value)});\n"
+                                            for name, value in settings.items()))
+        certificate = common.read_text(run.authority) if run.is_secured else ""
+        with Marionette(run, profile) as marionette:
+            status = marionette.call(
+                "WebDriver:ExecuteAsyncScript", newSandbox=True, scriptTimeout=SECONDS * 1000,
+                script=common.read_text(f"{HERE}/thunderbird.js"),
+                args=[run.host, run.port, run.user, run.password, certificate])["value"]
+            check(status == 0, f"it says {status}")
+            marionette.leave()
+        return run.fetched(f"{profile}/Mail/pop/Inbox")
+
+
+CLIENTS = [Neomutt(), Alpine(), Sylpheed(), Thunderbird()]
