@@ -12,6 +12,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -215,17 +216,69 @@ last-version-used=9.99
         return found
 
 
-class Sylpheed(Client):
-    name = "sylpheed"
-    program = "sylpheed"
+class OnDisplay(Client):
+    """sylpheed and its descendant: told to fetch and to leave by a second process of theirs."""
+
     note = "under Xvfb"
+    kinds = ("inbox", "outbox", "draft", "queue", "trash")
+
+    def missing(self):
+        return super().missing() or ("" if shutil.which("Xvfb") else "Xvfb")
 
     def version(self):
-        return first_version(said("dpkg-query", "-W", "sylpheed"))
+        return first_version(said("dpkg-query", "-W", self.program))
+
+    def settle(self, run):
+        """Writes the settings; its folder of unique-ids."""
+        raise NotImplementedError
+
+    def folders(self):
+        items = "".join(f'<folderitem type="{kind}" name="{kind}" path="{kind}" mtime="0" new="0" '
+                        'unread="0" total="0"/>' for kind in self.kinds)
+        return ('<?xml version="1.0" encoding="UTF-8"?>\n<folderlist>'
+                f'<folder type="mh" name="Mailbox" path="Mail">{items}</folder></folderlist>\n')
+
+    def account(self, run):
+        return f"""[Account: 1]
+account_name=test
+is_default=1
+name=Bob
+address=bob@example.org
+protocol=0
+receive_server={run.host}
+user_id={run.user}
+inbox=inbox
+remove_mail={0 if run.keep else 1}
+message_leave_time=0
+getall_mail=0
+receive_at_getall=1
+ssl_pop={list(run.client.transports).index(run.transport)}
+set_popport=1
+pop_port={run.port}
+filter_on_receive=0
+"""
 
     def fetch(self, run):
-        settings = f"{run.home}/.sylpheed-2.0"
-        ids = f"{settings}/uidl/{run.host}-{run.user}"
+        ids = f"{self.settle(run)}/{run.host}-{run.user}"
+        for folder in ("", *self.kinds):
+            run.folder(f"{run.mail}/{folder}")
+        for path in run.stored(f"{run.mail}/inbox"):
+            os.unlink(path)
+        before = changed(ids)
+        with Display(run) as display:
+            client = display.start(self.program, "--receive-all")
+            display.wait(lambda: changed(ids) != before or client.poll() is not None,
+                         "it notes its unique-ids")
+            display.start(self.program, "--exit")
+            display.wait(lambda: client.poll() is not None, "it ends")
+        return run.fetched(f"{run.mail}/inbox")
+
+
+class Sylpheed(OnDisplay):
+    name = "sylpheed"
+    program = "sylpheed"
+
+    def settle(self, run):
         run.file(".sylpheed-2.0/sylpheedrc", """[Common]
 inc_local=0
 autochk_newmail=0
@@ -234,43 +287,32 @@ enable_splash_screen=0
 startup_online_mode=1
 no_recv_err_panel=1
 """)
-        run.file(".sylpheed-2.0/accountrc", f"""[Account: 1]
-account_name=test
-is_default=1
-name=Bob
-address=bob@example.org
-protocol=0
-receive_server={run.host}
-user_id={run.user}
-password={run.password}
-inbox=inbox
-remove_mail={0 if run.keep else 1}
-message_leave_time=0
-getall_mail=0
-receive_at_getall=1
-ssl_pop={list(('clear', 'pop3s', 'STLS')).index(run.transport)}
-set_popport=1
-pop_port={run.port}
-filter_on_receive=0
-""")
+        run.file(".sylpheed-2.0/accountrc", f"{self.account(run)}password={run.password}\n")
         run.file(".sylpheed-2.0/trust.crt", common.read_text(run.authority))
-        kinds = ("inbox", "outbox", "draft", "queue", "trash", "junk")
-        items = "".join(f'<folderitem type="{kind}" name="{kind}" path="{kind}" mtime="0" new="0" '
-                        'unread="0" total="0"/>' for kind in kinds)
-        run.file(".sylpheed-2.0/folderlist.xml", '<?xml version="1.0" encoding="UTF-8"?>\n<folderlist>'
-                 f'<folder type="mh" name="Mailbox" path="Mail">{items}</folder></folderlist>\n')
-        for folder in ("", *kinds):
-            run.folder(f"{run.mail}/{folder}")
-        for path in run.stored(f"{run.mail}/inbox"):
-            os.unlink(path)
-        before = changed(ids)
-        with Display(run) as display:
-            client = display.start("sylpheed", "--receive-all")
-            display.wait(lambda: changed(ids) != before or client.poll() is not None,
-                         "it notes its unique-ids")
-            display.start("sylpheed", "--exit")
-            display.wait(lambda: client.poll() is not None, "it ends")
-        return run.fetched(f"{run.mail}/inbox")
+        run.file(".sylpheed-2.0/folderlist.xml", self.folders())
+        return f"{run.home}/.sylpheed-2.0/uidl"
+
+
+class ClawsMail(OnDisplay):
+    name = "claws-mail"
+    program = "claws-mail"
+
+    def settle(self, run):
+        run.file(".claws-mail/clawsrc", """[Common]
+inc_local=0
+autochk_newmail=0
+check_on_startup=0
+no_recv_err_panel=1
+receive_dialog_mode=2
+""")
+        run.file(".claws-mail/accountrc", f"{self.account(run)}password={run.password}\n")
+        run.file(".claws-mail/folderlist.xml", self.folders())
+        # it asks about a certificate that signed itself; this one is known
+        known = f"{run.home}/.claws-mail/certs"
+        run.folder(known)
+        run.command("openssl", "x509", "-in", run.authority, "-outform", "DER", "-out",
+                    f"{known}/{run.host}.{run.port}.cert")
+        return f"{run.home}/.claws-mail/uidl"
 
 
 class Marionette:
@@ -338,10 +380,8 @@ class Thunderbird(Client):
     def read(self, content):
         return re.sub(rb"\A" + self.added.pattern, b"", super().read(content))
 
-    def fetch(self, run):
-        profile = f"{run.home}/profile"
-        for folder in ("", "/Mail", "/Mail/pop"):
-            run.folder(profile + folder)
+    @staticmethod
+    def settings(run, profile):
         server = {
             "type": "pop3", "hostname": run.host, "port": run.port, "userName": run.user,
             "socketType": {"clear": 0, "STLS": 2, "pop3s": 3}[run.transport], "authMethod": 3,
@@ -350,7 +390,7 @@ class Thunderbird(Client):
             "directory-rel": "[ProfD]Mail/pop",
             "storeContractID": "@mozilla.org/msgstore/maildirstore;1",
         }
-        settings = {
+        return {
             "mail.accountmanager.accounts": "account1",
             "mail.accountmanager.defaultaccount": "account1",
             "mail.account.account1.server": "server1", "mail.account.account1.identities": "id1",
@@ -363,8 +403,13 @@ class Thunderbird(Client):
             "mail.shell.checkDefaultClient": False, "mailnews.start_page.enabled": False,
             "network.captive-portal-service.enabled": False, "toolkit.telemetry.enabled": False,
         }
+
+    def fetch(self, run):
+        profile = f"{run.home}/profile"
+        for folder in ("", "/Mail", "/Mail/pop"):
+            run.folder(profile + folder)
         run.file("profile/user.js", "".join(f"user_pref({json.dumps(name)}, {json.dumps(value)});\n"
-                                            for name, value in settings.items()))
+                                            for name, value in self.settings(run, profile).items()))
         certificate = common.read_text(run.authority) if run.is_secured else ""
         with Marionette(run, profile) as marionette:
             status = marionette.call(
@@ -376,4 +421,4 @@ class Thunderbird(Client):
         return run.fetched(f"{profile}/Mail/pop/Inbox")
 
 
-CLIENTS = [Neomutt(), Alpine(), Sylpheed(), Thunderbird()]
+CLIENTS = [Neomutt(), Alpine(), Sylpheed(), ClawsMail(), Thunderbird()]

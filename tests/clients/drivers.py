@@ -75,6 +75,9 @@ class Java(Script):
     name, program = "Java Mail", "javac"
     classes = "/usr/share/java/javax.mail.jar"
 
+    def missing(self):
+        return super().missing() or ("" if os.path.exists(self.classes) else self.classes)
+
     def version(self):
         return first_version(said("dpkg-query", "-W", "libmail-java"))
 
@@ -82,16 +85,17 @@ class Java(Script):
         """Made once: the authority in Java's own form, and the program."""
         folder = f"{common.ROOM}/java"
         if not os.path.exists(f"{folder}/Fetch.class"):
-            common.run("keytool", "-importcert", "-noprompt", "-alias", "test", "-file",
+            quiet = "-J-XX:-UsePerfData"        # which would leave a folder in /tmp
+            common.run("keytool", quiet, "-importcert", "-noprompt", "-alias", "test", "-file",
                        run.authority, "-keystore", f"{common.ROOM}/trust", "-storetype", "PKCS12",
                        "-storepass", "public")
-            common.run("javac", "-cp", self.classes, "-d", folder, f"{HERE}/Fetch.java")
+            common.run("javac", quiet, "-cp", self.classes, "-d", folder, f"{HERE}/Fetch.java")
             os.chmod(f"{common.ROOM}/trust", 0o644)
         return f"{common.ROOM}/trust"
 
     @property
     def interpreter(self):
-        return ("java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp",
+        return ("java", "-XX:-UsePerfData", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp",
                 f"{common.ROOM}/java:{self.classes}:/usr/share/java/javax.activation.jar", "Fetch")
 
 
@@ -101,6 +105,9 @@ class Node(Script):
     note = "no STLS; hands over doubled dots, the driver mends it"
     interpreter = ("node", f"{HERE}/fetch.js")
     folder = f"{TREE}/build/node_modules"
+
+    def missing(self):
+        return super().missing() or ("" if os.path.isdir(f"{self.folder}/node-pop3") else "node-pop3")
 
     def version(self):
         return first_version(common.read_text(f"{self.folder}/node-pop3/package.json"))
@@ -275,20 +282,21 @@ class Snail(Client):
 
 class Movemail(Client):
     name = "mailutils movemail"
-    program = "movemail"
-    note = ("adds X-UIDL when it keeps; "
-            "loses octets of the large message")
+    program = "movemail.mailutils"
+    note = "adds X-UIDL when it keeps; stores the large message with a hole, though it got all of it"
 
-    # Its copy of the session has a buffer of 8,192 octets. Of the message in which the first one
-    # ends, as many octets are lost there as lie before the message; on the wire they are all.
-    LOST_AT = 8192
+    # It writes what it gets into a file, in blocks of 8,192 octets, and the second block of a
+    # message that begins within the first 8,192 not behind the first one but at offset 8,192: as
+    # strace shows, and on the wire no octet is missing. So it overwrites as many octets as lie
+    # before the message. Seen in 3.15 with this corpus; no other message is that long or there.
+    BLOCK = 8192
     before = sum(len(corpus.plain_lines(corpus.CORPUS[name])) for name in
                  ("plain", "dots", "8-bit", "empty", "long lines"))
-    distorts = {"large": lambda content, cut=LOST_AT, before=before:
-                content[:cut - before] + content[cut:]}
+    distorts = {"large": lambda content, block=BLOCK, before=before:
+                content[:block - before] + content[block:]}
 
     def version(self):
-        return first_version(said("movemail", "--version"))
+        return first_version(said("movemail.mailutils", "--version"))
 
     def read(self, content):
         return re.sub(rb"\nX-UIDL: [^\n]*\n\n", b"\n\n", super().read(content), count=1)
@@ -299,7 +307,7 @@ class Movemail(Client):
         place = (f"{'pops' if run.transport == 'pop3s' else 'pop'}://{run.user}:"
                  f"{run.password.replace(' ', '%20')}@{run.host}:{run.port}"
                  f"{';notls' if run.transport == 'clear' else ''}")
-        run.command("movemail", f"--config-file={config}", *(["-p", "--uidl"] if run.keep else []),
+        run.command("movemail.mailutils", f"--config-file={config}", *(["-p", "--uidl"] if run.keep else []),
                     place, f"mh:{run.mail}")
         return run.fetched()
 
