@@ -137,7 +137,7 @@ class Neomutt(Client):
     note = "adds Content-Length and Lines; what it has seen is in its message cache"
 
     def version(self):
-        return re.search(r"\d{8}", said("neomutt", "-v"))[0]
+        return said("neomutt", "-v").split()[1]
 
     def read(self, content):
         """Behind the header, which is the first thing that ends in a blank line."""

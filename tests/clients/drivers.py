@@ -17,7 +17,8 @@ from matrix import CLIENT_UID, HERE, Client
 
 
 def first_version(text):
-    return re.search(r"\d+(\.\d+)+\w*", text)[0]
+    found = re.search(r"\d+(\.\d+)+\w*", text)
+    return found[0] if found else "?"
 
 
 def said(*command):
@@ -363,8 +364,7 @@ class Doveadm(Client):
     program = "doveadm"
     transports = ("clear",)
     deletes = False
-    note = ("doveadm backup -R; never deletes; pop3s stalls, and after STLS it waits for a second "
-            "greeting")
+    note = "doveadm backup -R; never deletes; over TLS, with stunnel in front, it stalls"
 
     def version(self):
         return first_version(said("dpkg-query", "-W", "dovecot-core"))

@@ -257,7 +257,7 @@ def row(world, client):
 
 
 def write_table(rows, missing):
-    lines = ["| client | version | clear | pop3s | STLS | deletes | keeps | |",
+    lines = ["| client | version | clear | pop3s | STLS | deletes | keeps its place | |",
              "|---|---|---|---|---|---|---|---|"]
     lines += ["| " + " | ".join(cells) + " |" for cells in rows]
     lines += [f"\nNot driven: {name}: {why}." for name, why in missing]
