@@ -88,6 +88,8 @@ static bool check_lock(int directory, check_row row, void *context)
         while (locks != NULL && fgets(line, sizeof(line), locks) != NULL)
                 if (strstr(line, wanted) != NULL)
                         (void)sscanf(line, "%*s FLOCK %*s %*s %d", &holder);
+        if (locks != NULL)
+                (void)fclose(locks);
         row(context, "warn", "maildrop", "process %d has a session open: others get [IN-USE]",
             holder);
         return false;

@@ -119,7 +119,7 @@ bool maildir_is_not_yet_there(const char *path, uid_t uid)
  */
 static int lock_wait(struct maildrop *drop, unsigned milliseconds)
 {
-        static const struct timespec pause = { .tv_nsec = LOCK_PAUSE * 1000000 };
+        static const struct timespec pause = { .tv_nsec = LOCK_PAUSE * 1000000L };
 
         drop->lock = drop->directory;
         for (unsigned waited = 0; RETRY(flock(drop->lock, LOCK_EX | LOCK_NB)) != 0;) {

@@ -66,10 +66,10 @@ static char *parse_dovecot(const struct former *former, char *at, char id[UNIQUE
         if (name == NULL || !take_number(&at, &number) || *at != ' ')
                 return NULL;
         *name = '\0';
-        sprintf(id, "%08" PRIx64 "%08" PRIx64, number, former->validity);   /* %08Xu%08Xv */
+        (void)sprintf(id, "%08" PRIx64 "%08" PRIx64, number, former->validity);   /* %08Xu%08Xv */
         while ((field = strsep(&at, " ")) != NULL)
                 if (field[0] == 'P' && octets_are_id(field + 1, strlen(field + 1)))
-                        sprintf(id, "%s", field + 1);
+                        (void)sprintf(id, "%s", field + 1);
                 else if (field[0] == 'P' && field[1] != '\0')
                         return NULL;
         return name + 2;
@@ -90,9 +90,9 @@ static char *parse_courier(char *line, char id[UNIQUE_ID_MAX + 1])
                 return NULL;
         *octets = '\0';
         if (validity != 0)
-                sprintf(id, "UID%" PRIu64 "-%" PRIu64, number, validity);
+                (void)sprintf(id, "UID%" PRIu64 "-%" PRIu64, number, validity);
         else
-                sprintf(id, "UID%" PRIu64, number);
+                (void)sprintf(id, "UID%" PRIu64, number);
         /* Number 0 stands for the name, as with us. */
         return number != 0 ? line : NULL;
 }
@@ -232,7 +232,7 @@ static int store_digest(struct maildrop *drop, struct record *record, int attemp
         if (fd >= 0)
                 close(fd);
         halves[0] += (uint64_t)(attempt > 1 ? attempt : 0);
-        sprintf(id, "%016" PRIx64 "%016" PRIx64, halves[0], halves[1]);
+        (void)sprintf(id, "%016" PRIx64 "%016" PRIx64, halves[0], halves[1]);
         record->id_length = 32;
         return text_append(&drop->text, id, 32, &record->id);
 }
