@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -57,10 +58,20 @@ static bool check_path(const char *path, check_row row, void *context)
 /* Nothing is lost on a full disk but speed; on one that cannot be written to, deletions are. */
 static void check_file_system(const char *path, check_row row, void *context)
 {
+        static const struct {
+                uint32_t type;
+                const char *name;
+        } remote[] = { { 0x6969, "NFS" }, { 0xff534d42, "CIFS" }, { 0xfe534d42, "SMB" },
+                { 0x65735546, "FUSE" }, { 0x00c36400, "Ceph" } };
+        const char *kind = "local";
         struct statvfs space;
+        struct statfs type;
 
-        if (statvfs(path, &space) != 0)
+        if (statvfs(path, &space) != 0 || statfs(path, &type) != 0)
                 return;
+        for (size_t i = 0; i < sizeof(remote) / sizeof(*remote); i++)
+                if (remote[i].type == (uint32_t)type.f_type)
+                        kind = remote[i].name;
         if (space.f_flag & ST_RDONLY)
                 row(context, "fail", "maildrop", "the file system is read-only\n"
                     "cause: often an error on the disk; the kernel's log says so");
@@ -68,7 +79,7 @@ static void check_file_system(const char *path, check_row row, void *context)
                 row(context, "warn", "maildrop", "no %s left: the index cannot be kept",
                     space.f_bavail == 0 ? "space" : "inodes");
         else
-                row(context, "ok", "maildrop", "the file system has %" PRIu64 " MiB free",
+                row(context, "ok", "maildrop", "a %s file system, %" PRIu64 " MiB free", kind,
                     (uint64_t)space.f_bavail * space.f_frsize >> 20);
 }
 

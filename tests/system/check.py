@@ -210,6 +210,7 @@ def test_sound_installation(world):
         check.expect("ok", "port 110", "xinetd (process")
         check.expect("ok", "port 995", "stunnel")
         check.expect("ok", "TLS", "/etc/stunnel/pop3s.conf")
+        check.expect("ok", "maildrop", "a local file system")
         check.expect("ok", "maildrop", "1 messages, 23 octets", "not there yet")
         check.expect("ok", "session", "C: CAPA", "S: +OK Capability list follows", "C: QUIT", "signing off")
         if snapshot(place.home) != before:
