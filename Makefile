@@ -5,7 +5,7 @@
 # make torture    every system call fails, every instant is the last, each fence is tried
 # make prove      the pure parts for all inputs up to a length, by Frama-C or by trying them all
 # make fuzz       each parser under libFuzzer, FUZZ_SECONDS each
-# make bench      figures beside the peers'
+# make bench      figures beside the peers', which are fetched as Debian packages, not installed
 # make install    see below
 
 VERSION = 1.0
@@ -180,6 +180,6 @@ $(BUILD)/prove/%: tests/prove/%.c $(MAILDIR_OBJECTS)
 .PHONY: prove
 
 bench: pop3d
-	python3 tests/bench/run.py
+	python3 tests/bench/run.py --peers
 
 .PHONY: bench
