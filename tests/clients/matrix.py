@@ -24,7 +24,7 @@ sys.path.insert(0, HERE)
 
 import common
 import corpus
-from common import PASSWORD, ROOM, TREE, Failure, Skip, check
+from common import PASSWORD, ROOM, TREE, Failure, check
 
 PORTS = {"clear": 110, "pop3s": 995, "STLS": 1100}
 CLIENT_UID = common.ACCOUNTS["bob"]
