@@ -138,7 +138,7 @@ FUZZERS = $(patsubst tests/fuzz/%_fuzz.c,%,$(wildcard tests/fuzz/*_fuzz.c))
 FUZZ_SECONDS = 60
 FUZZ_ENGINE = tests/fuzz/replay.c
 FUZZ_CHECKS = $(SANITIZE)
-FUZZ_FLAGS = -max_len=8192 -timeout=20 -print_final_stats=1
+FUZZ_FLAGS = -max_len=8192 -timeout=60 -print_final_stats=1
 
 $(BUILD)/product.a: $(filter-out $(BUILD)/pop3d.o,$(OBJECTS))
 	@rm -f $@
