@@ -114,7 +114,7 @@ def main():
     for number in doomed:
         assert session.ask("dele %d" % number)[0] == "ok"
     imap(place, "STORE 1:* -FLAGS (\\Flagged)")
-    test(session.end() == ["ok", "3", "0", "0", "1"], "UPDATE finds them under their new names")
+    test(session.end() == ["ok", "3", "0", "0"], "UPDATE finds them under their new names")
     said = imap(place, "FETCH 1:* (BODY[HEADER.FIELDS (SUBJECT)])")
     left = re.findall(r"^Subject: (\S+)\r$", said, re.M)
     test(sorted(left) == sorted([subjects[number - 1] for number in remaining[2:]] + ["delivered"]),

@@ -59,12 +59,15 @@ def await_listener(server):
     end = time.monotonic() + 10
     while True:
         try:
-            socket.create_connection(("127.0.0.1", PORT), 1).close()
-            return
+            # to be answered: a child of the xinetd before may hold its socket a moment longer
+            with socket.create_connection(("127.0.0.1", PORT), 5) as probe:
+                if probe.recv(1):
+                    return
         except OSError:
-            if time.monotonic() > end or server.poll() is not None:
-                raise Failure("xinetd does not listen") from None
-            time.sleep(0.05)
+            pass
+        if time.monotonic() > end or server.poll() is not None:
+            raise Failure("xinetd does not listen")
+        time.sleep(0.05)
 
 
 def fill(world, name, contents):
