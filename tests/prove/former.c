@@ -6,7 +6,7 @@
  *
  * All lists are tried, one by one: where a number, a field or a name ends depends on
  * where the one before did, in too many ways for Frama-C to keep apart. Beyond the list
- * lies memory that nobody may touch, the second time before it.
+ * and the id lies memory that nobody may touch, the second time before them.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +18,7 @@
 void prove_header(void);
 void prove_dovecot(void);
 void prove_courier(void);
+void prove_long(void);
 
 enum { PAGE = 65536, LENGTH = 8 };
 
@@ -27,43 +28,61 @@ enum { LESS = 1 };
 enum { LESS = 0 };
 #endif
 
-static char *memory_end;
+static char *memory_end, *id_end;
 static bool is_second_time;
 static unsigned long tried, taken;
 
 static _Noreturn void
 fail(const char *what, const char *list, size_t length)
 {
-        printf("%s: %.*s\n", what, (int)length, list);
+        printf("%s:", what);
+        for (size_t i = 0; i < length; i++)
+                printf(" %02x", (unsigned char)list[i]);
+        printf("\n");
         exit(1);
 }
 
-/* Each entry lies inside, its name is that of a message, its id may be one or is none. */
+/* What is wrong with an entry: its name lies inside and is a message's, its id is one. */
+static const char *
+entry_problem(const char *list, size_t length, const char *base, const char *id)
+{
+        size_t base_length, id_length = strnlen(id, UNIQUE_ID_MAX + 1);
+
+        if (base < list || base >= list + length)
+                return "a name elsewhere";
+        base_length = strnlen(base, (size_t)(list + length - base));
+        if (base_length == 0 || base_length > NAME_LIMIT || base + base_length >= list + length ||
+            memchr(base, ':', base_length) != NULL || memchr(base, '\n', base_length) != NULL)
+                return "no name of a message";
+        return id_length > UNIQUE_ID_MAX || !octets_are_id(id, id_length) ? "no id" : NULL;
+}
+
+/* Reads a list to its end, which is behind its last whole line. */
 static void
 check(const char *words, size_t length)
 {
-        char *list = memory_end - (is_second_time ? PAGE : length), id[UNIQUE_ID_MAX + 1];
+        char *list = memory_end - (is_second_time ? PAGE : length), *base;
+        char *id = id_end - (is_second_time ? PAGE : UNIQUE_ID_MAX + 1);
+        const char *problem;
         struct former former;
-        struct former_id entry;
 
         memcpy(list, words, length);
         tried++;
         if (!former_begin(&former, list, length))
                 return;
-        while (former_next(&former, &entry)) {
-                size_t written = former_write(&former, &entry, id);
-
+        for (;;) {
+                memset(id, 'x', UNIQUE_ID_MAX + 1);
+                base = former_next(&former, id);
+                if (base == NULL)
+                        break;
                 taken++;
-                if (entry.base < list || entry.base_length == 0 || entry.base_length > NAME_LIMIT ||
-                    entry.base + entry.base_length >= list + length ||
-                    memchr(entry.base, ':', entry.base_length) != NULL ||
-                    memchr(entry.base, '\n', entry.base_length) != NULL)
-                        fail("no name of a message", list, length);
-                if (written > UNIQUE_ID_MAX || (written != 0 && !octets_are_id(id, written)))
-                        fail("no id", list, length);
+                problem = entry_problem(list, length, base, id);
+                if (problem != NULL)
+                        fail(problem, words, length);
         }
-        if (former.at != former.end)
-                fail("not read to its end", list, length);
+        if (former.at < list || former.at > list + length || former.end != list + length ||
+            memchr(former.at, '\n', (size_t)(former.end - former.at)) != NULL)
+                fail("not read to its end", words, length);
 }
 
 /* All words of up to length octets of an alphabet, behind what goes before. */
@@ -110,6 +129,46 @@ prove_courier(void)
         check_all("/3 1\nx 7 ", LENGTH, " x:07\n");
 }
 
+/*
+ * Entries of both servers with numbers of up to 24 digits, with ids of up to 80 octets of
+ * the server's own, and with names of up to 300 octets, two in a list.
+ */
+void
+prove_long(void)
+{
+        static const char nines[] = "999999999999999999999999";
+        char list[1024], given[81] = "", name[301] = "";
+
+        for (size_t length = 0; length <= 300; length++) {
+                memset(name, 'n', length);
+                name[length] = '\0';
+                memset(given, 'p', length % sizeof(given));
+                given[length % sizeof(given)] = '\0';
+                for (size_t number = 0; number < sizeof(nines); number++)
+                        for (size_t validity = 0; validity < sizeof(nines); validity++) {
+                                const char *digits = nines + number, *more = nines + validity;
+
+                                check(list, (size_t)sprintf(list,
+                                    "3 V%s N1\n1 P%s :%s:2,S\n%s W1 :%s\n", more, given, name,
+                                    digits, name));
+                                check(list, (size_t)sprintf(list,
+                                    "/3 1 %s\n%s 1 %s:%s:0\n%s:2,S 1 1:0\n", digits, name, digits,
+                                    more, name));
+                        }
+        }
+}
+
+/* Memory that ends where nothing may be touched; the address of its end. */
+static char *
+guarded(void)
+{
+        char *memory = mmap(NULL, 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (memory == MAP_FAILED || mprotect(memory + PAGE, PAGE, PROT_READ | PROT_WRITE) != 0)
+                exit(2);
+        return memory + 2 * PAGE;
+}
+
 static const struct {
         const char *name;
         void (*run)(void);
@@ -117,16 +176,14 @@ static const struct {
         { "prove_header", prove_header },
         { "prove_dovecot", prove_dovecot },
         { "prove_courier", prove_courier },
+        { "prove_long", prove_long },
 };
 
 int
 main(int argc, char **argv)
 {
-        char *memory = mmap(NULL, 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-        if (memory == MAP_FAILED || mprotect(memory + PAGE, PAGE, PROT_READ | PROT_WRITE) != 0)
-                return 2;
-        memory_end = memory + 2 * PAGE;
+        memory_end = guarded();
+        id_end = guarded();
         for (size_t i = 0; i < sizeof(proofs) / sizeof(proofs[0]); i++)
                 if (argc == 2 && strcmp(argv[1], proofs[i].name) == 0) {
                         for (int time = 0; time < 2; time++) {

@@ -33,7 +33,7 @@ BUILD = f"{TREE}/build/prove"
 TIME_LIMIT = 600
 
 # The product's files that belong to a harness which does not include them.
-PRODUCT = {"login": ["auth/login.c"], "sasl": ["auth/sasl.c"], "proxy": ["auth/proxy.c"],
+PRODUCT = {"login": ["auth/login.c"], "sasl": ["auth/login.c"], "proxy": ["auth/proxy.c"],
            "index": ["maildir/scan.c", "maildir/uniqueid.c"]}
 EXECUTED = {"former", "records", "wire"}
 

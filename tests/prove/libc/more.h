@@ -38,6 +38,8 @@ struct dirent64 {
         char d_name[256];
 };
 
+#define _Alignas(type)
+
 #define MADV_HUGEPAGE 14
 int madvise(void *memory, size_t size, int advice);
 int unlinkat(int directory, const char *name, int flags);
