@@ -173,6 +173,7 @@ fuzz:
 prove:
 	python3 tests/prove/run.py
 
+$(BUILD)/prove/names: $(BUILD)/auth/login.o
 $(BUILD)/prove/%: tests/prove/%.c $(MAILDIR_OBJECTS)
 	@mkdir -p $(@D)
 	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(FAST) $(WARNINGS) -o $@ $^

@@ -10,8 +10,8 @@ run.py - proofs about the pure parts: for all inputs up to a bound, not for samp
 
 A file here is read by Frama-C's Eva, which follows all inputs of a bound at
 once: each alarm (memory, overflow, uninitialised octets) and each assertion
-that is not proven is a failure. former.c, records.c and wire.c are run
-instead: they try all inputs, one by one. Prints "ok", "not ok" or "skip" for
+that is not proven is a failure. former.c, names.c, records.c and wire.c are
+run instead: they try all inputs, one by one. Prints "ok", "not ok" or "skip" for
 each function and the counts last. A missing tool is a skip, with CI=true a
 failure.
 
@@ -35,7 +35,7 @@ TIME_LIMIT = 600
 # The product's files that belong to a harness which does not include them.
 PRODUCT = {"login": ["auth/login.c"], "sasl": ["auth/login.c"], "proxy": ["auth/proxy.c"],
            "index": ["maildir/scan.c", "maildir/uniqueid.c"]}
-EXECUTED = {"former", "records", "wire"}
+EXECUTED = {"former", "names", "records", "wire"}
 
 EVA = ["-c11", "-machdep", "gcc_x86_64",
        "-cpp-extra-args=-D_GNU_SOURCE -DVERSION='\"0\"' -Itests/prove/libc -include more.h",
