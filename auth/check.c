@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -61,6 +62,8 @@ void auth_check_process(const struct auth *auth, check_row row, void *context)
         const struct passwd *powerless = getpwnam(auth->powerless_account);
         bool has_landlock = syscall(SYS_landlock_create_ruleset, NULL, 0, 1) >= 2;
         bool is_root = geteuid() == 0;
+        struct statvfs mount;
+        bool is_nosuid = statvfs("/proc/self/exe", &mount) == 0 && (mount.f_flag & ST_NOSUID) != 0;
         /* where there are filters, it is the lack of one that is complained of */
         bool has_seccomp = prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) != 0 && errno == EFAULT;
 
@@ -69,7 +72,8 @@ void auth_check_process(const struct auth *auth, check_row row, void *context)
                         row(context, "fail", "process", "root lacks CAP_%s\n"
                             "remedy: grant it to this container", needed[i].name);
         row(context, !is_root ? "skip" : has_landlock && has_seccomp ? "ok" : "warn", "process",
-            "%s; the kernel %s seccomp and %s Landlock", is_root ? "root" : "not root: much is skipped",
+            "%s%s; the kernel %s seccomp and %s Landlock", is_root ? "root" : "not root: much is skipped",
+            is_nosuid ? ", from a nosuid mount, which does not matter to a launcher that is root" : "",
             has_seccomp ? "has" : "lacks", has_landlock ? "has" : "lacks");
         if (powerless == NULL || powerless->pw_uid == 0 || powerless->pw_gid == 0)
                 row(context, "fail", "process", "account %s, which listens to strangers, is %s\n"

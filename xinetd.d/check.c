@@ -36,7 +36,7 @@ static const struct {
 };
 
 /* What a configuration says of a service, whatever its launcher calls it. */
-enum field { OFF, PROGRAM, ARGUMENTS, USER, WAIT, PORT, CONNECT, PROTOCOL, FIELDS };
+enum field { OFF, PROGRAM, ARGUMENTS, USER, WAIT, LIMIT, PORT, CONNECT, PROTOCOL, FIELDS };
 
 static const struct {
         const char *key;
@@ -45,6 +45,7 @@ static const struct {
         { "disable", OFF }, { "server", PROGRAM }, { "server_args", ARGUMENTS }, { "user", USER },
         { "wait", WAIT }, { "port", PORT }, { "User", USER }, { "ListenStream", PORT },
         { "exec", PROGRAM }, { "accept", PORT }, { "connect", CONNECT }, { "protocol", PROTOCOL },
+        { "instances", LIMIT }, { "MaxConnections", LIMIT },
 };
 
 struct entry {
@@ -381,13 +382,15 @@ static void check_entries(const struct survey *survey, bool is_any_on)
         for (size_t i = 0; i < survey->count; i++) {
                 const struct entry *entry = &survey->entries[i];
                 const char *wrong = trouble(survey, entry), *program = entry->value[PROGRAM];
+                const char *limit = entry->value[LIMIT];
                 bool is_stunnel = entry->launcher == stunnel, is_spare = is_any_on && !is_on(entry);
 
                 ROW(survey, *wrong == '\0' ? "ok" : is_spare ? "skip" : "fail",
-                    is_stunnel ? "TLS" : "launcher", "%s: %s, %s %s as %s%s", entry->file,
+                    is_stunnel ? "TLS" : "launcher", "%s: %s, %s %s as %s%s%s%s", entry->file,
                     entry->launcher, *program != '\0' ? program : "to",
                     entry->value[*program != '\0' ? ARGUMENTS : CONNECT],
                     entry->value[USER][0] != '\0' ? entry->value[USER] : "root",
+                    *limit != '\0' ? "; sessions at once: " : "", limit,
                     is_spare ? ": switched off, unlike others" : wrong);
                 has_tls |= is_on(entry) && (is_stunnel || strstr(program, "/stunnel") != NULL);
         }

@@ -29,6 +29,7 @@ SOUND = {
         socket_type     = stream
         protocol        = tcp
         wait            = no
+        instances       = 20
         user            = %(user)s
         server          = %(server)s
 %(arguments)s}
@@ -210,6 +211,7 @@ def test_sound_installation(world):
         check.expect("ok", "port 110", "xinetd (process")
         check.expect("ok", "port 995", "stunnel")
         check.expect("ok", "TLS", "/etc/stunnel/pop3s.conf")
+        check.expect("ok", "launcher", "/etc/xinetd.d/pop3: xinetd, ", " as root; sessions at once: 20")
         check.expect("ok", "maildrop", "a local file system")
         check.expect("ok", "maildrop", "1 messages, 23 octets", "not there yet")
         check.expect("ok", "session", "C: CAPA", "S: +OK Capability list follows", "C: QUIT", "signing off")
@@ -490,6 +492,14 @@ def test_systemd(world):
         check = check_in_etc(world, units).quiet_but("port", "maildrop")
         check.expect("ok", "launcher", "pop3d.socket: systemd", "-m Elsewhere as root")
         check.expect("ok", "options", "-m Elsewhere")
+
+
+def test_nosuid_mount(world):
+    """a binary on a nosuid mount is said to be on one, and is none the worse for it"""
+    with Installation(world):
+        command = "mount -t tmpfs -o nosuid tests $1; cp $2 $1/pop3d; exec $1/pop3d -c"
+        check = Check(world, command=["unshare", "-m", "/bin/sh", "-ec", command, "sh", world.folder(), world.binary])
+        check.expect("ok", "process", "root, from a nosuid mount")
 
 
 def test_without_root(world):
