@@ -174,9 +174,9 @@ prove:
 	python3 tests/prove/run.py
 
 $(BUILD)/prove/names: $(BUILD)/auth/login.o
-$(BUILD)/prove/%: tests/prove/%.c $(MAILDIR_OBJECTS)
+$(BUILD)/prove/%: tests/prove/%.c tests/prove/every.h $(MAILDIR_OBJECTS)
 	@mkdir -p $(@D)
-	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(FAST) $(WARNINGS) -o $@ $^
+	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(FAST) $(WARNINGS) -o $@ $(filter-out %.h,$^)
 
 .PHONY: prove
 

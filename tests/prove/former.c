@@ -8,39 +8,17 @@
  * where the one before did, in too many ways for Frama-C to keep apart. Beyond the list
  * and the id lies memory that nobody may touch, the second time before them.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-
 #include "../../maildir/internal.h"
+#include "every.h"
 
 void prove_header(void);
 void prove_dovecot(void);
 void prove_courier(void);
 void prove_long(void);
 
-enum { PAGE = 65536, LENGTH = 8 };
-
-#ifdef __SANITIZE_ADDRESS__
-enum { LESS = 1 };
-#else
-enum { LESS = 0 };
-#endif
+enum { LENGTH = 8 };
 
 static char *memory_end, *id_end;
-static bool is_second_time;
-static unsigned long tried, taken;
-
-static _Noreturn void
-fail(const char *what, const char *list, size_t length)
-{
-        printf("%s:", what);
-        for (size_t i = 0; i < length; i++)
-                printf(" %02x", (unsigned char)list[i]);
-        printf("\n");
-        exit(1);
-}
 
 /* What is wrong with an entry: its name lies inside and is a message's, its id is one. */
 static const char *
@@ -158,25 +136,11 @@ prove_long(void)
         }
 }
 
-/* Memory that ends where nothing may be touched; the address of its end. */
-static char *
-guarded(void)
-{
-        char *memory = mmap(NULL, 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-        if (memory == MAP_FAILED || mprotect(memory + PAGE, PAGE, PROT_READ | PROT_WRITE) != 0)
-                exit(2);
-        return memory + 2 * PAGE;
-}
-
-static const struct {
-        const char *name;
-        void (*run)(void);
-} proofs[] = {
-        { "prove_header", prove_header },
-        { "prove_dovecot", prove_dovecot },
-        { "prove_courier", prove_courier },
-        { "prove_long", prove_long },
+static const struct proof proofs[] = {
+        { "prove_header", prove_header, 2, true },
+        { "prove_dovecot", prove_dovecot, 2, false },
+        { "prove_courier", prove_courier, 2, false },
+        { "prove_long", prove_long, 2, false },
 };
 
 int
@@ -184,14 +148,5 @@ main(int argc, char **argv)
 {
         memory_end = guarded();
         id_end = guarded();
-        for (size_t i = 0; i < sizeof(proofs) / sizeof(proofs[0]); i++)
-                if (argc == 2 && strcmp(argv[1], proofs[i].name) == 0) {
-                        for (int time = 0; time < 2; time++) {
-                                is_second_time = time > 0;
-                                proofs[i].run();
-                        }
-                        printf("%lu tried\n", tried);
-                        return tried > 0 && (taken > 0 || i == 0) ? 0 : 1;
-                }
-        return 2;
+        return run_proof(argc, argv, proofs, sizeof(proofs) / sizeof(proofs[0]));
 }

@@ -9,40 +9,18 @@
  * reference of the rules in auth.h. Beyond the name and beyond its parts lies memory that
  * nobody may touch, the second time before them.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-
 #include "../../auth/auth.h"
+#include "every.h"
 
 void prove_short(void);
 void prove_octets(void);
 void prove_long(void);
 
-enum { PAGE = 65536, LENGTH = 7, PARTS = 4 };
-
-#ifdef __SANITIZE_ADDRESS__
-enum { LESS = 1 };
-#else
-enum { LESS = 0 };
-#endif
+enum { LENGTH = 7, PARTS = 4 };
 
 /* Each octet that the rules name, of the others one of each kind; and the NUL that ends it. */
 static const char letters[] = "\\@/:.-aZ ";
 static char *text_end, *name_end;
-static bool is_second_time;
-static unsigned long tried, taken;
-
-static _Noreturn void
-fail(const char *what, const char *text, size_t length)
-{
-        printf("%s:", what);
-        for (size_t i = 0; i < length; i++)
-                printf(" %02x", (unsigned char)text[i]);
-        printf("\n");
-        exit(1);
-}
 
 /* The rules, octet by octet: text[begin] to text[end - 1] is a part. */
 static bool
@@ -213,24 +191,10 @@ prove_long(void)
                 check(text, length);
 }
 
-/* Memory that ends where nothing may be touched; the address of its end. */
-static char *
-guarded(void)
-{
-        char *memory = mmap(NULL, 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-        if (memory == MAP_FAILED || mprotect(memory + PAGE, PAGE, PROT_READ | PROT_WRITE) != 0)
-                exit(2);
-        return memory + 2 * PAGE;
-}
-
-static const struct {
-        const char *name;
-        void (*run)(void);
-} proofs[] = {
-        { "prove_short", prove_short },
-        { "prove_octets", prove_octets },
-        { "prove_long", prove_long },
+static const struct proof proofs[] = {
+        { "prove_short", prove_short, 2, false },
+        { "prove_octets", prove_octets, 2, false },
+        { "prove_long", prove_long, 2, false },
 };
 
 int
@@ -238,14 +202,5 @@ main(int argc, char **argv)
 {
         text_end = guarded();
         name_end = guarded();
-        for (size_t i = 0; i < sizeof(proofs) / sizeof(proofs[0]); i++)
-                if (argc == 2 && strcmp(argv[1], proofs[i].name) == 0) {
-                        for (int time = 0; time < 2; time++) {
-                                is_second_time = time > 0;
-                                proofs[i].run();
-                        }
-                        printf("%lu tried\n", tried);
-                        return tried > 0 && taken > 0 ? 0 : 1;
-                }
-        return 2;
+        return run_proof(argc, argv, proofs, sizeof(proofs) / sizeof(proofs[0]));
 }

@@ -8,36 +8,14 @@
  * compared with each other, for all words of the octets that matter. Beyond the text and
  * the records lies memory that nobody may touch.
  */
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-
 #include "../../maildir/internal.h"
+#include "every.h"
 
 void prove_two(void);
 
-enum { PAGE = 65536 };
-
-#ifdef __SANITIZE_ADDRESS__
-enum { TEXT_MAX = 6 };
-#else
-enum { TEXT_MAX = 8 };
-#endif
+enum { TEXT_MAX = 8 - 2 * LESS };
 
 static const char letters[] = "/.:a";           /* and the NUL that ends it */
-static unsigned long tried, taken;
-
-static _Noreturn void
-fail(const char *what, const char *text, size_t length)
-{
-        printf("%s:", what);
-        for (size_t i = 0; i < length; i++)
-                printf(" %02x", (unsigned char)text[i]);
-        printf("\n");
-        exit(1);
-}
 
 /* What the rest of maildir/ relies on, once an index was taken. */
 static void
@@ -66,17 +44,6 @@ check_taken(const struct record *records, const char *text, size_t length)
         if (record_compare(&records[0], text, &records[1], text) == 0 &&
             records[0].id_length == 0 && records[1].id_length == 0)
                 fail("one unique-id for two", text, length);
-}
-
-/* Memory that ends where nothing may be touched; the address of its end. */
-static char *
-guarded(void)
-{
-        char *memory = mmap(NULL, 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-        if (memory == MAP_FAILED || mprotect(memory, PAGE, PROT_READ | PROT_WRITE) != 0)
-                exit(2);
-        return memory + PAGE;
 }
 
 /* Two records whose names and ids have these lengths, each behind the one before. */
@@ -139,10 +106,10 @@ prove_two(void)
         }
 }
 
+static const struct proof proofs[] = { { "prove_two", prove_two, 1, false } };
+
 int
-main(void)
+main(int argc, char **argv)
 {
-        prove_two();
-        printf("%lu tried\n", tried);
-        return taken > 0 ? 0 : 1;
+        return run_proof(argc, argv, proofs, 1);
 }

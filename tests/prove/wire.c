@@ -10,12 +10,8 @@
  * values is what prove_pairs shows. Beyond the message lies memory that nobody may touch,
  * the second time, the blocks apart, before it; beyond the output always.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-
 #include "../../maildir/internal.h"
+#include "every.h"
 
 void prove_short(void);
 void prove_cuts(void);
@@ -27,7 +23,6 @@ void prove_long(void);
 void prove_top(void);
 
 enum {
-        PAGE = 65536,
         OUTPUT_LEAST = 256,     /* less room than that the encoder does not get */
         BLOCK = 16,
         TAIL = 66,              /* octets after a block that make it go as a block */
@@ -36,16 +31,7 @@ enum {
 static const char letters[] = "\n\r.x";         /* and the NUL that ends it */
 enum { LETTERS = sizeof(letters) };
 
-/* Under the sanitizers each octet costs more, so words are shorter by one. */
-#ifdef __SANITIZE_ADDRESS__
-enum { LESS = 1 };
-#else
-enum { LESS = 0 };
-#endif
-
 static unsigned char *message_end, *output_end;
-static bool is_second_time;
-static unsigned long tried;
 
 struct sink {
         struct output output;
@@ -83,7 +69,7 @@ reference(const char *message, size_t length, char *out, size_t *dots)
 }
 
 static _Noreturn void
-fail(const char *what, const char *message, size_t length, size_t cut)
+fail_at(const char *what, const char *message, size_t length, size_t cut)
 {
         printf("%s, %zu octets cut at %zu:", what, length, cut);
         for (size_t i = 0; i < length; i++)
@@ -119,18 +105,18 @@ check_cut(const char *message, size_t length, size_t cut, size_t size, size_t us
 
                 memcpy(place, pieces[piece], lengths[piece]);
                 if (wire_encode(&sent, place, lengths[piece], &sink.output) != 0)
-                        fail("not sent", message, length, cut);
+                        fail_at("not sent", message, length, cut);
                 wire_count(&counted, place, lengths[piece]);
         }
         if (wire_end(&sent, &sink.output) != 0)
-                fail("not ended", message, length, cut);
+                fail_at("not ended", message, length, cut);
         sink_flush(&sink.output);
         tried++;
         if (sink.length - used != expected_length ||
             memcmp(sink.sent + used, expected, expected_length) != 0)
-                fail("sent wrongly", message, length, cut);
+                fail_at("sent wrongly", message, length, cut);
         if (sent.octets != expected_length - dots - 3 || wire_total(&counted) != sent.octets)
-                fail("counted wrongly", message, length, cut);
+                fail_at("counted wrongly", message, length, cut);
 }
 
 /* Cut at each place from first to last. */
@@ -334,51 +320,27 @@ prove_top(void)
                                                     length - cut);
                                         tried++;
                                         if (extent != reference_extent(word, length, lines))
-                                                fail("TOP ends elsewhere", word, length, cut);
+                                                fail_at("TOP ends elsewhere", word, length, cut);
                                 }
                 while (next_word(word, length, letters, LETTERS));
         }
 }
 
-/* Memory that ends where nothing may be touched; the address of its end. */
-static unsigned char *
-guarded(void)
-{
-        char *memory = mmap(NULL, 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-        if (memory == MAP_FAILED || mprotect(memory + PAGE, PAGE, PROT_READ | PROT_WRITE) != 0)
-                exit(2);
-        return (unsigned char *)memory + 2 * PAGE;
-}
-
-static const struct {
-        const char *name;
-        void (*run)(void);
-        int times;
-} proofs[] = {
-        { "prove_short", prove_short, 2 },
-        { "prove_cuts", prove_cuts, 2 },
-        { "prove_blocks", prove_blocks, 1 },
-        { "prove_other_blocks", prove_other_blocks, 1 },
-        { "prove_pairs", prove_pairs, 2 },
-        { "prove_rooms", prove_rooms, 2 },
-        { "prove_long", prove_long, 2 },
-        { "prove_top", prove_top, 2 },
+static const struct proof proofs[] = {
+        { "prove_short", prove_short, 2, true },
+        { "prove_cuts", prove_cuts, 2, true },
+        { "prove_blocks", prove_blocks, 1, true },
+        { "prove_other_blocks", prove_other_blocks, 1, true },
+        { "prove_pairs", prove_pairs, 2, true },
+        { "prove_rooms", prove_rooms, 2, true },
+        { "prove_long", prove_long, 2, true },
+        { "prove_top", prove_top, 2, true },
 };
 
 int
 main(int argc, char **argv)
 {
-        message_end = guarded();
-        output_end = guarded();
-        for (size_t i = 0; i < sizeof(proofs) / sizeof(proofs[0]); i++)
-                if (argc == 2 && strcmp(argv[1], proofs[i].name) == 0) {
-                        for (int time = 0; time < proofs[i].times; time++) {
-                                is_second_time = time > 0;
-                                proofs[i].run();
-                        }
-                        printf("%lu tried\n", tried);
-                        return 0;
-                }
-        return 2;
+        message_end = (unsigned char *)guarded();
+        output_end = (unsigned char *)guarded();
+        return run_proof(argc, argv, proofs, sizeof(proofs) / sizeof(proofs[0]));
 }
