@@ -217,7 +217,6 @@ const char *auth_ask_rules(const struct auth *auth, struct login *login, bool ar
 const char *auth_foresee(const struct auth *auth, const struct login *login,
     struct identity *identity);
 
-bool log_is_heard(void);                /* whether syslog was there when the log was opened */
 void log_leave_standard(int first);     /* first to 2 become /dev/null; the log keeps a copy of 2 */
 void log_leave(void);                   /* closes the log in this process */
 void log_close_others(int keep);        /* all but descriptors 0, 1, 2, the log's and keep (or -1) */

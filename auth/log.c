@@ -37,11 +37,6 @@ void log_open(bool to_stderr)
         log_state.stderr_fd = to_stderr ? 2 : -1;
 }
 
-bool log_is_heard(void)
-{
-        return log_state.syslog_fd >= 0;
-}
-
 void log_leave_standard(int first)
 {
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);

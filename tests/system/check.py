@@ -213,6 +213,7 @@ def test_sound_installation(world):
         check.expect("ok", "TLS", "/etc/stunnel/pop3s.conf")
         check.expect("ok", "launcher", "/etc/xinetd.d/pop3: xinetd, ", " as root; sessions at once: 20")
         check.expect("ok", "maildrop", "a local file system")
+        check.expect("ok", "log", "/dev/log takes a line")
         check.expect("ok", "maildrop", "1 messages, 23 octets", "not there yet")
         check.expect("ok", "session", "C: CAPA", "S: +OK Capability list follows", "C: QUIT", "signing off")
         if snapshot(place.home) != before:
