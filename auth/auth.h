@@ -74,7 +74,7 @@ bool login_name_is_valid(const struct login_name *name);
 
 /*
  * RFC 4648 section 4, strictly: padding where due, no blanks, no stray bits. The number of octets
- * written to out (size octets, at least 3/4 of length), or -1.
+ * written to out (size octets, at least 3/4 of length), which may be text itself, or -1.
  */
 ssize_t base64_decode(char *out, size_t size, const char *text, size_t length);
 
