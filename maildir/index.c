@@ -20,7 +20,7 @@
 #define NEXT_NAME "pop3d.index.new"
 
 /* Read on a machine of the other byte order it is another number, thus no index. */
-#define INDEX_MAGIC UINT64_C(0x31784449446f7050)
+#define INDEX_MAGIC UINT64_C(0x32784449446f7050)
 
 /* Finds damage, not malice. The same on every machine, for unique-ids are made of it too. */
 uint64_t checksum(uint64_t sum, const void *data, size_t length)

@@ -42,12 +42,13 @@ enum {
 
 /* A message, in memory as in the index. The base name, up to a colon, outlives flags. */
 struct record {
-        uint64_t inode, octets;
+        uint64_t octets;
+        uint32_t inode;         /* 32 bits made of it: files of one base name are told apart */
         uint32_t name, id;      /* where in the text; a NUL follows each */
         uint32_t delivered;     /* the number the name begins with, cut to 32 bits */
         uint8_t name_length, base_length, id_length;    /* no id: the base name is the unique-id */
         uint8_t flags;
-};
+} __attribute__((packed, aligned(4)));
 
 /* A folder at one moment, times in nanoseconds. No program can set ctime back. */
 struct stamp {

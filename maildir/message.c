@@ -64,7 +64,8 @@ static bool count_file(int fd, char *piece, uint64_t *octets)
 
 int record_count(struct maildrop *drop, struct record *record)
 {
-        bool is_counted = name_tells_octets(record_name(drop, record), record, &record->octets);
+        uint64_t octets = 0;
+        bool is_counted = name_tells_octets(record_name(drop, record), record, &octets);
         struct stat status = { 0 };
 
         if (!is_counted) {
@@ -72,7 +73,7 @@ int record_count(struct maildrop *drop, struct record *record)
 
                 if (fd < 0 && (errno == ENOMEM || errno == EMFILE || errno == ENFILE))
                         return -1;
-                is_counted = fd >= 0 && count_file(fd, drop->piece, &record->octets);
+                is_counted = fd >= 0 && count_file(fd, drop->piece, &octets);
                 if (fd >= 0)
                         close(fd);
         }
@@ -82,8 +83,9 @@ int record_count(struct maildrop *drop, struct record *record)
                 /* It cannot be sent either, so its size will do. */
                 fstatat(record_folder(drop, record), record_name(drop, record), &status,
                     AT_SYMLINK_NOFOLLOW);
-                record->octets = (uint64_t)status.st_size;
+                octets = (uint64_t)status.st_size;
         }
+        record->octets = octets;
         return 0;
 }
 

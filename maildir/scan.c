@@ -59,14 +59,15 @@ static uint32_t *slot_at(const struct scan *scan, uint64_t position)
         return slots + (position & (scan->slots.size / sizeof(*slots) - 1));
 }
 
-static uint64_t hash(uint64_t inode)
+/* What a record keeps of an inode, and where its search of the table begins. */
+static uint32_t fold(uint64_t inode)
 {
-        return inode * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+        return (uint32_t)(inode * UINT64_C(0x9e3779b97f4a7c15) >> 32);
 }
 
 static void remember(const struct scan *scan, size_t number)
 {
-        uint64_t at = hash(drop_records(scan->drop)[number - 1].inode);
+        uint64_t at = drop_records(scan->drop)[number - 1].inode;
 
         while (*slot_at(scan, at) != 0)
                 at++;
@@ -95,11 +96,11 @@ static int make_room(struct scan *scan, size_t more)
 }
 
 /* The message that this file is: the same inode, and the same base name. */
-static struct record *recognise(const struct scan *scan, const char *name, uint64_t inode)
+static struct record *recognise(const struct scan *scan, const char *name, uint32_t inode)
 {
         uint32_t number;
 
-        for (uint64_t at = hash(inode); (number = *slot_at(scan, at)) != 0; at++) {
+        for (uint64_t at = inode; (number = *slot_at(scan, at)) != 0; at++) {
                 struct record *record = drop_records(scan->drop) + number - 1;
 
                 if (record->inode == inode &&
@@ -111,7 +112,7 @@ static struct record *recognise(const struct scan *scan, const char *name, uint6
 }
 
 /* There is room for it. */
-static struct record *add(struct scan *scan, const char *name, size_t length, uint64_t inode)
+static struct record *add(struct scan *scan, const char *name, size_t length, uint32_t inode)
 {
         struct record *record = drop_records(scan->drop) + drop_length(scan->drop);
 
@@ -125,7 +126,7 @@ static struct record *add(struct scan *scan, const char *name, size_t length, ui
 }
 
 /* Notes that a file is there, as a new message or as the place of one that is known. */
-static int place(struct scan *scan, int folder, const char *name, size_t length, uint64_t inode)
+static int place(struct scan *scan, int folder, const char *name, size_t length, uint32_t inode)
 {
         struct record *record = recognise(scan, name, inode);
 
@@ -150,7 +151,7 @@ static void fetch_ahead(const struct scan *scan, long length)
         for (int step = 0; step < 3; step++)
                 for (long at = 0; at < length;) {
                         const struct dirent64 *entry = (const void *)(scan->drop->piece + at);
-                        const uint32_t *slot = slot_at(scan, hash(entry->d_ino));
+                        const uint32_t *slot = slot_at(scan, fold(entry->d_ino));
                         const struct record *record;
 
                         at += entry->d_reclen;
@@ -193,8 +194,8 @@ static int read_folder(struct scan *scan, int folder)
                         size_t name_length = strlen(entry->d_name);
 
                         at += entry->d_reclen;
-                        if (is_message(fd, entry, name_length) &&
-                            place(scan, folder, entry->d_name, name_length, entry->d_ino) != 0)
+                        if (is_message(fd, entry, name_length) && place(scan, folder,
+                            entry->d_name, name_length, fold(entry->d_ino)) != 0)
                                 return -1;
                 }
         }

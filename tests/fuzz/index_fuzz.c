@@ -47,7 +47,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(&header, data + 1, sizeof(header));
         size -= 1;
         if (data[0] & 1) {
-                header.magic = UINT64_C(0x31784449446f7050);
+                header.magic = UINT64_C(0x32784449446f7050);
                 header.count %= 64;
                 header.text_length = size - sizeof(header) < header.count * sizeof(*records) ? 0 :
                     size - sizeof(header) - header.count * sizeof(*records);

@@ -17,7 +17,7 @@ struct image {
         char text[400];
 };
 
-static const uint64_t magic = UINT64_C(0x31784449446f7050);
+static const uint64_t magic = UINT64_C(0x32784449446f7050);
 
 /* Puts the checksums right, as one would who forges. */
 static void
@@ -31,7 +31,7 @@ seal(struct image *image)
 }
 
 static void
-add(struct image *image, const char *name, const char *id, uint64_t inode, uint64_t octets)
+add(struct image *image, const char *name, const char *id, uint32_t inode, uint64_t octets)
 {
         struct record *record = &image->records[image->header.count++];
         struct index_header *header = &image->header;
