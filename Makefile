@@ -53,18 +53,23 @@ demo: pop3d
 check: pop3d programs
 	python3 tests/run.py
 
+# A test may stand in for a part: what it defines is not taken from the archive.
+$(BUILD)/product.a: $(filter-out $(BUILD)/pop3d.o,$(OBJECTS))
+	@rm -f $@
+	ar rc $@ $^
+
 # Unit tests, and what drives maildir/ without a session for tests/property.
-MAILDIR_OBJECTS = $(filter $(BUILD)/maildir/%,$(OBJECTS))
 UNITS = $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.c))
 programs: $(UNITS) $(BUILD)/tests/property/drive.bin
 
-$(BUILD)/tests/unit/%: tests/unit/%.c tests/unit/test.h $(MAILDIR_OBJECTS)
+$(BUILD)/tests/unit/wire_plain: tests/unit/wire.c
+$(BUILD)/tests/unit/%: tests/unit/%.c tests/unit/test.h $(BUILD)/product.a
 	@mkdir -p $(@D)
-	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(MAILDIR_OBJECTS)
+	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(BUILD)/product.a
 
-$(BUILD)/tests/property/%.bin: tests/property/%.c $(MAILDIR_OBJECTS)
+$(BUILD)/tests/property/%.bin: tests/property/%.c $(BUILD)/product.a
 	@mkdir -p $(@D)
-	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(MAILDIR_OBJECTS)
+	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(BUILD)/product.a
 
 # Leaks are not looked for: each process ends with its one session. libcrypt is named because
 # the sanitizers stand in for crypt(), and find nothing to call if a PAM module brings it later.
@@ -144,11 +149,6 @@ FUZZ_ENGINE = tests/fuzz/replay.c
 FUZZ_CHECKS = $(SANITIZE)
 FUZZ_FLAGS = -max_len=8192 -timeout=60 -print_final_stats=1
 
-$(BUILD)/product.a: $(filter-out $(BUILD)/pop3d.o,$(OBJECTS))
-	@rm -f $@
-	ar rc $@ $^
-
-# A harness may stand in for a part: what it defines is not taken from the archive.
 $(BUILD)/%_fuzz: tests/fuzz/%_fuzz.c tests/fuzz/fuzz.h tests/fuzz/replay.c pop3d.c $(HEADERS) $(BUILD)/product.a
 	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(FUZZ_ENGINE) \
 	    $(BUILD)/product.a -lpam
@@ -177,10 +177,10 @@ fuzz:
 prove:
 	python3 tests/prove/run.py
 
-$(BUILD)/prove/names: $(BUILD)/auth/login.o
-$(BUILD)/prove/%: tests/prove/%.c tests/prove/every.h $(MAILDIR_OBJECTS)
+$(BUILD)/prove/wire_plain: tests/prove/wire.c
+$(BUILD)/prove/%: tests/prove/%.c tests/prove/every.h $(BUILD)/product.a
 	@mkdir -p $(@D)
-	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(FAST) $(WARNINGS) -o $@ $(filter-out %.h,$^)
+	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(FAST) $(WARNINGS) -o $@ $< $(BUILD)/product.a
 
 .PHONY: prove
 

@@ -29,7 +29,7 @@ enum {
         CONTINUATION_MAX = 12288,       /* octets with CRLF (RFC 5034 section 4) */
         INPUT_SIZE = 16384,
         OUTPUT_SIZE_BEFORE_LOGIN = 4096,
-        OUTPUT_SIZE = 256 * 1024,
+        OUTPUT_SIZE = 160 * 1024,       /* what a local socket takes at once */
         LISTING_MAX = 2 * 20 + UNIQUE_ID_MAX,   /* octets of one line of LIST or UIDL */
         BAD_COMMANDS_MAX = 20,
         PROXY_SECONDS = 10,
