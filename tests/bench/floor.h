@@ -3,7 +3,7 @@
  * fewest system calls.
  *
  * Runs in:   the benchmark's floors.
- * May touch: new/ and cur/ of the Maildir they are given.
+ * May touch: new/ and cur/ of the Maildir they are given. With auth/ it shares the fences alone.
  */
 #ifndef POP3D_BENCH_FLOOR_H
 #define POP3D_BENCH_FLOOR_H
@@ -18,6 +18,8 @@
 
 enum { FLOOR_PIECE = 256 * 1024 };
 
+void confine_transaction(int directory);        /* of auth/, whose names the floors use as well */
+
 static const char *const floor_folders[2] = { "new", "cur" };
 
 struct floor_folder {
@@ -31,6 +33,14 @@ floor_die(const char *what)
 {
         perror(what);
         _exit(1);
+}
+
+/* With -f as the first argument: goes inside pop3d's own fences, down to this directory. */
+static inline void
+floor_fence(int argc, char **argv)
+{
+        if (argc > 1 && strcmp(argv[1], "-f") == 0)
+                confine_transaction(open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
 static inline void

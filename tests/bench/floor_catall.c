@@ -2,9 +2,10 @@
  * floor_catall.c - the floor of fetching all: open, read and close of each
  * message, and its octets into the socket as they are.
  *
- *     floor_catall MAILDIR          at one line, all of them in large writes
+ *     floor_catall [-f] MAILDIR     at one line, all of them in large writes
  *     floor_catall -l MAILDIR       at each line the next one, in one write
  *
+ * With -f it does so inside pop3d's fences, and what is left is what they cost.
  * In lockstep each message is followed by ".\r\n", as the client waits for it.
  *
  * Runs in:   the benchmark.
@@ -60,6 +61,7 @@ main(int argc, char **argv)
 
         if (argc < 2 || chdir(argv[argc - 1]) != 0)
                 return 64;
+        floor_fence(argc, argv);
         for (int i = 0; i < 2; i++)
                 floor_read(&folders[i], floor_folders[i], 1);
         floor_say("+OK\r\n");

@@ -2,7 +2,7 @@
  * floor_readall.c - the floor of an exact count: open, read and close of each
  * message in the order of the directory, then one line.
  *
- *     floor_readall MAILDIR
+ *     floor_readall [-f] MAILDIR    with -f inside pop3d's fences
  *
  * Runs in:   the benchmark.
  * May touch: the Maildir, to read it.
@@ -14,8 +14,9 @@ main(int argc, char **argv)
 {
         static char piece[FLOOR_PIECE];
 
-        if (argc != 2 || chdir(argv[1]) != 0)
+        if (argc < 2 || chdir(argv[argc - 1]) != 0)
                 return 64;
+        floor_fence(argc, argv);
         for (int i = 0; i < 2; i++) {
                 struct floor_folder folder;
                 const char *name;

@@ -196,8 +196,9 @@ class Bench:
 def row_dialog(bench):
     user = bench.drop(10)
     script = "greeting\nsay QUIT\nstop\nend"
+    pam = Floor("dialog_pam", lambda user: ["-f", "0 0"], "with libpam and one fork")
     return bench.floors("dialog", lambda user: ["0 0"], user, script, inner=5) + \
-        bench.each(user, script, inner=5)
+        [Subject(pam, user, script, inner=5)] + bench.each(user, script, inner=5)
 
 
 def row_login_permit(bench):
@@ -223,6 +224,11 @@ REPLY = "greeting\nstop\nend"
 
 def maildir_of_floor(user):
     return [f"/data/{user}/floor"]
+
+
+def fenced(name, user, script):
+    """The floor once more, inside pop3d's fences: what nobody has who has them."""
+    return [Subject(Floor(name, lambda user: ["-f", *maildir_of_floor(user)], "fenced"), user, script)]
 
 
 def row_unchanged(bench, hints=False):
@@ -304,7 +310,7 @@ def row_delivery(bench):
 
 def row_first(bench, hints=False):
     user = bench.drop(COUNT, hints)
-    floors = bench.floors("readall", maildir_of_floor, user, REPLY)
+    floors = bench.floors("readall", maildir_of_floor, user, REPLY) + fenced("readall", user, REPLY)
     subjects = bench.each(user, FROM_LOGIN_TO_STAT, expect_stat=bench.expect(COUNT))
     for subject in subjects:
         subject.prepare = lambda subject=subject: subject.server.forget(user)
@@ -348,7 +354,8 @@ def octets_of_replies(bench, count):
 def row_pipelined(bench):
     user = bench.drop(10000)
     bench.warm(user)
-    return bench.floors("catall", maildir_of_floor, user, "greeting\nstart\nend GO") + \
+    script = "greeting\nstart\nend GO"
+    return bench.floors("catall", maildir_of_floor, user, script) + fenced("catall", user, script) + \
         bench.each(user, "greeting\n{log_in}\nstart\nbatch RETR 1 10000\nstop",
                    expect_octets=octets_of_replies(bench, 10000))
 
@@ -449,7 +456,7 @@ def run_row(row, bench, seconds_each):
     cells, floors = {}, {}
     for subject in subjects:
         if subject.server.is_floor:
-            floors["TCP" if subject.is_tcp else "socketpair"] = subject
+            floors[subject.server.remark or ("TCP" if subject.is_tcp else "socketpair")] = subject
         elif getattr(subject, "is_floor", False):
             floors[subject.server.name] = subject
     for subject in subjects:

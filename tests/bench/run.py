@@ -50,9 +50,16 @@ def arguments():
     return parser.parse_args()
 
 
+def compile_floor(name, target, link):
+    """The archive has pop3d's fences, for a floor that is to stand inside."""
+    subprocess.run([os.environ.get("CC", "gcc"), "-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra",
+                    "-o", target, f"{place.HERE}/{name}", f"{place.TREE}/build/product.a", *link], check=True)
+
+
 def build():
     """The client and the floors, when their sources are newer."""
     os.makedirs(place.BIN, exist_ok=True)
+    subprocess.run(["make", "-s", "-C", place.TREE, "build/product.a"], check=True)
     names = [name for name in os.listdir(place.HERE) if name.endswith((".c", ".h"))]
     newest = max(os.stat(f"{place.HERE}/{name}").st_mtime for name in names)
     for name in sorted(names):
@@ -60,8 +67,9 @@ def build():
         if name.endswith(".h") or (os.path.exists(target) and os.stat(target).st_mtime >= newest):
             continue
         link = ["-lpam"] if name == "floor_pam.c" else ["-static"]
-        subprocess.run([os.environ.get("CC", "gcc"), "-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra",
-                        "-o", target, f"{place.HERE}/{name}", *link], check=True)
+        compile_floor(name, target, link)
+        if name == "floor_dialog.c":
+            compile_floor(name, target + "_pam", ["-Wl,--no-as-needed", "-lpam"])
 
 
 def machine():
@@ -112,7 +120,7 @@ class Table:
     def add_row(self, row, cells, floors, seconds):
         ours = cells.get("pop3d")
         floor = row.floor
-        kinds = [f"{milliseconds(one)}{' TCP' if kind == 'TCP' else ''}" for kind, one in floors]
+        kinds = [f"{milliseconds(one)}{'' if kind == 'socketpair' else ' ' + kind}" for kind, one in floors]
         if not row.has_own_floor:
             floor += f" ({', '.join(kinds)})"
         texts = [cells[name].text if name in cells else "–" for name in self.names]
@@ -155,7 +163,7 @@ def do_rows(table, bench, names):
         print(f"{row.name}: {row.title}", flush=True)
         began = time.monotonic()
         cells, floors = rows.run_row(row, bench, SECONDS_EACH if not bench.is_quick else 2)
-        medians = [(kind, floor.median) for kind, floor in sorted(floors.items()) if floor.seconds]
+        medians = [(kind, floor.median) for kind, floor in floors.items() if floor.seconds]
         table.add_row(row, cells, medians, time.monotonic() - began)
 
 
@@ -213,7 +221,8 @@ def write_results(table, missing, description, is_quick):
             "Ratio to the floor measured in the same run, medians of interleaved runs, absolute time in brackets. "
             "pop3d, courier, popa3d and mailutils are spawned on a socketpair, solid-pop3d on loopback TCP, "
             "dovecot is a running daemon reached over TCP; each has its floor over the same kind of connection. "
-            "popa3d serves the same messages from an mbox. `dovecot ready` keeps processes waiting.", "",
+            "popa3d serves the same messages from an mbox. `dovecot ready` keeps processes waiting. A floor marked "
+            "fenced does the same inside pop3d's Landlock and seccomp; the ratios are to the one without.", "",
             *table.head(), *table.lines, ""]
     if missing:
         text += [f"Not at hand, therefore not compared: {', '.join(missing)}.", ""]

@@ -203,9 +203,9 @@ class Floor(Server):
     """A program of floor_*.c; command takes what the row needs."""
     is_floor = True
 
-    def __init__(self, name, arguments):
+    def __init__(self, name, arguments, remark=""):
         super().__init__(name, f"{BIN}/floor_{name}", "floor")
-        self.arguments = arguments
+        self.arguments, self.remark = arguments, remark
 
     def command(self, user):
         return [self.binary, *self.arguments(user)]
@@ -214,6 +214,8 @@ class Floor(Server):
 class Cat(Server):
     """/bin/cat of a file."""
     is_floor = True
+
+    remark = ""
 
     def __init__(self, path):
         super().__init__("cat", "/bin/cat", "floor")
