@@ -13,7 +13,6 @@ VERSION = 1.0
 CC = gcc
 # What touches each octet or each entry is to be fast; the rest is better small.
 CFLAGS = $(SMALL) -g
-FAST = -O2
 FAST_OBJECTS = $(patsubst %,$(BUILD)/maildir/%.o,wire index scan maildrop)
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
 	-Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef -Wvla \
@@ -21,6 +20,7 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
 # Hardening; a compiler for another machine may lack one or the other.
 has = $(shell $(CC) $(1) -Werror -x c -c /dev/null -o /dev/null 2>/dev/null && echo $(1))
 SMALL := $(firstword $(call has,-Oz) -Os)
+FAST := -O2 $(foreach flag,-falign-functions=1 -falign-loops=1 -falign-jumps=1,$(call has,$(flag)))
 HARDENING := $(foreach flag,-fstack-protector-strong -fstack-clash-protection \
 	-fcf-protection=full -ftrivial-auto-var-init=zero -fno-asynchronous-unwind-tables \
 	-fno-plt,$(call has,$(flag)))
