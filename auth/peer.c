@@ -86,8 +86,9 @@ static void tune_socket(int fd)
                 { IPPROTO_TCP, TCP_KEEPIDLE, 60 },             /* seconds */
                 { IPPROTO_TCP, TCP_KEEPINTVL, 15 },            /* seconds */
                 { IPPROTO_TCP, TCP_KEEPCNT, 4 },
-                { IPPROTO_TCP, TCP_USER_TIMEOUT, 120 * 1000 }, /* milliseconds */
                 { IPPROTO_TCP, TCP_NODELAY, 1 },
+                /* octets: what waits here is not idle time of a client that reads slowly */
+                { IPPROTO_TCP, TCP_NOTSENT_LOWAT, 128 * 1024 },
         };
 
         for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
