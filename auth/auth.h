@@ -213,12 +213,16 @@ void must(bool is_done, const char *what);
 /* What the account rules of a service, or else its auth rules, say against a login, or NULL. */
 const char *auth_ask_rules(const struct auth *auth, struct login *login, bool are_account);
 
+/* Whether a user's password is locked. From then on the process has seen the shadow file. */
+bool auth_is_locked(const struct auth *auth, const char *user);
+
 /* Why a login must fail whatever its password, or "" and its identity. */
 const char *auth_foresee(const struct auth *auth, const struct login *login,
     struct identity *identity);
 
 void log_leave_standard(int first);     /* first to 2 become /dev/null; the log keeps a copy of 2 */
 void log_leave(void);                   /* closes the log in this process */
+void log_own_again(void);               /* after strangers' code that may have used syslog(3) */
 void log_close_others(int keep);        /* all but descriptors 0, 1, 2, the log's and keep (or -1) */
 void log_violation(const char *process, int call);      /* the system call it was made to try */
 
@@ -237,6 +241,9 @@ _Noreturn void pam_helper(const struct auth *auth, int logins, int identities);
 
 /* Whether an array that came from another process holds a string. */
 #define IS_STRING(array) (memchr((array), '\0', sizeof(array)) != NULL)
+
+/* The kernel ends this process then, whatever has become of its code. */
+void die_after(unsigned seconds);
 
 /* One whole message, as write(2) and recv(2), but not interrupted; false if it did not go. */
 bool channel_send(int channel, const void *message, size_t size);

@@ -32,7 +32,7 @@ pid_t apart_start(int (*part)(void *context), void *context, int *client)
         (void)fflush(stdout);
         child = fork();
         if (child == 0) {
-                (void)alarm(APART_SECONDS);
+                die_after(APART_SECONDS);
                 if (client != NULL && (dup2(channel[1], 0) < 0 || dup2(channel[1], 1) < 0))
                         _exit(END_FAULT);
                 _exit(part(context) | fflush(stdout));
@@ -227,6 +227,9 @@ void auth_check_pam(const struct auth *auth, struct login *login, check_row row,
 {
         struct walk walk = { .auth = auth, .login = login, .row = row, .context = context };
 
+        if (login != NULL && auth_is_locked(auth, login->name.user))
+                row(context, "fail", "login", "the password is locked\nremedy: passwd -u %s",
+                    login->name.user);
         if (login != NULL)
                 walk.refusal = auth_ask_rules(auth, login, true);
         walk_file(&walk, auth->configuration == NULL ? "/etc/pam.d" : auth->configuration,
@@ -257,7 +260,6 @@ bool auth_check_login(const struct auth *auth, const char *typed, struct login *
                     "help\nremedy: log in by the account's name, or as DOMAIN\\USER\\MAILBOX" },
                 { "root-is-refused", "fail", "root's uid or gid is never served" },
                 { "started-without-root", "skip", "only root may look at another's account" },
-                { "account-locked", "fail", "the password is locked\nremedy: passwd -u USER" },
                 { "too-many-groups", "fail", "more groups than pop3d takes on" },
         };
         const struct login_name *name = &login->name;
@@ -279,5 +281,5 @@ bool auth_check_login(const struct auth *auth, const char *typed, struct login *
             !is_own ? "another's: the user's rights must reach it"
                 : strchr(typed, '\\') == strrchr(typed, '\\') ? "left out, so the user's own" : "given",
             i == 0 ? "" : "\ncause: ", table[i].help);
-        return reason[0] == '\0' || strcmp(reason, "account-locked") == 0;
+        return i == 0;
 }

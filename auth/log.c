@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +25,11 @@ static struct {
         int stderr_fd, syslog_fd;
 } log_state = { -1, -1 };
 
+void log_own_again(void)
+{
+        openlog("pop3d", LOG_NDELAY | LOG_PID, LOG_MAIL);
+}
+
 void log_open(bool to_stderr)
 {
         int next = fcntl(0, F_DUPFD, 3);
@@ -32,7 +38,7 @@ void log_open(bool to_stderr)
                 (void)close(next);
         /* the zone is read now: later there may be no file system to read it from */
         tzset();
-        openlog("pop3d", LOG_NDELAY | LOG_PID, LOG_MAIL);
+        log_own_again();
         log_state.syslog_fd = fcntl(next, F_GETFD) < 0 ? -1 : next;
         log_state.stderr_fd = to_stderr ? 2 : -1;
 }
@@ -98,7 +104,7 @@ static void append(char line[LINE_MAX_OCTETS], const char *name, const char *val
 
 void log_event(int priority, const char *event, const char *user, const char *address, ...)
 {
-        char line[LINE_MAX_OCTETS];
+        char line[LINE_MAX_OCTETS], head[32];
         const char *name;
         va_list fields;
         int saved = errno;
@@ -113,8 +119,13 @@ void log_event(int priority, const char *event, const char *user, const char *ad
                 append(line, name, va_arg(fields, const char *));
         va_end(fields);
         syslog(priority, "%s", line);
-        if (log_state.stderr_fd >= 0)
-                (void)dprintf(log_state.stderr_fd, "pop3d[%ld]: %s\n", (long)getpid(), line);
+        /* not by stdio, which asks what kind of device this is: behind the fences nobody may */
+        if (log_state.stderr_fd >= 0) {
+                const struct iovec parts[] = { { head, (size_t)snprintf(head, sizeof(head),
+                    "pop3d[%ld]: ", (long)getpid()) }, { line, strlen(line) }, { (char[]){ '\n' }, 1 } };
+
+                (void)!writev(log_state.stderr_fd, parts, 3);
+        }
         errno = saved;
 }
 

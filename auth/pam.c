@@ -67,8 +67,7 @@ static void no_delay(int status, unsigned microseconds, void *context)
 {
 }
 
-/* Whether pam_unix said no because the password is locked; it says so to nobody. */
-static bool is_locked(const struct auth *auth, const char *user)
+bool auth_is_locked(const struct auth *auth, const char *user)
 {
         const struct spwd *shadow =
             auth->virtual_account == NULL && geteuid() == 0 ? getspnam(user) : NULL;
@@ -105,7 +104,8 @@ static struct outcome outcome_of_pam(const struct auth *auth, const char *user, 
         if (status == PAM_AUTH_ERR || status == PAM_PERM_DENIED) {
                 if (lacks_service_file(auth))
                         return (struct outcome){ VERDICT_DENIED, no_service_file };
-                if (is_locked(auth, user))
+                /* pam_unix says so to nobody */
+                if (auth_is_locked(auth, user))
                         return (struct outcome){ VERDICT_DENIED, "account-locked" };
                 /* a stack that ends in pam_deny forgets what pam_unix knew */
                 if (status == PAM_AUTH_ERR && auth->virtual_account == NULL && getpwnam(user) == NULL)
@@ -117,6 +117,14 @@ static struct outcome outcome_of_pam(const struct auth *auth, const char *user, 
         return (struct outcome){ VERDICT_UNAVAILABLE, "PAM-failed" };
 }
 
+static bool domain_is_ours(const struct auth *auth, const char *domain)
+{
+        for (size_t i = 0; i < auth->our_domain_count; i++)
+                if (strcasecmp(auth->our_domains[i], domain) == 0)
+                        return true;
+        return domain[0] == '\0' || (auth->virtual_account != NULL && auth->our_domain_count == 0);
+}
+
 /* The name that PAM hands back is the one that counts. */
 static bool take_pam_user(pam_handle_t *pam, const struct auth *auth, struct login_name *name)
 {
@@ -124,7 +132,7 @@ static bool take_pam_user(pam_handle_t *pam, const struct auth *auth, struct log
         struct login_name found;
 
         if (pam_get_item(pam, PAM_USER, &item) != PAM_SUCCESS || item == NULL ||
-            !login_name_parse(&found, item, strlen(item)))
+            !login_name_parse(&found, item, strlen(item)) || !domain_is_ours(auth, found.domain))
                 return false;
         if (auth->virtual_account == NULL) {
                 /* a system account's name may look like user@domain, too */
@@ -215,14 +223,6 @@ static struct outcome identify(const struct auth *auth, const struct login *logi
         return granted;
 }
 
-static bool domain_is_ours(const struct auth *auth, const char *domain)
-{
-        for (size_t i = 0; i < auth->our_domain_count; i++)
-                if (strcasecmp(auth->our_domains[i], domain) == 0)
-                        return true;
-        return domain[0] == '\0' || (auth->virtual_account != NULL && auth->our_domain_count == 0);
-}
-
 const char *auth_ask_rules(const struct auth *auth, struct login *login, bool are_account)
 {
         pam_handle_t *pam = NULL;
@@ -238,13 +238,8 @@ const char *auth_ask_rules(const struct auth *auth, struct login *login, bool ar
 const char *auth_foresee(const struct auth *auth, const struct login *login,
     struct identity *identity)
 {
-        struct outcome result = { VERDICT_DENIED, "foreign-domain" };
-
-        if (domain_is_ours(auth, login->name.domain))
-                result = identify(auth, login, identity);
-        if (result.verdict == VERDICT_GRANTED && is_locked(auth, login->name.user))
-                return "account-locked";
-        return result.reason;
+        return domain_is_ours(auth, login->name.domain) ? identify(auth, login, identity).reason
+            : "foreign-domain";
 }
 
 static struct outcome examine(const struct auth *auth, struct login *login,
@@ -296,11 +291,12 @@ void pam_helper(const struct auth *auth, int logins, int identities)
 {
         static struct login login;
         static struct identity identity;
+        const pid_t self = getpid();
         uint32_t verdict = 0;
 
         log_leave_standard(0);
         for (int tries = 0; tries < LOGIN_TRIES && verdict != VERDICT_GRANTED; tries++) {
-                struct timespec due;
+                struct timespec due, now;
                 struct outcome result;
 
                 /* a module that hangs, by default's action on SIGALRM, ends with us */
@@ -308,14 +304,23 @@ void pam_helper(const struct auth *auth, int logins, int identities)
                 next_login(auth, logins, &login);
                 (void)alarm(auth->login_seconds + FAILED_LOGIN_SECONDS);
                 (void)clock_gettime(CLOCK_MONOTONIC, &due);
-                due.tv_sec += FAILED_LOGIN_SECONDS;
                 result = examine(auth, &login, &identity);
                 explicit_bzero(login.password, sizeof(login.password));
+                /* a child that a module forked, and let come back */
+                if (getpid() != self)
+                        _exit(END_FAULT);
                 verdict = (uint32_t)result.verdict;
                 if (verdict == VERDICT_GRANTED) {
                         (void)channel_send(identities, &identity, sizeof(identity));
                 } else {
+                        log_own_again();
                         log_refusal(&login, &result);
+                        /* where PAM takes longer, a multiple: that tells less than its own time */
+                        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+                        do
+                                due.tv_sec += FAILED_LOGIN_SECONDS;
+                        while (due.tv_sec < now.tv_sec ||
+                            (due.tv_sec == now.tv_sec && due.tv_nsec <= now.tv_nsec));
                         while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &due, NULL) == EINTR)
                                 continue;
                 }

@@ -48,8 +48,7 @@ ssize_t channel_receive(int channel, void *message, size_t size, int flags)
         return count;
 }
 
-/* The kernel ends this process then, whatever has become of its code. */
-static void die_after(unsigned seconds)
+void die_after(unsigned seconds)
 {
         struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
         const struct itimerspec when = { .it_value.tv_sec = (time_t)seconds };
@@ -118,9 +117,9 @@ static enum session_end end_session(const struct auth *auth, pid_t authorization
         if (!WIFEXITED(status) || WEXITSTATUS(status) == END_GRANTED)
                 return END_FAULT;
         end = (enum session_end)WEXITSTATUS(status);
-        /* a connection without a word is a health check or a port scan */
+        /* a connection without a word is a health check or a port scan; whose, a proxy alone knows */
         log_event(end == END_SILENT ? LOG_DEBUG : LOG_INFO, "DISCONNECTED", NULL,
-            auth->peer.address, "end", session_end_name(end), NULL);
+            auth->expects_proxy ? NULL : auth->peer.address, "end", session_end_name(end), NULL);
         return end;
 }
 
@@ -135,6 +134,8 @@ enum session_end auth_session(const struct auth *auth,
         int logins, identities;
         char octet;
 
+        /* whoever holds a channel open, or the log up: a module's child, or a syslog that is stuck */
+        (void)alarm(patience + 15);
         /* looked up here, once: what the name service loads, the helpers need too */
         errno = 0;
         powerless = getpwnam(auth->powerless_account);

@@ -182,8 +182,9 @@ static void read_file(struct survey *survey, const char *launcher, const char *p
 
         if (file == NULL)
                 return;
-        if (fstat(fd, &status) != 0 || (status.st_uid != 0 && status.st_uid != geteuid()))
-                ROW(survey, "warn", "launcher", "%s is not read: it is not root's own file", path);
+        if (fstat(fd, &status) != 0 || (status.st_uid != 0 && status.st_uid != geteuid()) ||
+            (status.st_mode & (status.st_gid != 0 ? S_IWGRP | S_IWOTH : S_IWOTH)) != 0)
+                ROW(survey, "warn", "launcher", "%s is not read: others than root may write it", path);
         else
                 while (S_ISREG(status.st_mode) && fgets(line, sizeof(line), file) != NULL) {
                         size_t end = strlen(line);
