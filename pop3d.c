@@ -59,6 +59,7 @@ struct session {
         size_t read_size;               /* one octet before login: what follows is TRANSACTION's */
         bool may_have_more;             /* the last read filled all that it was given */
         int64_t deadline;               /* milliseconds on the monotonic clock */
+        bool holds_mail;                /* the output has octets of a message */
         bool is_gone;                   /* the client, or its patience with us */
         enum session_end end;
         unsigned bad_commands;          /* in a row */
@@ -141,6 +142,7 @@ static int flush_output(struct output *output)
                         client_is_gone(session, END_TIMEOUT);
         }
         session->sent += done;
+        session->holds_mail = false;
         output->used = 0;
         if (!session->is_gone)
                 return 0;
@@ -385,6 +387,9 @@ static enum outcome do_quit(struct session *session, const struct argument *argu
 {
         struct maildrop_update *update = &session->update;
 
+        /* no message is removed that is not on its way */
+        if (session->holds_mail && flush_output(&session->output) != 0)
+                return END_SESSION;
         if (session->drop != NULL)
                 maildrop_update(session->drop, update);
         if (update->error != 0)
@@ -418,7 +423,8 @@ static enum outcome login_failed(struct session *session, enum verdict verdict)
 
         if (++session->failed_logins < LOGIN_TRIES) {
                 reply(session, "%s", why);
-                return NEXT_COMMAND;
+                /* at once: when it took long the next look at the clock ends the session */
+                return flush_output(&session->output) == 0 ? NEXT_COMMAND : END_SESSION;
         }
         reply(session, "%s Too many failed logins.", why);
         session->end = END_ABUSE;
@@ -707,6 +713,7 @@ static enum outcome send_message(struct session *session, size_t number, uint64_
         }
         reply(session, "+OK Message follows");
         if (message_send(session->drop, lines, &session->output) == 0) {
+                session->holds_mail = true;
                 ++*counter;
                 return NEXT_COMMAND;
         }
@@ -830,11 +837,13 @@ static void part_from_client(struct session *session)
         struct pollfd client = { .fd = 0, .events = POLLIN };
         int64_t end = now_milliseconds() + LINGER_MILLISECONDS;
         int64_t left = 0;
+        int ready;
 
         if (session->is_gone || flush_output(&session->output) != 0 || shutdown(1, SHUT_WR) != 0)
                 return;
-        while (left >= 0 && poll(&client, 1, (int)left) == 1 &&
-            read(0, session->input, INPUT_SIZE) > 0)
+        /* a tick of the clock is not the last of it */
+        while (left >= 0 && (ready = poll(&client, 1, (int)left)) != 0 &&
+            (ready < 0 ? errno == EINTR : read(0, session->input, INPUT_SIZE) > 0))
                 left = end - now_milliseconds();
 }
 
@@ -851,21 +860,26 @@ static bool read_proxy_header(struct session *session)
         while ((wanted = proxy_parse(header, session->filled, &session->peer)) > 0)
                 if (!read_client(session, session->input + session->filled, (size_t)wanted))
                         return false;
+        if (wanted < 0)
+                return false;
         session->filled = 0;
         session->deadline = login_deadline;
-        return wanted == 0;
+        return true;
 }
 
 /* The AUTHORIZATION process, from its first octet to its last. */
 static enum session_end authorization(void *context, int pam)
 {
         struct session *session = context;
+        const struct auth *auth = &session->options->auth;
 
         session->pam = pam;
-        start_ticks(session->options->auth.login_seconds);
+        start_ticks(auth->expects_proxy && PROXY_SECONDS < auth->login_seconds ? PROXY_SECONDS
+            : auth->login_seconds);
         confine_authorization(pam);
-        if (session->options->auth.expects_proxy && !read_proxy_header(session))
-                return session->end == END_TIMEOUT ? END_TIMEOUT : END_REFUSED;
+        if (auth->expects_proxy && !read_proxy_header(session))
+                return session->end == END_TIMEOUT ? END_TIMEOUT
+                    : session->filled == 0 ? END_SILENT : END_REFUSED;
         reply(session, "+OK pop3d " VERSION " server ready");
         converse(session, authorization_commands);
         if (session->end != END_GRANTED)
@@ -965,9 +979,8 @@ static void log_login(const struct session *session)
 
 static void log_logout(const struct session *session)
 {
-        bool is_updated = session->end == END_QUIT;
         size_t marked = maildrop_last(session->drop) - maildrop_count(session->drop);
-        size_t removed = is_updated ? marked - session->update.remaining : 0;
+        size_t removed = session->update.marked - session->update.remaining;
         char top[24], retr[24], del[48], left[24], bytes[24], seconds[24];
 
         (void)snprintf(top, sizeof(top), "%zu", session->top_count);
@@ -1063,7 +1076,7 @@ static const char *take_option(struct options *options, int option, const char *
 /* Under an inetd nobody reads stderr: the client and the log are told. */
 static int refuse_usage(const struct options *options, const char *problem)
 {
-        struct session session = { .end = END_USAGE };
+        static struct session session;
         char data[REPLY_MAX];
 
         process_begin(options->logs_to_stderr);
@@ -1073,7 +1086,7 @@ static int refuse_usage(const struct options *options, const char *problem)
         session.output = (struct output){ data, 0, sizeof(data), flush_output };
         session.deadline = INT64_MAX;
         reply(&session, "-ERR [SYS/PERM] pop3d was started wrongly: %s", problem);
-        (void)flush_output(&session.output);
+        part_from_client(&session);
         return END_USAGE;
 }
 
@@ -1171,8 +1184,17 @@ static void print_row(void *context, const char *state, const char *what, const 
         (void)printf("\n");
 }
 
-/* PAM as root, then the maildrop as its user: for that the process is another for ever. */
-static int check_account(void *context)
+static int check_pam(void *context)
+{
+        struct check *check = context;
+
+        auth_check_pam(&check->options->auth, check->has_login ? &check->login : NULL, print_row,
+            check);
+        return check->worst;
+}
+
+/* As its user: for that the process is another for ever, and it has seen no shadow file. */
+static int check_maildrop(void *context)
 {
         struct check *check = context;
         struct identity *identity = &check->identity;
@@ -1180,10 +1202,6 @@ static int check_account(void *context)
         const char *culprit;
         int error;
 
-        auth_check_pam(&check->options->auth, check->has_login ? &check->login : NULL, print_row,
-            check);
-        if (identity->uid == 0)
-                return check->worst;
         become_user(identity);
         error = place_maildrop(check->options, identity, path, &culprit);
         if (error != 0)
@@ -1198,6 +1216,17 @@ static int check_account(void *context)
         return check->worst;
 }
 
+static void check_apart(struct check *check, int (*part)(void *context), const char *what)
+{
+        int worst = apart_end(apart_start(part, check, NULL));
+
+        if (worst < 0 || worst > 2)
+                print_row(check, "fail", what, "the check did not come to its end\n"
+                    "cause: the log may say");
+        else
+                check->worst = worst;
+}
+
 static int check_serve(void *context)
 {
         struct check *check = context;
@@ -1207,19 +1236,23 @@ static int check_serve(void *context)
         return serve(check->options);
 }
 
-/* What was said, in turn, as people have it from telnet. Commands were sent at once: PIPELINING. */
+/*
+ * What was said, in turn, as people have it from telnet; from a session gone wrong as much as
+ * fits. Commands were sent at once: PIPELINING.
+ */
 static bool write_dialogue(char *out, size_t size, char *heard, const char *const *commands)
 {
         bool is_listing = false, is_good = true;
         size_t used = 0;
 
         out[0] = '\0';
-        for (char *line = strtok(heard, "\r\n"); line != NULL; line = strtok(NULL, "\r\n")) {
+        for (char *line = strtok(heard, "\r\n"); line != NULL && used < size;
+            line = strtok(NULL, "\r\n")) {
                 is_good &= is_listing || line[0] == '+';
                 used += (size_t)snprintf(out + used, size - used, "\nS: %s", line);
                 is_listing = is_listing ? strcmp(line, ".") != 0
                                         : strstr(line, "list follows") != NULL;
-                if (!is_listing && *commands != NULL)
+                if (!is_listing && *commands != NULL && used < size)
                         used += (size_t)snprintf(out + used, size - used, "\nC: %s", *commands++);
         }
         return is_good && *commands == NULL;
@@ -1280,7 +1313,6 @@ static void take_launcher_options(struct check *check, char *words)
 static int check(struct options *options, const char *login)
 {
         struct check check = { .options = options };
-        int worst;
 
         (void)signal(SIGPIPE, SIG_IGN);
         log_open(true);
@@ -1292,11 +1324,9 @@ static int check(struct options *options, const char *login)
                     print_row, &check);
         if (!check.has_login)
                 print_row(&check, "skip", "maildrop", "no login to look at: pop3d -c LOGIN");
-        worst = apart_end(apart_start(check_account, &check, NULL));
-        if (worst < 0 || worst > 2)
-                print_row(&check, "fail", "PAM", "the check did not come to its end\ncause: the log may say");
-        else
-                check.worst = worst;
+        check_apart(&check, check_pam, "PAM");
+        if (check.identity.uid != 0)
+                check_apart(&check, check_maildrop, "maildrop");
         check_session(&check, login);
         return check.worst;
 }

@@ -223,6 +223,7 @@ int maildrop_load(struct maildrop *drop)
                 return -1;
         if (drop->count == count && drop->octets == octets)
                 return 0;
+        drop->last = drop->count;
         errno = ESTALE;
         return -1;
 }

@@ -703,7 +703,8 @@ require_sound(enum session_end end, const struct text *said)
         struct verdicts verdicts;
 
         if (header == SIZE_MAX) {
-                require(said->used == 0 && (end == END_REFUSED || end == END_TIMEOUT));
+                require(said->used == 0 && (end == END_REFUSED || end == END_TIMEOUT ||
+                    (end == END_DISCONNECT && (world.input_size == 0 || world.fault == CLIENT_VANISHES))));
                 return;
         }
         if (world.fault == CLIENT_VANISHES || world.fault == CLOCK_JUMPS)
