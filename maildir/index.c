@@ -92,7 +92,7 @@ static bool record_is_sound(const struct index_header *header, struct record *re
         const char *name = text + record->name;
         int order;
 
-        if ((record->flags & ~IN_CUR) != 0 || record->name_length == 0 ||
+        if ((record->flags & ~(IN_CUR | UNCOUNTED)) != 0 || record->name_length == 0 ||
             !take_string(text, header->text_length, at, record->name, record->name_length) ||
             name[0] == '.' || strchr(name, '/') != NULL)
                 return false;
@@ -120,24 +120,42 @@ bool index_body_is_sound(const struct index_header *header, struct record *recor
         return at == header->text_length && octets == header->octets;
 }
 
-/* A file that is read in parts only is one that was cut, or is about to be. */
+/* A file that is read in parts only is one that was cut, or is about to be: ESTALE. */
 static bool read_at(int fd, void *data, size_t length, size_t offset)
 {
-        return RETRY(pread(fd, data, length, (off_t)offset)) == (ssize_t)length;
+        ssize_t count = RETRY(pread(fd, data, length, (off_t)offset));
+
+        /* a server has a failure of that name, too */
+        errno = count >= 0 ? ESTALE : errno == ESTALE ? EIO : errno;
+        return count == (ssize_t)length;
 }
 
-void index_open(struct maildrop *drop)
+static void forget_index(struct maildrop *drop)
 {
-        struct stat status;
-
-        drop->index = open_list(drop, INDEX_NAME, &status);
-        if (drop->index < 0 || (status.st_uid == geteuid() && (status.st_mode & S_IWGRP) == 0 &&
-            read_at(drop->index, &drop->header, sizeof(drop->header), 0) &&
-            index_header_is_sound(&drop->header, (uint64_t)status.st_size)))
-                return;
         drop->header = (struct index_header){ 0 };
         close(drop->index);
         drop->index = -1;
+}
+
+int index_open(struct maildrop *drop)
+{
+        struct stat status;
+        int error = 0;
+
+        drop->part = "/" INDEX_NAME;
+        drop->index = open_list(drop, INDEX_NAME, &status);
+        if (drop->index < 0 && errno != ENOENT)
+                return -1;
+        if (drop->index >= 0 && !read_at(drop->index, &drop->header, sizeof(drop->header), 0))
+                error = errno;
+        else if (drop->index >= 0 &&
+            !index_header_is_sound(&drop->header, (uint64_t)status.st_size))
+                error = ESTALE;
+        if (error != 0)
+                forget_index(drop);
+        drop->part = error != 0 && error != ESTALE ? drop->part : "";
+        errno = error;
+        return drop->part[0] != '\0' ? -1 : 0;
 }
 
 int index_load(struct maildrop *drop)
@@ -145,23 +163,26 @@ int index_load(struct maildrop *drop)
         const struct index_header *header = &drop->header;
         size_t records_length = header->count * sizeof(struct record);
         bool is_sound;
+        int error;
 
         if (area_reserve(&drop->records, records_length) != 0 ||
             area_reserve(&drop->text, header->text_length) != 0)
                 return -1;
         is_sound = read_at(drop->index, drop->records.data, records_length, sizeof(*header)) &&
             read_at(drop->index, drop->text.data, header->text_length,
-            sizeof(*header) + records_length) &&
-            index_body_is_sound(header, drop_records(drop), drop->text.data);
-        close(drop->index);
-        drop->index = -1;
+            sizeof(*header) + records_length);
+        error = is_sound ? ESTALE : errno;
+        is_sound = is_sound && index_body_is_sound(header, drop_records(drop), drop->text.data);
         if (is_sound) {
+                close(drop->index);
+                drop->index = -1;
                 drop->records.used = records_length;
                 drop->text.used = header->text_length;
                 return ids_settle(drop);
         }
-        drop->header = (struct index_header){ 0 };
-        errno = ESTALE;
+        if (error == ESTALE)
+                forget_index(drop);
+        errno = error;
         return -1;
 }
 
@@ -169,6 +190,10 @@ uint64_t index_begin(struct maildrop *drop)
 {
         struct stat status;
 
+        /* another's, in whose Maildir we are a guest, has unique-ids that he will want again */
+        if (drop->owner != geteuid() && fstatat(drop->directory, INDEX_NAME, &status,
+            AT_SYMLINK_NOFOLLOW) == 0 && status.st_uid != geteuid())
+                return 0;
         for (int tries = 0; drop->next_index < 0 && tries < 2; tries++) {
                 drop->next_index = openat(drop->directory, NEXT_NAME,
                     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -182,19 +207,22 @@ uint64_t index_begin(struct maildrop *drop)
 }
 
 /*
- * Brings what stays together, in the order of the records. A message that
- * could not be counted is left out, to be tried again by the next session.
+ * Brings what stays together, in the order of the records, and in a text of its
+ * own. A message that could not be counted is to be tried again by the next session.
  */
 static bool gather(struct maildrop *drop, struct area *text, bool *has_ids)
 {
         struct index_header *header = &drop->header;
         struct record *records = drop_records(drop), *to = records;
 
+        /* all that is to come fits, so that it is done or not begun */
+        if (area_reserve(text, drop->text.used) != 0)
+                return false;
         header->octets = 0;
         for (struct record *from = records; from < records + drop_length(drop); from++) {
                 if (from->flags & UNCOUNTED)
                         memset(header->folders, 0, sizeof(header->folders));
-                if (from->flags & (UNCOUNTED | REMOVED))
+                if (from->flags & REMOVED)
                         continue;
                 *to = *from;
                 if (text_append(text, record_name(drop, from), from->name_length, &to->name) != 0 ||
@@ -202,23 +230,33 @@ static bool gather(struct maildrop *drop, struct area *text, bool *has_ids)
                     from->id_length, &to->id) != 0))
                         return false;
                 *has_ids |= to->id_length != 0;
-                to->flags &= IN_CUR;
+                to->flags &= IN_CUR | UNCOUNTED;
                 header->octets += to->octets;
                 to++;
         }
+        drop->records.used = (size_t)(to - records) * sizeof(*to);
         header->magic = INDEX_MAGIC;
-        header->count = (uint64_t)(to - records);
+        header->count = drop_length(drop);
         header->text_length = text->used;
         header->body_checksum = body_checksum(header, records, text->data);
         header->header_checksum = header_checksum(header);
         return true;
 }
 
+/* Whether the file begun has its name still, which another host's session might have taken. */
+static bool is_next(const struct maildrop *drop)
+{
+        struct stat ours, named;
+
+        return fstat(drop->next_index, &ours) == 0 && fstatat(drop->directory, NEXT_NAME, &named,
+            AT_SYMLINK_NOFOLLOW) == 0 && ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
+}
+
 static bool write_next(struct maildrop *drop)
 {
         struct index_header *header = &drop->header;
         struct area text = { 0 };
-        bool has_ids = false, is_written = gather(drop, &text, &has_ids);
+        bool has_ids = drop->has_list, is_written = gather(drop, &text, &has_ids);
         size_t records_length = header->count * sizeof(struct record);
         const struct iovec parts[] = { { header, sizeof(*header) },
             { drop->records.data, records_length }, { text.data, text.used } };
@@ -226,20 +264,27 @@ static bool write_next(struct maildrop *drop)
 
         is_written = is_written && RETRY(writev(drop->next_index, parts, 3)) == (ssize_t)length &&
             /* Counts can be had again, unique-ids that were given perhaps not. */
-            (!has_ids || RETRY(fsync(drop->next_index)) == 0) &&
+            (!has_ids || RETRY(fsync(drop->next_index)) == 0) && is_next(drop) &&
             renameat(drop->directory, NEXT_NAME, drop->directory, INDEX_NAME) == 0;
-        area_free(&text);
+        if (text.data != NULL) {
+                area_free(&drop->text);
+                drop->text = text;
+        }
         return is_written;
 }
 
 void index_write(struct maildrop *drop)
 {
+        bool is_written;
+
         if (drop->is_better)
                 index_begin(drop);
         if (drop->next_index < 0)
                 return;
-        if (!drop->is_better || !write_next(drop))
+        is_written = drop->is_better && write_next(drop);
+        if (!is_written && is_next(drop))
                 unlinkat(drop->directory, NEXT_NAME, 0);
+        drop->is_better &= !is_written;
         close(drop->next_index);
         drop->next_index = -1;
 }

@@ -26,15 +26,16 @@ enum {
         PIECE_SIZE = 131072,    /* what is read of a message or a folder at once */
         NAME_LIMIT = 255,       /* octets of a file name */
         NO_ID = 255,            /* record.id_length of a base name that can be no unique-id */
+        ATTEMPTS = 5,           /* to see a folder at rest */
 };
 
-/* record.flags; only the first, which is the folder's number, is kept in the index. */
+/* record.flags; only the first, which is the folder's number, and the last are kept in the index. */
 enum {
         IN_CUR = FOLDER_CUR,
         DELETED = 0x02,
         RETRIEVED = 0x04,
         REMOVED = 0x08,         /* no longer in its folder */
-        SEEN = 0x10,            /* met while the folders were read */
+        SEEN = 0x10,            /* met when the folders were last read */
         FRESH = 0x20,           /* not known from the index, its unique-id not settled */
         SHARED = 0x40,          /* fresh, and another message has the same base name */
         UNCOUNTED = 0x80,       /* the octets are a guess */
@@ -86,6 +87,9 @@ struct maildrop {
         bool is_better;         /* than the index on disk */
         struct index_header header;
         struct stamp searched[FOLDERS]; /* when renamed messages were last looked for */
+        time_t stamped, found;  /* when these stamps were first met, and last searched under */
+        uid_t owner;            /* of the Maildir */
+        bool has_list;          /* of a former server, which may still be at work */
         struct area records, text;      /* text: names and unique-ids */
         size_t count, last, taken_over; /* count, octets: of messages not marked deleted */
         uint64_t octets;
@@ -131,7 +135,7 @@ int drop_open_folders(struct maildrop *drop);
 
 /* scan.c: the snapshot, from what drop knows of the index and what is in the folders */
 int drop_scan(struct maildrop *drop);
-/* Finds all messages that were renamed, unless nothing changed since the last time. */
+/* Finds all messages that were renamed, unless nothing changed since the last time; SEEN: it is there. */
 int drop_search(struct maildrop *drop);
 int drop_stamps(const struct maildrop *drop, struct stamp stamps[FOLDERS]);
 /* Fills in what the name tells. */
@@ -140,8 +144,11 @@ void record_describe(struct record *record, const char *name);
 int record_compare(const struct record *a, const char *a_text, const struct record *b,
     const char *b_text);
 
-/* index.c. load: ESTALE when damaged; begin: the file system's time, 0 if there will be no index */
-void index_open(struct maildrop *drop);
+/*
+ * index.c. open, load: what is there and cannot be read now is an error, for it may have unique-ids
+ * that nothing else has; ESTALE when damaged. begin: the file system's time, 0 if there will be no index
+ */
+int index_open(struct maildrop *drop);
 int index_load(struct maildrop *drop);
 uint64_t index_begin(struct maildrop *drop);
 void index_write(struct maildrop *drop);

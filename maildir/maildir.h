@@ -51,8 +51,8 @@ struct maildrop;
  * Locks the Maildir, waiting up to lock_milliseconds for another session to
  * end, and fixes what this session will see. The directory is its own from now
  * on; -1 stands for a maildrop not yet there and gives an empty one. On failure
- * *part tells where: "", "/new" or "/cur". EWOULDBLOCK: another session holds
- * the lock.
+ * *part tells where: "", "/new", "/cur" or "/pop3d.index". EWOULDBLOCK: another
+ * session holds the lock.
  */
 struct maildrop *maildrop_open(int directory, unsigned lock_milliseconds, const char **part);
 

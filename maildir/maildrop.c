@@ -77,12 +77,14 @@ int open_list(const struct maildrop *drop, const char *name, struct stat *status
 {
         int fd = open_file(drop->directory, name), error = ENOENT;
 
-        if (fd < 0)
+        if (fd < 0) {
+                errno = errno == EACCES || errno == ELOOP || errno == ENXIO ? ENOENT : errno;
                 return -1;
+        }
         if (fstat(fd, status) != 0)
                 error = EIO;
         else if (S_ISREG(status->st_mode) && (status->st_mode & S_IWOTH) == 0 &&
-            (status->st_uid == geteuid() || status->st_uid == 0))
+            (status->st_uid == geteuid() || status->st_uid == drop->owner || status->st_uid == 0))
                 return fd;
         close(fd);
         errno = error;
@@ -153,6 +155,11 @@ struct maildrop *drop_begin(int directory)
 
 int drop_open_folders(struct maildrop *drop)
 {
+        struct stat status;
+
+        if (fstat(drop->directory, &status) != 0)
+                return -1;
+        drop->owner = status.st_uid;
         for (int folder = 0; folder < FOLDERS; folder++) {
                 drop->part = folder_parts[folder];
                 drop->folders[folder] = open_below(drop->directory, drop->part + 1,
@@ -169,9 +176,8 @@ static int fix(struct maildrop *drop)
 {
         struct stamp now[FOLDERS];
 
-        if (drop_open_folders(drop) != 0)
+        if (drop_open_folders(drop) != 0 || index_open(drop) != 0)
                 return -1;
-        index_open(drop);
         if (drop->index >= 0 && drop_stamps(drop, now) == 0 &&
             memcmp(now, drop->header.folders, sizeof(now)) == 0) {
                 drop->count = drop->header.count;
@@ -290,16 +296,40 @@ void maildrop_reset(struct maildrop *drop)
         }
 }
 
-/* Removes a message wherever it is by now. One already gone is removed as well. */
-static int record_remove(struct maildrop *drop, const struct record *record)
+/* Removes what is marked, where it was last seen; what was not found there is counted. */
+static size_t remove_marked(struct maildrop *drop, bool is_changed[FOLDERS], int *error)
 {
-        for (int tries = 0; tries < 2; tries++) {
-                if (unlinkat(record_folder(drop, record), record_name(drop, record), 0) == 0)
-                        return 0;
-                if (errno != ENOENT || (tries == 0 && drop_search(drop) != 0))
-                        return -1;
+        size_t missing = 0;
+
+        for (size_t i = 0; i < drop_length(drop); i++) {
+                struct record *record = drop_records(drop) + i;
+
+                if ((record->flags & (DELETED | REMOVED)) != DELETED)
+                        continue;
+                if (unlinkat(record_folder(drop, record), record_name(drop, record), 0) == 0) {
+                        record->flags |= REMOVED;
+                        is_changed[record->flags & IN_CUR] = true;
+                } else if (errno == ENOENT) {
+                        missing++;
+                } else {
+                        *error = errno;
+                }
         }
-        return 0;
+        return missing;
+}
+
+/* The same wherever they are by now, and who is nowhere any more is removed as well. */
+static void remove_all(struct maildrop *drop, bool is_changed[FOLDERS], int *error)
+{
+        for (int tries = 0; remove_marked(drop, is_changed, error) > 0; tries++) {
+                if (tries == ATTEMPTS || drop_search(drop) != 0) {
+                        *error = tries == ATTEMPTS ? EAGAIN : errno;
+                        return;
+                }
+                for (size_t i = 0; i < drop_length(drop); i++)
+                        if ((drop_records(drop)[i].flags & (DELETED | SEEN)) == DELETED)
+                                drop_records(drop)[i].flags |= REMOVED;
+        }
 }
 
 /* Moves a message that was read to cur/, with the S flag. What fails here harms nothing. */
@@ -330,16 +360,11 @@ void maildrop_update(struct maildrop *drop, struct maildrop_update *result)
 
                 if ((record->flags & (DELETED | RETRIEVED | IN_CUR)) == RETRIEVED)
                         record_move(drop, record);
-                if ((record->flags & DELETED) == 0)
-                        continue;
-                result->marked++;
-                if (record_remove(drop, record) == 0) {
-                        record->flags |= REMOVED;
-                        is_changed[record->flags & IN_CUR] = true;
-                } else {
-                        result->remaining++;
-                        result->error = errno;
-                }
+        }
+        remove_all(drop, is_changed, &result->error);
+        for (size_t i = 0; i < drop_length(drop); i++) {
+                result->marked += (drop_records(drop)[i].flags & DELETED) != 0;
+                result->remaining += (drop_records(drop)[i].flags & (DELETED | REMOVED)) == DELETED;
         }
         /* A file system that cannot sync a directory is not one that failed to. */
         for (int folder = 0; folder < FOLDERS; folder++)

@@ -16,11 +16,16 @@
 /* Opens a message, wherever it is by now. */
 int record_open(struct maildrop *drop, const struct record *record)
 {
-        int fd = open_file(record_folder(drop, record), record_name(drop, record));
+        for (int tries = 0;; tries++) {
+                int fd = open_file(record_folder(drop, record), record_name(drop, record));
 
-        if (fd < 0 && errno == ENOENT && drop_search(drop) == 0)
-                fd = open_file(record_folder(drop, record), record_name(drop, record));
-        return fd;
+                if (fd >= 0 || errno != ENOENT || tries == ATTEMPTS || drop_search(drop) != 0)
+                        return fd;
+                if ((record->flags & SEEN) == 0) {
+                        errno = ENOENT;
+                        return -1;
+                }
+        }
 }
 
 /* The wire octets that the base name announces as ,W=, if it does. */

@@ -9,11 +9,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
 
-enum { ATTEMPTS = 5 };
+enum { TICK_MAX = 2 };          /* seconds in which a change may leave a stamp as it is */
 
 struct scan {
         struct maildrop *drop;
@@ -60,8 +61,13 @@ static uint32_t *slot_at(const struct scan *scan, uint64_t position)
 }
 
 /* What a record keeps of an inode, and where its search of the table begins. */
-static uint32_t fold(uint64_t inode)
+static uint32_t fold(const struct dirent64 *entry)
 {
+        uint64_t inode = entry->d_ino;
+
+        /* FUSE may not tell; there the base name has to do */
+        if (inode == 0 || inode == UINT32_MAX)
+                inode = checksum(0, entry->d_name, strcspn(entry->d_name, ":"));
         return (uint32_t)(inode * UINT64_C(0x9e3779b97f4a7c15) >> 32);
 }
 
@@ -151,7 +157,7 @@ static void fetch_ahead(const struct scan *scan, long length)
         for (int step = 0; step < 3; step++)
                 for (long at = 0; at < length;) {
                         const struct dirent64 *entry = (const void *)(scan->drop->piece + at);
-                        const uint32_t *slot = slot_at(scan, fold(entry->d_ino));
+                        const uint32_t *slot = slot_at(scan, fold(entry));
                         const struct record *record;
 
                         at += entry->d_reclen;
@@ -173,8 +179,9 @@ static bool is_message(int folder, const struct dirent64 *entry, size_t length)
                 return false;
         if (entry->d_type != DT_UNKNOWN)
                 return entry->d_type == DT_REG;
-        return fstatat(folder, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISREG(status.st_mode);
+        /* what cannot be told now is rather a message that cannot be read now */
+        return fstatat(folder, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0
+            ? S_ISREG(status.st_mode) : errno != ENOENT;
 }
 
 static int read_folder(struct scan *scan, int folder)
@@ -195,7 +202,7 @@ static int read_folder(struct scan *scan, int folder)
 
                         at += entry->d_reclen;
                         if (is_message(fd, entry, name_length) && place(scan, folder,
-                            entry->d_name, name_length, fold(entry->d_ino)) != 0)
+                            entry->d_name, name_length, fold(entry)) != 0)
                                 return -1;
                 }
         }
@@ -234,16 +241,31 @@ int drop_search(struct maildrop *drop)
 {
         struct scan scan = { .drop = drop, .is_search = true };
         struct stamp stamps[FOLDERS];
-        int result;
+        struct timespec now;
+        int result = -1;
 
+        clock_gettime(CLOCK_MONOTONIC, &now);
         if (drop_stamps(drop, stamps) != 0)
                 return -1;
-        if (memcmp(stamps, drop->searched, sizeof(stamps)) == 0)
-                return 0;
-        result = read_folders(&scan);
-        area_free(&scan.slots);
-        if (result == 0)
+        if (memcmp(stamps, drop->searched, sizeof(stamps)) != 0) {
                 memcpy(drop->searched, stamps, sizeof(stamps));
+                drop->stamped = now.tv_sec;
+        } else if (drop->found > drop->stamped + TICK_MAX) {
+                return 0;
+        }
+        for (size_t i = 0; i < drop_length(drop); i++)
+                drop_records(drop)[i].flags &= (uint8_t)~SEEN;
+        /* until nothing is renamed meanwhile, which might be met in neither place */
+        for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+                result = read_folders(&scan);
+                if (result != 0 || drop_stamps(drop, stamps) != 0 ||
+                    memcmp(stamps, drop->searched, sizeof(stamps)) == 0)
+                        break;
+                memcpy(drop->searched, stamps, sizeof(stamps));
+                drop->stamped = now.tv_sec;
+        }
+        area_free(&scan.slots);
+        drop->found = result == 0 ? now.tv_sec : 0;
         return result;
 }
 
@@ -296,26 +318,40 @@ static void sort(struct record *records, size_t count, struct record *spare, con
         memcpy(records, spare, second * sizeof(*records));
 }
 
+/* Of two in one place the later one is there: it replaced the other while the folders were read. */
+static void forget_replaced(struct record *group, struct record *end, const char *text)
+{
+        for (struct record *a = group; a < end; a++)
+                for (struct record *b = group; b < end; b++)
+                        if (a->name < b->name && a->name_length == b->name_length &&
+                            ((a->flags ^ b->flags) & IN_CUR) == 0 && (b->flags & SEEN) != 0 &&
+                            memcmp(text + a->name, text + b->name, a->name_length) == 0)
+                                a->flags &= (uint8_t)~SEEN;
+}
+
 /*
  * Says of the fresh among messages with one base name what the others mean for
  * their unique-ids. A file that took the place of another, as after a restore,
  * is the same message; one beside another is not.
  */
-static void compare_namesakes(struct record *group, struct record *end)
+static void compare_namesakes(struct record *group, struct record *end, const char *text)
 {
         struct record *gone = NULL, *fresh = NULL;
-        size_t gone_count = 0, fresh_count = 0;
+        size_t gone_count = 0, fresh_count = 0, here = 0;
 
-        for (struct record *record = group; record < end; record++)
-                if ((record->flags & SEEN) == 0)
+        forget_replaced(group, end, text);
+        for (struct record *record = group; record < end; record++) {
+                here += (record->flags & SEEN) != 0;
+                if ((record->flags & (SEEN | FRESH)) == 0)
                         gone_count++, gone = record;
-                else if (record->flags & FRESH)
+                else if ((record->flags & (SEEN | FRESH)) == (SEEN | FRESH))
                         fresh_count++, fresh = record;
+        }
         if (gone_count == 1 && fresh_count == 1) {
                 fresh->id = gone->id;
                 fresh->id_length = gone->id_length;
                 fresh->flags &= (uint8_t)~FRESH;
-        } else if (end - group - (ptrdiff_t)gone_count > 1) {
+        } else if (here > 1) {
                 for (struct record *record = group; record < end; record++)
                         record->flags |= record->flags & FRESH ? SHARED : 0;
         }
@@ -333,7 +369,7 @@ static bool forget_unseen(struct maildrop *drop)
                         record++;
                 while (record < end && record_compare(group, text, record, text) == 0);
                 if (record - group > 1)
-                        compare_namesakes(group, record);
+                        compare_namesakes(group, record, text);
                 for (; group < record; group++)
                         if (group->flags & SEEN) {
                                 has_fresh |= (group->flags & FRESH) != 0;
@@ -365,14 +401,15 @@ int drop_scan(struct maildrop *drop)
         int result = -1;
 
         for (size_t i = 0; i < known; i++)
-                drop_records(drop)[i].flags &= IN_CUR;
+                drop_records(drop)[i].flags &= IN_CUR | UNCOUNTED;
         /* they exist then, even for no message at all */
         if (area_reserve(&drop->records, 0) == 0 && area_reserve(&drop->text, 0) == 0)
                 result = read_settled(&scan, stamps, now);
         area_free(&scan.slots);
         /* in the order of the folders, which is that of the names in memory */
-        for (size_t i = known; i < drop_length(drop) && result == 0; i++)
-                result = record_count(drop, drop_records(drop) + i);
+        for (size_t i = 0; i < drop_length(drop) && result == 0; i++)
+                if ((drop_records(drop)[i].flags & (UNCOUNTED | SEEN)) == (UNCOUNTED | SEEN))
+                        result = record_count(drop, drop_records(drop) + i);
         if (result != 0 || arrange(drop) != 0 || ids_settle(drop) != 0)
                 return -1;
         drop->count = drop_length(drop);
@@ -382,5 +419,8 @@ int drop_scan(struct maildrop *drop)
         drop->is_better = scan.has_changed || drop->count != known ||
             stamps[FOLDER_NEW].inode != 0 || stamps[FOLDER_CUR].inode != 0;
         memcpy(drop->header.folders, stamps, sizeof(stamps));
+        /* ids that a former server still at work may give others must last before they are told */
+        if (drop->has_list)
+                index_write(drop);
         return 0;
 }

@@ -178,18 +178,19 @@ int ids_take_over(struct maildrop *drop)
         struct area list = { 0 };
         struct former former;
         int result = read_list(drop, &list);
-        bool is_list = result == 0 && list.used > 0 && former_begin(&former, list.data, list.used);
 
-        while (is_list && result == 0 && (base = former_next(&former, id)) != NULL) {
+        drop->has_list = result == 0 && list.used > 0 &&
+            former_begin(&former, list.data, list.used);
+
+        while (drop->has_list && result == 0 && (base = former_next(&former, id)) != NULL) {
                 struct record *record = find_record(drop, base);
 
-                /* once; and a fresh one that is not shared is alone under its name */
-                if (record == NULL || (record->flags & (FRESH | SHARED)) != FRESH ||
-                    (record->id_length != 0 && record->id_length != NO_ID))
+                /* the last line counts; and a fresh one that is not shared is alone under its name */
+                if (record == NULL || (record->flags & (FRESH | SHARED)) != FRESH)
                         continue;
+                drop->taken_over += record->id_length == 0 || record->id_length == NO_ID;
                 record->id_length = (uint8_t)strlen(id);
                 result = text_append(&drop->text, id, record->id_length, &record->id);
-                drop->taken_over++;
         }
         area_free(&list);
         return result;

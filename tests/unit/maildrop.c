@@ -378,7 +378,7 @@ test_index(void)
         wait_for_clock();
         maildrop_close(session());
         test(believes_index(), "an unchanged maildrop is not read");
-        chmod(path_of("pop3d.index"), 0620);
+        chmod(path_of("pop3d.index"), 0602);
         test(!believes_index(), "an index that others may write is not believed");
         wait_for_clock();
         maildrop_close(session());
@@ -391,6 +391,60 @@ test_index(void)
         drop = session();
         test(maildrop_count(drop) == 1, "a removal too");
         maildrop_close(drop);
+}
+
+/* Why no session can be had with so few descriptors that the index cannot be opened. */
+static int
+error_without_descriptors(void)
+{
+        int directory = maildir_open(root);
+        struct rlimit all, few;
+        const char *part = "";
+        struct maildrop *drop;
+        int error;
+
+        getrlimit(RLIMIT_NOFILE, &all);
+        few = (struct rlimit){ (rlim_t)directory + 3, all.rlim_max };
+        setrlimit(RLIMIT_NOFILE, &few);
+        drop = maildrop_open(directory, 0, &part);
+        error = drop == NULL ? errno : 0;
+        setrlimit(RLIMIT_NOFILE, &all);
+        if (drop != NULL)
+                maildrop_close(drop);
+        return strcmp(part, "/pop3d.index") == 0 ? error : 0;
+}
+
+static void
+test_ids_last(void)
+{
+        static const char id[] = "0000000800000001";
+        struct maildrop *drop;
+        struct stat status = { .st_size = 0 };
+
+        begin();
+        put_text("cur/1.a", "one\n");
+        put_text("dovecot-uidlist", "3 V1 N9 Gx\n1 :1.a\n8 :1.a\n");
+        wait_for_clock();
+        drop = session();
+        test(has_id(drop, 1, id), "of two lines for one file the last counts");
+        test(access(path_of("pop3d.index"), F_OK) == 0,
+            "beside a server that may be at work ids are kept before they are told");
+        maildrop_close(drop);
+        unlink(path_of("dovecot-uidlist"));
+        test(error_without_descriptors() == EMFILE, "an index that cannot be opened now fails the session");
+        drop = session();
+        test(has_id(drop, 1, id), "and its ids stay");
+        maildrop_close(drop);
+        chmod(path_of("pop3d.index"), 0660);
+        put_text("new/2.b", "two\n");
+        drop = session();
+        test(has_id(drop, 1, id), "nor does a group's right to write take them away");
+        unlink(path_of("pop3d.index.new"));
+        put_text("pop3d.index.new", "");
+        maildrop_close(drop);
+        test(stat(path_of("pop3d.index"), &status) == 0 && status.st_size > 0,
+            "another host's session does not empty the index");
+        unlink(path_of("pop3d.index.new"));
 }
 
 /* A delivery in the same tick as the reading of the folder must not be overlooked. */
@@ -586,6 +640,7 @@ main(void)
         test_others();
         test_hints();
         test_index();
+        test_ids_last();
         test_racy_delivery();
         test_forged_header();
         test_no_index();
