@@ -213,8 +213,8 @@ void must(bool is_done, const char *what);
 /* What the account rules of a service, or else its auth rules, say against a login, or NULL. */
 const char *auth_ask_rules(const struct auth *auth, struct login *login, bool are_account);
 
-/* Whether a user's password is locked. From then on the process has seen the shadow file. */
-bool auth_is_locked(const struct auth *auth, const char *user);
+/* A user's hash, or NULL if none is seen. From then on the process has seen the shadow file. */
+const char *auth_hash(const struct auth *auth, const char *user);
 
 /* Why a login must fail whatever its password, or "" and its identity. */
 const char *auth_foresee(const struct auth *auth, const struct login *login,

@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { APART_SECONDS = 120, INCLUDES_MAX = 8 };
+enum { APART_SECONDS = 120, INCLUDES_MAX = 8, HASH_MIN = 13 };
 
 pid_t apart_start(int (*part)(void *context), void *context, int *client)
 {
@@ -100,8 +100,9 @@ void auth_check_process(const struct auth *auth, check_row row, void *context)
 /* A walk through the rules of a service. */
 struct walk {
         const struct auth *auth;
-        struct login *login;    /* NULL: none is asked for */
+        struct login *login;    /* NULL: none is asked for, as in a first walk */
         const char *refusal;    /* of the account rules together, or NULL */
+        bool has_faillock;      /* among the account rules: whoever asks it resets the tally */
         unsigned rules[2];      /* of auth, of account */
         unsigned faults;
         int depth;
@@ -113,28 +114,32 @@ struct rule {
         char type[16], control[128], module[256], arguments[256];
 };
 
-/* Rules of auth that may be asked without a password: they neither want one nor count tries. */
-static bool is_harmless(const struct rule *rule)
+/*
+ * Of auth those that neither want a password nor count tries. Of account, where these refuse, all
+ * but pam_deny, which only says what others meant, and pam_faillock; beside that the required.
+ */
+static bool may_be_asked(const struct walk *walk, const struct rule *rule)
 {
-        static const char *const modules[] = { "pam_listfile.so", "pam_nologin.so",
-                "pam_succeed_if.so", "pam_access.so", "pam_shells.so", "pam_localuser.so" };
+        static const char harmless[] = "pam_listfile.so pam_nologin.so pam_succeed_if.so "
+            "pam_access.so pam_shells.so pam_localuser.so", never[] = "pam_deny.so pam_faillock.so";
+        bool is_required = strncmp(rule->control, "requi", 5) == 0;
+        bool is_account = rule->type[1] == 'c';
+        bool is_listed = strstr(is_account ? never : harmless, basename(rule->module)) != NULL;
 
-        for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++)
-                if (strcmp(rule->module, modules[i]) == 0)
-                        return strncmp(rule->control, "requi", 5) == 0;
-        return false;
+        return is_account ? !is_listed && (walk->has_faillock ? is_required : walk->refusal != NULL)
+            : is_listed && is_required;
 }
 
 /* Asks one rule alone: a service of its own, in memory, so that nothing is written. */
-static bool is_refused_by(const struct walk *walk, const struct rule *rule)
+static const char *ask_alone(const struct walk *walk, const struct rule *rule)
 {
         struct auth alone = *walk->auth;
         char name[16];
         int memory;
-        bool is_account = rule->type[1] == 'c', is_refused;
+        const char *refusal;
 
-        if (is_account ? walk->refusal == NULL : !is_harmless(rule))
-                return false;
+        if (!may_be_asked(walk, rule))
+                return NULL;
         memory = memfd_create("rule", 0);
         /* pam_permit: a rule that has no opinion is no refusal */
         (void)dprintf(memory, "%s required %s %s\n%s required pam_permit.so\n", rule->type,
@@ -142,9 +147,9 @@ static bool is_refused_by(const struct walk *walk, const struct rule *rule)
         (void)snprintf(name, sizeof(name), "%d", memory);
         alone.service = name;
         alone.configuration = "/proc/self/fd";
-        is_refused = auth_ask_rules(&alone, walk->login, is_account) != NULL;
+        refusal = auth_ask_rules(&alone, walk->login, rule->type[1] == 'c');
         (void)close(memory);
-        return is_refused;
+        return refusal;
 }
 
 /* Modules lie beside libpam. */
@@ -164,17 +169,19 @@ static bool is_loadable(const char *module)
 
 static void take_rule(struct walk *walk, const char *path, unsigned line, const struct rule *rule)
 {
-        walk->rules[rule->type[1] == 'c']++;
-        if (!is_loadable(rule->module)) {
+        const char *refusal = walk->login == NULL ? NULL : ask_alone(walk, rule);
+
+        walk->rules[rule->type[1] == 'c'] += walk->login == NULL;
+        if (walk->login == NULL && !is_loadable(rule->module)) {
                 walk->faults++;
                 walk->row(walk->context, "fail", "PAM", "%s line %u: %s cannot be loaded\n"
                     "cause: %s\nremedy: install the package that has it", path, line,
                     rule->module, dlerror());
-        } else if (walk->login != NULL && is_refused_by(walk, rule)) {
+        } else if (refusal != NULL) {
                 walk->faults++;
                 walk->row(walk->context, "fail", "PAM", "%s line %u refuses %s: %s %s %s\n"
-                    "remedy: change it, or what it looks at", path, line, walk->login->name.user,
-                    rule->type, rule->module, rule->arguments);
+                    "cause: %s\nremedy: change it, or what it looks at", path, line,
+                    walk->login->name.user, rule->type, rule->module, rule->arguments, refusal);
         }
 }
 
@@ -194,15 +201,18 @@ static void walk_file(struct walk *walk, const char *directory, const char *name
 {
         char path[PATH_MAX], line[1024];
         struct rule rule;
+        bool is_whole = name[0] == '/';
         FILE *file;
 
-        (void)snprintf(path, sizeof(path), "%s/%s", directory, name);
-        file = walk->depth < INCLUDES_MAX ? fopen(name[0] == '/' ? name : path, "re") : NULL;
+        (void)snprintf(path, sizeof(path), "%s/%s", is_whole ? "" : directory, name + is_whole);
+        file = walk->depth < INCLUDES_MAX ? fopen(path, "re") : NULL;
         if (file == NULL) {
                 walk->faults++;
-                walk->row(walk->context, "fail", "PAM", "%s: %s\n"
-                    "cause: without it libpam asks the service \"other\", which refuses\n"
-                    "remedy: install it, or name another with -s", path, strerror(errno));
+                walk->row(walk->context, "fail", "PAM", "%s: %s\ncause: without it libpam %s", path,
+                    strerror(errno), walk->depth > 0
+                    ? "does not start, or refuses\nremedy: install it, or include another"
+                    : "asks \"other\": on Debian the same rules, else mostly a refusal\n"
+                    "remedy: install it, or name another with -s");
                 return;
         }
         walk->depth++;
@@ -211,6 +221,9 @@ static void walk_file(struct walk *walk, const char *directory, const char *name
                     (strcmp(rule.type, "auth") == 0 || strcmp(rule.type, "account") == 0) &&
                     (type == NULL || strcmp(rule.type, type) == 0);
 
+                line[strcspn(line, "#")] = '\0';
+                walk->has_faillock |= strstr(line, "account") != NULL &&
+                    strstr(line, "pam_faillock") != NULL;
                 if (strcmp(rule.type, "@include") == 0)
                         walk_file(walk, "/etc/pam.d", rule.control, type);
                 else if (is_ours && (strcmp(rule.control, "include") == 0 ||
@@ -223,17 +236,32 @@ static void walk_file(struct walk *walk, const char *directory, const char *name
         (void)fclose(file);
 }
 
+/* Where passwords lie elsewhere, as in LDAP, '*' is seen here; '!' is somebody's no. */
+static void check_password(const char *hash, const char *user, check_row row, void *context)
+{
+        const char *own = hash + strspn(hash, "!");
+        bool is_set = own[0] != '*' && strlen(own) >= HASH_MIN;
+
+        if (own != hash || !is_set)
+                row(context, own != hash ? "fail" : "warn", "login", is_set
+                    ? "the password is locked\nremedy: passwd -u %s"
+                    : "no password is set\nremedy: passwd %s, unless it lies elsewhere", user);
+}
+
 void auth_check_pam(const struct auth *auth, struct login *login, check_row row, void *context)
 {
-        struct walk walk = { .auth = auth, .login = login, .row = row, .context = context };
+        const char *directory = auth->configuration == NULL ? "/etc/pam.d" : auth->configuration;
+        const char *hash = login == NULL ? NULL : auth_hash(auth, login->name.user);
+        struct walk walk = { .auth = auth, .row = row, .context = context };
 
-        if (login != NULL && auth_is_locked(auth, login->name.user))
-                row(context, "fail", "login", "the password is locked\nremedy: passwd -u %s",
-                    login->name.user);
-        if (login != NULL)
-                walk.refusal = auth_ask_rules(auth, login, true);
-        walk_file(&walk, auth->configuration == NULL ? "/etc/pam.d" : auth->configuration,
-            auth->service, NULL);
+        if (hash != NULL)
+                check_password(hash, login->name.user, row, context);
+        walk_file(&walk, directory, auth->service, NULL);
+        if (login != NULL && walk.faults == 0 && walk.rules[0] > 0 && walk.rules[1] > 0) {
+                walk.login = login;
+                walk.refusal = walk.has_faillock ? NULL : auth_ask_rules(auth, login, true);
+                walk_file(&walk, directory, auth->service, NULL);
+        }
         if (walk.faults > 0)
                 return;
         if (walk.rules[0] == 0 || walk.rules[1] == 0)
@@ -243,9 +271,11 @@ void auth_check_pam(const struct auth *auth, struct login *login, check_row row,
                 row(context, "fail", "PAM", "the account rules refuse %s\ncause: %s",
                     login->name.user, walk.refusal);
         else
-                row(context, "ok", "PAM", "service %s: %u rules, all modules there%s",
-                    auth->service, walk.rules[0] + walk.rules[1],
-                    login == NULL ? "" : "; the account rules accept the user");
+                row(context, login != NULL && walk.has_faillock ? "skip" : "ok", "PAM",
+                    "service %s: %u rules, all modules there%s", auth->service,
+                    walk.rules[0] + walk.rules[1], login == NULL ? "" : !walk.has_faillock
+                    ? "; the account rules accept the user" : "; not all are asked\n"
+                    "cause: pam_faillock would forget failed tries: see `faillock --user NAME`");
 }
 
 bool auth_check_login(const struct auth *auth, const char *typed, struct login *login,
@@ -258,6 +288,7 @@ bool auth_check_login(const struct auth *auth, const char *typed, struct login *
                 { "foreign-domain", "fail", "the domain is not ours\nremedy: leave it out, or add -d" },
                 { "no-such-system-account", "fail", "there is no such account; the mailbox's name is no "
                     "help\nremedy: log in by the account's name, or as DOMAIN\\USER\\MAILBOX" },
+                { "-v", "fail", "the account of -v is not there\nremedy: create it, or change -v" },
                 { "root-is-refused", "fail", "root's uid or gid is never served" },
                 { "started-without-root", "skip", "only root may look at another's account" },
                 { "too-many-groups", "fail", "more groups than pop3d takes on" },
@@ -273,6 +304,8 @@ bool auth_check_login(const struct auth *auth, const char *typed, struct login *
         }
         is_own = strcmp(name->user, name->mailbox) == 0;
         reason = auth_foresee(auth, login, identity);
+        if (auth->virtual_account != NULL && strcmp(reason, "no-such-system-account") == 0)
+                reason = "-v";
         while (strcmp(table[i].reason, reason) != 0)
                 i++;
         row(context, i == 0 && !is_own ? "warn" : table[i].state, "login",

@@ -67,12 +67,12 @@ static void no_delay(int status, unsigned microseconds, void *context)
 {
 }
 
-bool auth_is_locked(const struct auth *auth, const char *user)
+const char *auth_hash(const struct auth *auth, const char *user)
 {
         const struct spwd *shadow =
             auth->virtual_account == NULL && geteuid() == 0 ? getspnam(user) : NULL;
 
-        return shadow != NULL && shadow->sp_pwdp != NULL && shadow->sp_pwdp[0] == '!';
+        return shadow == NULL ? NULL : shadow->sp_pwdp;
 }
 
 /* Without a service file libpam asks "other", which as a rule says no. */
@@ -102,10 +102,12 @@ static struct outcome outcome_of_pam(const struct auth *auth, const char *user, 
         };
 
         if (status == PAM_AUTH_ERR || status == PAM_PERM_DENIED) {
+                const char *hash = auth_hash(auth, user);
+
                 if (lacks_service_file(auth))
                         return (struct outcome){ VERDICT_DENIED, no_service_file };
                 /* pam_unix says so to nobody */
-                if (auth_is_locked(auth, user))
+                if (hash != NULL && hash[0] == '!')
                         return (struct outcome){ VERDICT_DENIED, "account-locked" };
                 /* a stack that ends in pam_deny forgets what pam_unix knew */
                 if (status == PAM_AUTH_ERR && auth->virtual_account == NULL && getpwnam(user) == NULL)

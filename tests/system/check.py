@@ -12,6 +12,7 @@ import re
 import select
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -311,7 +312,7 @@ def test_switched_off_for_a_user(world):
             world.system_service("pop3", f"# POP3\n{kind} required {rule}\n{PAM % world.root}")
             Check(world, "alice").quiet_but("PAM").expect(
                 "fail", "PAM", "/etc/pam.d/pop3 line 2 refuses alice", f"{kind} pam_listfile.so", f"{folder}/no-pop3")
-            if Check(world, "bob").quiet_but("maildrop").status == 2:
+            if Check(world, "bob").quiet_but("maildrop", "login").status == 2:
                 raise Failure("bob is refused too")
 
 
@@ -543,3 +544,90 @@ def test_password_on_a_terminal(world):
         _, status = os.waitpid(child, 0)
         if b"C: PASS\r\n" not in shown or b"S: +OK 1 23" not in shown or b"secret" in shown or status != 0:
             raise Failure(f"status {status}:\n{shown.decode()}")
+
+
+def login_rows(check):
+    return [row for row in check.rows if row.what in ("login", "PAM") and row.state in ("warn", "fail", "skip")]
+
+
+def test_refused_on_debian(world):
+    """Debian's stack: the rule that refuses is accused, pam_deny behind it is not; PAM's own words are the cause"""
+    with Installation(world) as place:
+        place.launch()
+        account = "account [success=1 new_authtok_reqd=done default=ignore] pam_unix.so\naccount requisite pam_deny.so\n" \
+            "account required pam_permit.so\n"
+        auth = "auth required pam_permit.so\n"
+        world.system_service("pop3", auth + account)
+        for fields, cause in (({"expires": "1"}, "cause: User account has expired"),
+                              ({"expires": "", "last": "10", "maximum": "30"}, "cause: Authentication token")):
+            world.set_shadow("alice", **fields)
+            check = Check(world, "alice").quiet_but("PAM")
+            check.expect("fail", "PAM", "line 2 refuses alice: account pam_unix.so", cause)
+            if len(login_rows(check)) != 1:
+                raise Failure(f"another rule is accused too\n{check.output}")
+        world.set_shadow("alice", last="19000", maximum="99999")
+        world.system_service("pop3", auth + "account requisite pam_deny.so\n")
+        Check(world, "alice").quiet_but("PAM").expect("fail", "PAM", "the account rules refuse alice")
+
+
+def test_faillock_is_not_reset(world):
+    """pam_faillock among the account rules is not asked, and neither are they as a whole: a lock stays"""
+    with Installation(world) as place:
+        place.launch()
+        folder = world.folder()
+        # five failed tries, as pam_faillock notes them
+        tally = struct.pack("<52sHHQ", b"127.0.0.1", 0, 1 | 2, int(time.time())) * 5
+        with open(f"{folder}/alice", "wb") as file:
+            file.write(tally)
+        os.chmod(f"{folder}/alice", 0o600)
+        world.system_service("faillock-account", f"account required pam_faillock.so dir={folder}\n")
+        for line in ("@include faillock-account\n", "account include faillock-account\n",
+                     f"account required pam_faillock.so dir={folder}\n"):
+            world.system_service("pop3", PAM % world.root + line)
+            Check(world, "alice").quiet_but().expect("skip", "PAM", "not all are asked", "pam_faillock", "faillock --user")
+            with open(f"{folder}/alice", "rb") as file:
+                if file.read() != tally:
+                    raise Failure(f"the check forgot failed tries, with {line}")
+        # what is required all the same is asked alone
+        rule = f"pam_listfile.so onerr=fail item=user sense=deny file={folder}/no-pop3"
+        with open(f"{folder}/no-pop3", "w") as file:
+            file.write("alice\n")
+        world.system_service("pop3", f"{PAM % world.root}{line}account required {rule}\n")
+        Check(world, "alice").quiet_but("PAM").expect("fail", "PAM", "line 5 refuses alice", "pam_listfile.so")
+        world.system_service("pop3", PAM % world.root + "# " + line)
+        Check(world, "alice").quiet_but().expect("ok", "PAM", "accept the user")
+
+
+def test_no_password(world):
+    """an account that never had a password is told from one that was locked"""
+    with Installation(world) as place:
+        place.launch()
+        for hash in ("!", "!!", "!*", "*", "*LK*", "x", ""):
+            world.set_shadow("alice", hash=hash)
+            check = Check(world, "alice").quiet_but("login")
+            check.expect("fail" if hash[:1] == "!" else "warn", "login", "no password is set", "remedy: passwd alice,")
+            if "passwd -u" in check.output:
+                raise Failure(check.output)
+
+
+def test_pam_files_missing(world):
+    """what a missing file means: of a service, of one included; an absolute name is shown as it is"""
+    with Installation(world) as place:
+        place.launch()
+        for line, path in (("@include nosuch", "/etc/pam.d/nosuch"), ("account include /etc/nosuch", "/etc/nosuch")):
+            world.system_service("pop3", f"{PAM % world.root}{line}\n")
+            row = Check(world, "alice").quiet_but("PAM").expect("fail", "PAM", path + ": No such file", "does not start")
+            if "asks" in row.text or "//" in row.text:
+                raise Failure(row.text)
+        os.unlink("/etc/pam.d/pop3")
+        row = Check(world, "alice").quiet_but("PAM").expect("fail", "PAM", "/etc/pam.d/pop3: No such file", "on Debian the same")
+
+
+def test_no_account_of_v(world):
+    """where the account that owns all maildrops is missing, it is not the login's that is asked for"""
+    with Installation(world) as place:
+        place.launch()
+        row = Check(world, "-v", "nosuch", "-m", "/var/vmail/%u", "alice").quiet_but("login", "PAM").expect(
+            "fail", "login", "the account of -v is not there")
+        if "MAILBOX" in row.text:
+            raise Failure(row.text)
