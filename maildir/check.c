@@ -16,24 +16,28 @@
 
 #include "internal.h"
 
-/* Whether a part of the path is a folder of use to this user; else a row says why not. */
-static bool check_part(const char *part, int wanted, check_row row, void *context)
+/* Whether a part of the path will do for a session; a row says what else is wrong with it. */
+static bool check_part(const char *part, int needed, int wanted, check_row row, void *context)
 {
         struct stat status = { 0 };
         int error = stat(part, &status) != 0 ? errno : !S_ISDIR(status.st_mode) ? ENOTDIR
             : access(part, wanted) != 0 ? errno : 0;
+        bool will_do = needed == 0 || (error != ENOTDIR && access(part, needed) == 0);
+        const char *state = will_do ? "warn" : "fail", *but = will_do
+            ? "; logins work, but delivery, removal or the index does not" : "";
 
         if (error == ENOENT || error == ENOTDIR)
-                row(context, "fail", "maildrop", "%s: %s\nremedy: create it as uid %u, or see -m",
-                    part, strerror(error), (unsigned)geteuid());
-        else if (error != 0)
-                row(context, "fail", "maildrop", "%s: %s\n"
+                row(context, state, "maildrop", "%s: %s%s\nremedy: create it as uid %u, or see -m",
+                    part, strerror(error), but, (unsigned)geteuid());
+        else if (error != 0 && error != EROFS)
+                row(context, state, "maildrop", "%s: %s%s\n"
                     "cause: it belongs to uid %u, gid %u and has mode %04o; uid %u may not %s it\n"
-                    "remedy: give it to that user (chown), or open it (chmod)", part,
-                    strerror(error), (unsigned)status.st_uid, (unsigned)status.st_gid,
-                    (unsigned)(status.st_mode & 07777), (unsigned)geteuid(),
-                    wanted == X_OK ? "pass" : "read and change");
-        return error == 0;
+                    "remedy: %s", part, strerror(error), but, (unsigned)status.st_uid,
+                    (unsigned)status.st_gid, (unsigned)(status.st_mode & 07777),
+                    (unsigned)geteuid(), will_do ? "change" : wanted == X_OK ? "pass" : "read",
+                    wanted == X_OK ? "let that uid pass it (chmod, group)"
+                    : "give it to that user (chown), or open it (chmod)");
+        return will_do;
 }
 
 static bool check_path(const char *path, check_row row, void *context)
@@ -42,15 +46,17 @@ static bool check_path(const char *path, check_row row, void *context)
         char part[PATH_MAX + 8];
         bool is_good = true;
 
-        for (size_t end = 1; end <= strlen(path); end++)
-                if (path[end] == '/' || path[end] == '\0') {
+        for (size_t end = 1; end < strlen(path); end++)
+                if (path[end] == '/') {
                         (void)snprintf(part, sizeof(part), "%.*s", (int)end, path);
-                        if (!check_part(part, X_OK, row, context))
+                        if (!check_part(part, X_OK, X_OK, row, context))
                                 return false;
                 }
-        for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++) {
+        /* tmp, the last, no session needs */
+        for (size_t i = 0; i < 4 && is_good; i++) {
                 (void)snprintf(part, sizeof(part), "%s%s", path, folders[i]);
-                is_good &= check_part(part, R_OK | W_OK | X_OK, row, context);
+                is_good = check_part(part, i < 3 ? R_OK | X_OK : 0, R_OK | W_OK | X_OK, row,
+                    context);
         }
         return is_good;
 }
@@ -73,7 +79,7 @@ static void check_file_system(const char *path, check_row row, void *context)
                 if (remote[i].type == (uint32_t)type.f_type)
                         kind = remote[i].name;
         if (space.f_flag & ST_RDONLY)
-                row(context, "fail", "maildrop", "the file system is read-only\n"
+                row(context, "warn", "maildrop", "the file system is read-only\n"
                     "cause: often an error on the disk; the kernel's log says so");
         else if (space.f_bavail == 0 || (space.f_files > 0 && space.f_favail == 0))
                 row(context, "warn", "maildrop", "no %s left: the index cannot be kept",
@@ -117,7 +123,8 @@ static struct maildrop *scan(int directory, const char **index)
         drop->next_index = open("/dev/null", O_WRONLY | O_CLOEXEC);
         if (index != NULL) {
                 index_open(drop);
-                *index = drop->index < 0 ? "not there yet" :
+                *index = drop->index < 0 ? faccessat(directory, INDEX_NAME, F_OK, 0) != 0 ?
+                    "not there yet" : "not usable, and will be made anew" :
                     memcmp(stamps, drop->header.folders, sizeof(stamps)) != 0 ? "outdated" :
                     "current";
                 if (drop->index >= 0 && index_load(drop) != 0)
@@ -158,6 +165,7 @@ void maildir_check(const char *path, check_row row, void *context)
         const struct maildrop *drop;
         const char *index;
         int directory;
+        size_t unreadable = 0;
 
         if (!check_path(path, row, context))
                 return;
@@ -172,5 +180,11 @@ void maildir_check(const char *path, check_row row, void *context)
         }
         row(context, "ok", "maildrop", "%s: %zu messages, %" PRIu64 " octets; the index is %s",
             path, drop->count, drop->octets, index);
+        for (size_t i = 0; i < drop->count; i++)
+                unreadable += faccessat(record_folder(drop, &drop_records(drop)[i]),
+                    record_name(drop, &drop_records(drop)[i]), R_OK, 0) != 0;
+        if (unreadable > 0)
+                row(context, "warn", "maildrop", "%zu messages cannot be read\n"
+                    "remedy: give them to uid %u (chown)", unreadable, (unsigned)geteuid());
         check_unique_ids(drop, row, context);
 }

@@ -631,3 +631,44 @@ def test_no_account_of_v(world):
             "fail", "login", "the account of -v is not there")
         if "MAILBOX" in row.text:
             raise Failure(row.text)
+
+
+def test_maildrop_that_cannot_change(world):
+    """what keeps no session from its start is a warning: no tmp, no right to write, messages of another's"""
+    with Installation(world) as place:
+        place.launch()
+        place.as_alice("rmdir Maildir/tmp")
+        check = Check(world, "alice").quiet_but("maildrop")
+        check.expect("warn", "maildrop", "Maildir/tmp: No such file", "logins work")
+        check.expect("ok", "maildrop", "1 messages")
+        place.as_alice("mkdir Maildir/tmp; chmod 500 Maildir Maildir/new Maildir/cur")
+        check = Check(world, "alice").quiet_but("maildrop")
+        for part in ("Maildir:", "Maildir/new:", "Maildir/cur:"):
+            check.expect("warn", "maildrop", part, "logins work", "uid 4001 may not change it", "chown")
+        check.expect("ok", "maildrop", "1 messages")
+        place.as_alice("chmod 300 Maildir/new")
+        Check(world, "alice").expect("fail", "maildrop", "Maildir/new:", "may not read it")
+        place.as_alice("chmod 700 Maildir Maildir/new Maildir/cur")
+        os.chown(f"{place.home}/Maildir/new/1700000001.M1P1.sample", 0, 0)
+        check = Check(world, "alice").quiet_but("maildrop")
+        check.expect("warn", "maildrop", "1 messages cannot be read", "uid 4001 (chown)")
+
+
+def test_closed_parent(world):
+    """nobody is told to give away a folder above the maildrop"""
+    with Installation(world) as place:
+        place.launch()
+        os.makedirs(f"{world.root}/closed/alice", exist_ok=True)
+        os.chmod(f"{world.root}/closed", 0o700)
+        row = Check(world, "-m", f"{world.root}/closed/alice/Maildir", "alice").quiet_but("maildrop").expect(
+            "fail", "maildrop", "closed: Permission denied", "uid 4001 may not pass it", "(chmod, group)")
+        if "chown" in row.text:
+            raise Failure(row.text)
+
+
+def test_index_that_is_not_usable(world):
+    """an index that is there, but damaged or open to others, is not called missing"""
+    with Installation(world) as place:
+        place.launch()
+        place.as_alice("echo nonsense > Maildir/pop3d.index")
+        Check(world, "alice").quiet_but().expect("ok", "maildrop", "the index is not usable")
