@@ -66,6 +66,7 @@ def test_faillock_locks_after_five_failures_and_unlocks(world):
     launchers.start_xinetd(world, 110)
     login("alice", PASSWORD, "+OK")
     # xinetd serves them side by side; each takes its two seconds
+    mark = world.log.mark()
     clients = [Client("127.0.0.1", 110) for _ in range(5)]
     for client in clients:
         client.ask("USER alice", "+OK")
@@ -74,6 +75,8 @@ def test_faillock_locks_after_five_failures_and_unlocks(world):
     for client in clients:
         check(client.line() == WRONG, "a wrong password is accepted")
         client.socket.close()
+    world.log.wait("LOGIN FAILED, user=alice, .*reason=wrong-password", mark)
+    world.log.wait(r"pam_faillock\(pop3:auth\): .*alice.*locked", mark)
     login("alice", PASSWORD, WRONG)
     login("bob", PASSWORD, "+OK")
     common.run(need("faillock"), "--user", "alice", "--reset")
