@@ -255,11 +255,11 @@ int drop_search(struct maildrop *drop)
         }
         for (size_t i = 0; i < drop_length(drop); i++)
                 drop_records(drop)[i].flags &= (uint8_t)~SEEN;
-        /* until nothing is renamed meanwhile, which might be met in neither place */
+        /* twice, and until nothing is renamed meanwhile, which might be met in neither place */
         for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
                 result = read_folders(&scan);
-                if (result != 0 || drop_stamps(drop, stamps) != 0 ||
-                    memcmp(stamps, drop->searched, sizeof(stamps)) == 0)
+                if (result != 0 || drop_stamps(drop, stamps) != 0 || (attempt > 0 &&
+                    memcmp(stamps, drop->searched, sizeof(stamps)) == 0))
                         break;
                 memcpy(drop->searched, stamps, sizeof(stamps));
                 drop->stamped = now.tv_sec;
