@@ -1294,20 +1294,24 @@ static void check_session(struct check *check, const char *login)
 }
 
 /* Options as the launcher gives them, unless some were given by hand. */
-static void take_launcher_options(struct check *check, char *words)
+static void take_launcher_options(struct check *check)
 {
+        const char *problem, *file = NULL;
+        char *words = launcher_check("+OK pop3d " VERSION " server ready", print_row, check, &file);
         char *arguments[64] = { words };
-        const char *problem;
         int count = 1;
 
-        if (check->options->are_given || words == NULL || *words == '\0')
+        if (words == NULL || check->options->are_given)
                 return;
-        print_row(check, "ok", "options", "the launcher's, as none are given here: %s", words);
+        print_row(check, "ok", "options", "of %s, as none are given here: %s", file,
+            *words == '\0' ? "none" : words);
         while (count < 63 && (arguments[count] = strtok(count == 1 ? words : NULL, " \t")) != NULL)
                 count++;
+        /* a login beside -c is none of theirs */
+        check->options->wanted = 0;
         problem = take_options(check->options, count, arguments);
         if (problem != NULL)
-                print_row(check, "fail", "options", "%s\nremedy: mend the launcher's entry", problem);
+                print_row(check, "fail", "options", "%s\nremedy: mend %s", problem, file);
 }
 
 static int check(struct options *options, const char *login)
@@ -1316,8 +1320,7 @@ static int check(struct options *options, const char *login)
 
         (void)signal(SIGPIPE, SIG_IGN);
         log_open(true);
-        take_launcher_options(&check,
-            launcher_check("+OK pop3d " VERSION " server ready", print_row, &check));
+        take_launcher_options(&check);
         auth_check_process(&options->auth, print_row, &check);
         if (login != NULL)
                 check.has_login = auth_check_login(&options->auth, login, &check.login, &check.identity,

@@ -21,8 +21,10 @@
 
 enum { ENTRIES_MAX = 24, VALUE_SIZE = 256, POP3_PORT = 110, POP3S_PORT = 995, LISTENING = 10 };
 
-#define SYSTEMD_LINKS "/etc/systemd/system/sockets.target.wants"
+#define SYSTEMD_LINKS "/etc/systemd/system/sockets.target.wants/"
 #define ROW(survey, ...) (survey)->row((survey)->context, __VA_ARGS__)
+#define RESTART(entry) (entry)->launcher == systemd ? "systemctl restart" : "restart", \
+        (entry)->launcher == systemd ? (entry)->name : (entry)->launcher
 
 static const char xinetd[] = "xinetd", inetd[] = "inetd", systemd[] = "systemd",
     stunnel[] = "stunnel";
@@ -30,13 +32,13 @@ static const char xinetd[] = "xinetd", inetd[] = "inetd", systemd[] = "systemd",
 static const struct {
         const char *launcher, *pattern;
 } sources[] = {
-        { xinetd, "/etc/xinetd.conf" }, { xinetd, "/etc/xinetd.d/*" }, { inetd, "/etc/inetd.conf" },
+        { xinetd, "/etc/xinetd.conf" }, { xinetd, "/etc/xinetd.d/*[!~]" },
+        { inetd, "/etc/inetd.conf" }, { stunnel, "/etc/stunnel/*.conf" },
         { systemd, "/etc/systemd/system/*pop3*" }, { systemd, "/usr/lib/systemd/system/*pop3*" },
-        { stunnel, "/etc/stunnel/*.conf" },
 };
 
 /* What a configuration says of a service, whatever its launcher calls it. */
-enum field { OFF, PROGRAM, ARGUMENTS, USER, WAIT, LIMIT, PORT, CONNECT, PROTOCOL, FIELDS };
+enum field { OFF, PROGRAM, ARGUMENTS, USER, WAIT, LIMIT, PORT, CONNECT, PROTOCOL, FLAGS, FIELDS };
 
 static const struct {
         const char *key;
@@ -45,7 +47,7 @@ static const struct {
         { "disable", OFF }, { "server", PROGRAM }, { "server_args", ARGUMENTS }, { "user", USER },
         { "wait", WAIT }, { "port", PORT }, { "User", USER }, { "ListenStream", PORT },
         { "exec", PROGRAM }, { "accept", PORT }, { "connect", CONNECT }, { "protocol", PROTOCOL },
-        { "instances", LIMIT }, { "MaxConnections", LIMIT },
+        { "instances", LIMIT }, { "MaxConnections", LIMIT }, { "setuid", USER }, { "flags", FLAGS },
 };
 
 struct entry {
@@ -60,6 +62,8 @@ struct survey {
         struct stat self;               /* this program's file */
         struct entry entries[ENTRIES_MAX + 1];
         size_t count;                   /* the entry behind these is being read */
+        struct entry *ours;             /* what starts us, if anything does */
+        bool is_proxied;                /* something is on, and with -x */
 };
 
 struct listener {
@@ -106,16 +110,31 @@ static bool has_flag(const struct entry *entry, char flag)
         return false;
 }
 
-/* The entry that is on for this port, or NULL. */
-static const struct entry *entry_of_port(const struct survey *survey, unsigned port)
+/* inetd may be called inetutils-inetd, but not xinetd. */
+static bool is_by(const struct entry *entry, const char *process)
 {
-        for (size_t i = 0; i < survey->count; i++) {
-                const struct entry *entry = &survey->entries[i];
+        return strstr(process, entry->launcher) != NULL &&
+            (entry->launcher != inetd || *process != 'x');
+}
 
-                if (is_on(entry) && port_of(entry->value[PORT], entry->name) == port)
-                        return entry;
-        }
-        return NULL;
+static bool is_here(const char *address)
+{
+        return strchr(address, ':') == NULL || strncmp(address, "127.", 4) == 0 ||
+            strncmp(address, "::1:", 4) == 0 || strncmp(address, "localhost:", 10) == 0;
+}
+
+/* The entry that is on and has this PORT, or CONNECTs to it, or NULL; rather the holder's own. */
+static struct entry *entry_of_port(struct survey *survey, unsigned port, enum field field,
+    const char *holder)
+{
+        struct entry *found = NULL, *end = survey->entries + survey->count;
+
+        for (struct entry *entry = survey->entries; entry < end; entry++)
+                if (is_on(entry) && (field == PORT || is_here(entry->value[field])) &&
+                    port_of(entry->value[field], field == PORT ? entry->name : "") == port &&
+                    (found == NULL || is_by(entry, holder)))
+                        found = entry;
+        return found;
 }
 
 /* Reading them */
@@ -126,11 +145,15 @@ static struct entry *begin_entry(struct survey *survey, const char *launcher, co
 {
         struct entry *entry = &survey->entries[survey->count];
         unsigned port = port_of(entry->value[PORT], entry->name);
+        struct entry next = { .launcher = launcher };
 
+        /* what stands before the sections is said for all of them */
+        if (launcher == stunnel && *name != '\0')
+                memcpy(next.value[USER], entry->value[USER], VALUE_SIZE);
         if (survey->count < ENTRIES_MAX && (port == POP3_PORT || port == POP3S_PORT ||
             runs_us(survey, entry) || strstr(entry->value[PROGRAM], "/pop3d") != NULL))
                 entry = &survey->entries[++survey->count];
-        *entry = (struct entry){ .launcher = launcher };
+        *entry = next;
         (void)snprintf(entry->file, sizeof(entry->file), "%s", file);
         (void)snprintf(entry->name, sizeof(entry->name), "%s", name);
         return entry;
@@ -149,6 +172,22 @@ static void take_inetd_line(struct survey *survey, const char *file, const char 
         entry->value[OFF][0] = line[0] == '#' ? '#' : '\0';
 }
 
+/* systemd makes one % of two, and expands what stands behind a single one itself. */
+static void take_exec_start(struct survey *survey, const char *file, const char *value)
+{
+        struct entry *entry = &survey->entries[survey->count];
+        char *at = entry->value[ARGUMENTS];
+
+        *at = '\0';
+        (void)sscanf(value + strspn(value, "-@:+!"), "%255s %255[^\n]", entry->value[PROGRAM], at);
+        for (; (at = strchr(at, '%')) != NULL; at++)
+                if (at[1] == '%')
+                        memmove(at, at + 1, strlen(at));
+                else if (strchr("udmh", at[1]) != NULL)
+                        ROW(survey, "fail", "launcher", "%s: %.2s is not for pop3d\n"
+                            "cause: systemd expands it itself\nremedy: write %%%.2s", file, at, at);
+}
+
 static void take_line(struct survey *survey, const char *launcher, const char *file,
     const char *line)
 {
@@ -163,8 +202,7 @@ static void take_line(struct survey *survey, const char *launcher, const char *f
         else if (sscanf(line, " %63[A-Za-z_] %*[+=-] %255[^\n]", key, value) < 2)
                 return;
         else if (strcmp(key, "ExecStart") == 0)
-                (void)sscanf(value + strspn(value, "-@:+!"), "%255s %255[^\n]",
-                    entry->value[PROGRAM], entry->value[ARGUMENTS]);
+                take_exec_start(survey, file, value);
         else if (strcmp(key, "execArgs") == 0)
                 (void)sscanf(value, "%*s %255[^\n]", entry->value[ARGUMENTS]);
         for (size_t i = 0; launcher != inetd && i < sizeof(keys) / sizeof(keys[0]); i++)
@@ -196,32 +234,33 @@ static void read_file(struct survey *survey, const char *launcher, const char *p
         (void)fclose(file);
 }
 
-/* xinetd passes over names with a dot; systemd has NAME.socket, on by a link, and NAME@.service. */
-static void read_sources(struct survey *survey)
+/* xinetd passes over names with a dot; systemd has NAME.socket, on by a link, NAME@.service, and
+ * next to either a folder of changes to it. */
+static void read_files(struct survey *survey, const char *launcher, const char *pattern)
 {
-        for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
-                const char *launcher = sources[i].launcher;
-                glob_t found;
+        glob_t found;
 
-                if (glob(sources[i].pattern, 0, NULL, &found) != 0)
+        if (glob(pattern, 0, NULL, &found) != 0)
+                return;
+        for (size_t i = 0; i < found.gl_pathc; i++) {
+                const char *path = found.gl_pathv[i], *name = strrchr(path, '/') + 1;
+                const char *suffix = strchr(name, '.') == NULL ? "" : strrchr(name, '.');
+                bool is_socket = strcmp(suffix, ".socket") == 0;
+                char other[VALUE_SIZE];
+
+                if (strstr(path, "/xinetd.d/") != NULL && *suffix != '\0')
                         continue;
-                for (size_t j = 0; j < found.gl_pathc; j++) {
-                        const char *path = found.gl_pathv[j], *base = strrchr(path, '/');
-                        bool is_socket = strstr(base, ".socket") != NULL;
-                        char link[VALUE_SIZE];
-
-                        if (strstr(path, "/xinetd.d/") != NULL && strchr(base, '.') != NULL)
-                                continue;
-                        if (launcher != systemd || is_socket)
-                                (void)begin_entry(survey, launcher, path, "");
-                        (void)snprintf(link, sizeof(link), SYSTEMD_LINKS "%s", base);
-                        if (is_socket && access(link, F_OK) != 0)
-                                strcpy(survey->entries[survey->count].value[OFF], "yes");
-                        read_file(survey, launcher, path);
-                }
-                globfree(&found);
+                if (launcher != systemd || is_socket)
+                        (void)begin_entry(survey, launcher, path, is_socket ? name : "");
+                (void)snprintf(other, sizeof(other), SYSTEMD_LINKS "%s", name);
+                if (is_socket && access(other, F_OK) != 0)
+                        strcpy(survey->entries[survey->count].value[OFF], "yes");
+                read_file(survey, launcher, path);
+                (void)snprintf(other, sizeof(other), "%s/*.conf", path);
+                if (strcmp(suffix, ".d") == 0)
+                        read_files(survey, launcher, other);
         }
-        (void)begin_entry(survey, "", "", "");
+        globfree(&found);
 }
 
 /* Of ports */
@@ -281,47 +320,57 @@ static void hear(const struct listener *listener, bool expects_proxy, char heard
         (void)close(fd);
 }
 
-static void check_listener(const struct survey *survey, const struct listener *listener)
+static void check_listener(struct survey *survey, const struct listener *listener)
 {
-        const struct entry *entry = entry_of_port(survey, listener->port);
-        char name[64], heard[128], what[16], address[INET6_ADDRSTRLEN];
+        char name[64], heard[128] = "", what[16], address[INET6_ADDRSTRLEN];
         int pid = find_holder(listener->inode, name);
+        struct entry *entry = entry_of_port(survey, listener->port, PORT, name);
+        const struct entry *before = entry_of_port(survey, listener->port, CONNECT, "");
         bool is_tls = listener->port == POP3S_PORT || (entry != NULL && entry->launcher == stunnel);
-        /* inetd may be called inetutils-inetd, but not xinetd */
-        bool is_foreign = pid > 0 && (entry == NULL ? is_tls
-            : strstr(name, entry->launcher) == NULL || (entry->launcher == inetd && *name == 'x'));
+        bool is_alike, is_foreign = pid > 0 &&
+            (entry == NULL ? is_tls && !survey->is_proxied : !is_by(entry, name));
 
+        if (listener->port == POP3_PORT && entry != NULL && !is_foreign && runs_us(survey, entry))
+                survey->ours = entry;
+        if (!is_tls)
+                hear(listener, entry != NULL ? has_flag(entry, 'x') : before != NULL &&
+                    strcmp(before->value[PROTOCOL], "proxy") == 0, heard);
+        is_alike = strncmp(heard, survey->greeting, strlen(survey->greeting)) == 0;
         (void)snprintf(what, sizeof(what), "port %u", listener->port);
         (void)inet_ntop(listener->family, listener->address, address, sizeof(address));
         if (is_foreign && entry != NULL)
                 ROW(survey, "fail", what, "%s (process %d) listens on %s\n"
                     "cause: it was first, so %s cannot: EADDRINUSE, \"Address already in use\"\n"
-                    "remedy: stop it for good, then restart %s, for %s", name, pid, address,
-                    entry->launcher, entry->launcher, entry->file);
+                    "remedy: stop it for good, then %s %s, for %s%s", name, pid, address,
+                    entry->launcher, RESTART(entry), entry->file, is_alike
+                    ? ";\nor, if it is to stay, set disable = yes (or a #) there" : "");
         else
                 ROW(survey, is_foreign ? "warn" : pid > 0 ? "ok" : "skip", what,
                     "%s (process %d) listens on %s%s", name, pid, address,
                     is_foreign ? "; nothing known leads from it to pop3d" : "");
-        if (is_tls)
-                return;
-        hear(listener, entry != NULL && has_flag(entry, 'x'), heard);
-        if (strncmp(heard, survey->greeting, strlen(survey->greeting)) == 0)
+        if (is_alike)
                 ROW(survey, is_foreign ? "warn" : "ok", what, "greets: %s", heard);
-        else
-                ROW(survey, "fail", what, "another greeting than ours:\nheard: %s\nours: %s\ncause: %s",
-                    heard, survey->greeting, is_foreign ? "another program answers in our place"
+        else if (!is_tls)
+                ROW(survey, "fail", what, "another greeting than ours:\nheard: %s\nours: %s\n"
+                    "cause: %s", heard, survey->greeting,
+                    strstr(heard, "pop3d was started wrongly") != NULL
+                    ? "the launcher's arguments\nremedy: mend them"
+                    : is_foreign ? "another program answers in our place"
                     : "the launcher starts something else, or refuses; see its log");
 }
 
 /* All who listen on a port, in both families; if nobody does, is that meant? */
-static void check_port(const struct survey *survey, unsigned port)
+static void check_port(struct survey *survey, unsigned port)
 {
         static const char *const tables[] = { "/proc/net/tcp", "/proc/net/tcp6" };
-        const struct entry *entry = entry_of_port(survey, port);
+        const struct entry *entry = entry_of_port(survey, port, PORT, "");
+        const struct entry *before = entry_of_port(survey, port, CONNECT, "");
         struct listener listener;
         unsigned state, count = 0;
         char line[256], address[33];
 
+        if (entry == NULL && before == NULL && port != POP3_PORT && port != POP3S_PORT)
+                return;
         for (int six = 0; six < 2; six++) {
                 FILE *table = fopen(tables[six], "re");
                 uint32_t *words = listener.address;
@@ -342,26 +391,33 @@ static void check_port(const struct survey *survey, unsigned port)
         }
         if (count == 0 && entry != NULL)
                 ROW(survey, "fail", "port", "nobody listens on %u, in spite of %s\n"
-                    "remedy: start or reload %s; see its log", port, entry->file, entry->launcher);
+                    "remedy: %s %s; see its log", port, entry->file, RESTART(entry));
+        else if (count == 0 && before != NULL)
+                ROW(survey, "fail", "port", "nobody listens on %u, where %s connects\nremedy: mend "
+                    "that, or switch on what is to listen, as pop3-inner", port, before->file);
         else if (count == 0)
                 ROW(survey, survey->count == 0 && port == POP3_PORT ? "warn" : "skip", "port",
                     "nobody listens on %u, nor is anything set to", port);
 }
 
 /* What is wrong with an entry, cause and remedy, or "". */
-static const char *trouble(const struct survey *survey, const struct entry *entry)
+static const char *trouble(struct survey *survey, const struct entry *entry)
 {
-        const struct entry *inner = entry_of_port(survey, port_of(entry->value[CONNECT], ""));
+        unsigned to = port_of(entry->value[CONNECT], "");
+        const struct entry *inner = entry_of_port(survey, to, PORT, "");
         const char *program = entry->value[PROGRAM], *user = entry->value[USER];
         const char *wait = entry->value[WAIT];
         bool sends_proxy = strcmp(entry->value[PROTOCOL], "proxy") == 0;
 
         if (!is_on(entry))
-                return "\ncause: it is switched off (disable = yes, a #, a socket not enabled)\n"
-                       "remedy: switch it on there, then reload the launcher";
+                return entry->launcher == systemd
+                    ? "\ncause: it is a socket not enabled\nremedy: systemctl enable --now "
+                    : "\ncause: it is switched off (disable = yes, a #)\n"
+                      "remedy: switch it on there, then reload the launcher";
         if (*program != '\0' && !runs_us(survey, entry) && strstr(program, "/stunnel") == NULL)
                 return "\ncause: that is not this pop3d, or is not there\nremedy: name this program";
-        if (*user != '\0' && strncmp(user, "root", 4) != 0 && !has_flag(entry, 'v'))
+        if (*program != '\0' && *user != '\0' && strncmp(user, "root", 4) != 0 &&
+            !has_flag(entry, 'v'))
                 return "\ncause: without root neither PAM nor the users' mail is in reach\n"
                        "remedy: user = root; pop3d becomes the mail user by itself";
         if (strcmp(wait, "yes") == 0 || strcmp(wait, "wait") == 0)
@@ -376,7 +432,7 @@ static const char *trouble(const struct survey *survey, const struct entry *entr
 }
 
 /* A row for each entry; one that is off where another is on is no fault. */
-static void check_entries(const struct survey *survey, bool is_any_on)
+static void check_entries(struct survey *survey, bool is_any_on)
 {
         bool has_tls = false;
 
@@ -387,39 +443,48 @@ static void check_entries(const struct survey *survey, bool is_any_on)
                 bool is_stunnel = entry->launcher == stunnel, is_spare = is_any_on && !is_on(entry);
 
                 ROW(survey, *wrong == '\0' ? "ok" : is_spare ? "skip" : "fail",
-                    is_stunnel ? "TLS" : "launcher", "%s: %s, %s %s as %s%s%s%s", entry->file,
+                    is_stunnel ? "TLS" : "launcher", "%s: %s, %s %s as %s%s%s%s%s", entry->file,
                     entry->launcher, *program != '\0' ? program : "to",
                     entry->value[*program != '\0' ? ARGUMENTS : CONNECT],
                     entry->value[USER][0] != '\0' ? entry->value[USER] : "root",
                     *limit != '\0' ? "; sessions at once: " : "", limit,
-                    is_spare ? ": switched off, unlike others" : wrong);
+                    is_spare ? ": switched off, unlike others" : wrong,
+                    !is_any_on && entry->launcher == systemd ? entry->name : "");
                 has_tls |= is_on(entry) && (is_stunnel || strstr(program, "/stunnel") != NULL);
         }
         if (survey->count == 0)
                 ROW(survey, "skip", "launcher", "no entry in xinetd, inetd, systemd or stunnel");
         if (!has_tls)
-                ROW(survey, "skip", "TLS", "nothing known does it in front: remote users need -p");
+                ROW(survey, "skip", "TLS", survey->is_proxied
+                    ? "the proxy in front tells of it (-x)"
+                    : "nothing known does it in front: remote users need -p");
 }
 
-char *launcher_check(const char *greeting, check_row row, void *context)
+char *launcher_check(const char *greeting, check_row row, void *context, const char **file)
 {
         static struct survey survey;
-        struct entry *ours = NULL;
         bool is_any_on = false;
 
         survey.row = row;
         survey.context = context;
         survey.greeting = greeting;
         (void)stat("/proc/self/exe", &survey.self);
-        read_sources(&survey);
+        for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
+                read_files(&survey, sources[i].launcher, sources[i].pattern);
+        (void)begin_entry(&survey, "", "", "");
         for (struct entry *entry = survey.entries; entry < survey.entries + survey.count; entry++) {
                 is_any_on |= is_on(entry);
-                if (runs_us(&survey, entry) && (ours == NULL || !is_on(ours)))
-                        ours = entry;
+                survey.is_proxied |= is_on(entry) && has_flag(entry, 'x');
+                if (runs_us(&survey, entry) && (survey.ours == NULL || !is_on(survey.ours)))
+                        survey.ours = entry;
         }
         check_entries(&survey, is_any_on);
         for (unsigned port = 1; port <= UINT16_MAX; port++)
-                if (port == POP3_PORT || port == POP3S_PORT || entry_of_port(&survey, port) != NULL)
-                        check_port(&survey, port);
-        return ours == NULL ? NULL : ours->value[ARGUMENTS];
+                check_port(&survey, port);
+        if (survey.ours == NULL)
+                return NULL;
+        *file = survey.ours->file;
+        /* with that flag the first word is the program's name */
+        return survey.ours->value[ARGUMENTS] + (strstr(survey.ours->value[FLAGS], "NAMEINARGS")
+            ? strcspn(survey.ours->value[ARGUMENTS], " ") : 0);
 }

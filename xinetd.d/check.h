@@ -12,8 +12,9 @@ typedef void (*check_row)(void *context, const char *state, const char *what, co
 
 /*
  * The rows of launchers, ports and TLS. greeting is how this pop3d greets. Returns the
- * arguments that a launcher gives it, in one string of static storage, or NULL: none does.
+ * arguments that a launcher gives it, in one string of static storage, and in file where they
+ * stand, or NULL: none does. Of several launchers it is the one that has the port.
  */
-char *launcher_check(const char *greeting, check_row row, void *context);
+char *launcher_check(const char *greeting, check_row row, void *context, const char **file);
 
 #endif

@@ -672,3 +672,108 @@ def test_index_that_is_not_usable(world):
         place.launch()
         place.as_alice("echo nonsense > Maildir/pop3d.index")
         Check(world, "alice").quiet_but().expect("ok", "maildrop", "the index is not usable")
+
+
+def test_stunnel_that_leads_nowhere(world):
+    """connect to a port that nobody has, or whose entry is off, fails; so does exec by another than root"""
+    with Installation(world):
+        inner = SOUND["pop3"].replace("service pop3\n{", "service inner\n{\n type = UNLISTED\n port = 1110") % {
+            "server": world.binary, "user": "root", "arguments": "server_args = -x -S\n"}
+        for files in ({"xinetd.d/pop3-inner": inner.replace("disable         = no", "disable = yes")}, {}):
+            for to in ("127.0.0.1:1110", "1110", "localhost:1110"):
+                stunnel = f"[pop3s]\naccept = 995\nconnect = {to}\nprotocol = proxy\n"
+                check = check_in_etc(world, {"stunnel/pop3s.conf": stunnel, **files}).quiet_but("port")
+                check.expect("fail", "port", "nobody listens on 1110, where /etc/stunnel/pop3s.conf connects")
+        stunnel = stunnel.replace("localhost", "mail.example").replace("protocol = proxy\n", "")
+        if "1110," in check_in_etc(world, {"stunnel/pop3s.conf": stunnel}).output:
+            raise Failure("a port of another machine is looked for here")
+        stunnel = f"setuid = nobody\n[pop3s]\naccept = 995\nexec = {world.binary}\nexecArgs = pop3d -S\n"
+        check_in_etc(world, {"stunnel/pop3s.conf": stunnel}).quiet_but("port", "TLS").expect(
+            "fail", "TLS", "as nobody", "without root")
+
+
+def test_another_launcher_than_xinetd(world):
+    """the launcher that has the port counts, though xinetd's entry was left on; one unknown may stay, too"""
+    with Installation(world) as place:
+        place.entry = place.entry.replace("service pop3\n{", "service pop3\n{\n        type = UNLISTED\n        port = 1110")
+        place.launch(listens=False)
+        await_port(1110)
+        xinetd = SOUND["pop3"] % {"server": world.binary, "user": "root", "arguments": ""}
+        files = {"xinetd.d/pop3": xinetd, "inetd.conf": f"pop3 stream tcp nowait root {world.binary} pop3d -t 900\n"}
+        relay = place.run([sys.executable, "-c", RIVAL, "", "1110", "inetutils-inetd"])
+        await_port(110)
+        check = check_in_etc(world, files).quiet_but()
+        check.expect("ok", "port 110", "inetutils-inetd (process")
+        check.expect("ok", "options", "of /etc/inetd.conf", "-t 900")
+        relay.kill()
+        relay.wait()
+        place.run([sys.executable, "-c", RIVAL, "", "1110", "tcpserver"])
+        await_port(110)
+        check_in_etc(world, files).quiet_but("port 110").expect(
+            "fail", "port 110", "tcpserver (process", "for /etc/xinetd.d/pop3", "or, if it is to stay, set disable = yes")
+
+
+UNITS = {"systemd/system/pop3d.socket": "[Socket]\nListenStream=110\nAccept=yes\n",
+         "systemd/system/sockets.target.wants/pop3d.socket": None}
+
+
+def test_percent_in_a_unit(world):
+    """systemd makes %u of %%u, which pop3d is to see; a single one it expands itself"""
+    with Installation(world):
+        unit = "[Service]\nExecStart=-%s -m /home/%%%%u/Maildir -d %%%%d\n" % world.binary
+        check = check_in_etc(world, {**UNITS, "systemd/system/pop3d@.service": unit}).quiet_but("port", "maildrop")
+        check.expect("ok", "options", "of /etc/systemd/system/pop3d.socket", "-m /home/%u/Maildir -d %d")
+        check = check_in_etc(world, {**UNITS, "systemd/system/pop3d@.service": unit.replace("%%u", "%u")})
+        check.expect("fail", "launcher", "pop3d@.service: %u is not for pop3d", "systemd expands it", "write %%u")
+
+
+def test_drop_ins(world):
+    """what `systemctl edit` writes counts, and its folder is no socket; remedies are systemd's own"""
+    with Installation(world):
+        units = {**UNITS, "systemd/system/pop3d@.service": f"[Service]\nExecStart=-{world.binary} -m Elsewhere\n",
+                 "systemd/system/pop3d.socket.d/override.conf": "[Socket]\nMaxConnections=7\n",
+                 "systemd/system/pop3d@.service.d/override.conf": f"[Service]\nExecStart=\nExecStart=-{world.binary}\n"}
+        check = check_in_etc(world, units).quiet_but("port")
+        check.expect("ok", "launcher", "/etc/systemd/system/pop3d.socket: systemd", "sessions at once: 7")
+        check.expect("ok", "options", "of /etc/systemd/system/pop3d.socket", "none")
+        check.expect("fail", "port", "systemctl restart pop3d.socket")
+        if len([row for row in check.rows if row.what == "launcher"]) != 1:
+            raise Failure(f"a folder is taken for a unit:\n{check.output}")
+        del units["systemd/system/sockets.target.wants/pop3d.socket"]
+        check_in_etc(world, units).expect("fail", "launcher", "remedy: systemctl enable --now pop3d.socket")
+
+
+def test_haproxy_in_front(world):
+    """where an entry has -x the proxy in front tells of TLS, and may hold port 995"""
+    with Installation(world, arguments="-x") as place:
+        place.launch()
+        place.run([sys.executable, "-c", RIVAL.replace("110", "995"), "", "110", "haproxy"])
+        await_port(995)
+        check = Check(world, "alice").quiet_but()
+        check.expect("ok", "port 995", "haproxy (process")
+        check.expect("skip", "TLS", "the proxy in front tells of it (-x)")
+
+
+def test_name_among_the_arguments(world):
+    """xinetd wants no name before the options, unless it has NAMEINARGS: the session's own refusal is known"""
+    with Installation(world, arguments="pop3d -t 900") as place:
+        place.launch()
+        check = Check(world, "alice").quiet_but("options", "port 110")
+        check.expect("fail", "options", "an argument too many", "remedy: mend /etc/xinetd.d/pop3")
+        check.expect("fail", "port 110", "pop3d was started wrongly", "cause: the launcher's arguments")
+    with Installation(world, arguments="pop3d -t 900") as place:
+        place.entry = place.entry.replace("{", "{\n        flags = NAMEINARGS", 1)
+        place.launch()
+        Check(world, "alice").quiet_but()
+
+
+def test_options_say_whose(world):
+    """the file whose options are taken is named even if there are none; an editor's backup is none of xinetd's"""
+    with Installation(world) as place:
+        place.launch()
+        shutil.copy("/etc/xinetd.d/pop3", "/etc/xinetd.d/pop3~")
+        place.stack.callback(os.unlink, "/etc/xinetd.d/pop3~")
+        check = Check(world, "alice").quiet_but()
+        check.expect("ok", "options", "of /etc/xinetd.d/pop3, as none are given here: none")
+        if "pop3~" in check.output:
+            raise Failure(f"a backup is read:\n{check.output}")
