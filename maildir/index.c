@@ -244,7 +244,7 @@ static bool gather(struct maildrop *drop, struct area *text, bool *has_ids)
 }
 
 /* Whether the file begun has its name still, which another host's session might have taken. */
-static bool is_next(const struct maildrop *drop)
+RARE static bool is_next(const struct maildrop *drop)
 {
         struct stat ours, named;
 
@@ -252,7 +252,7 @@ static bool is_next(const struct maildrop *drop)
             AT_SYMLINK_NOFOLLOW) == 0 && ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
 }
 
-static bool write_next(struct maildrop *drop)
+RARE static bool write_next(struct maildrop *drop)
 {
         struct index_header *header = &drop->header;
         struct area text = { 0 };

@@ -13,6 +13,9 @@
 
 #define INDEX_NAME "pop3d.index"
 
+/* In a file that is to be fast: better small. */
+#define RARE __attribute__((cold))
+
 /* The result of a system call that no signal ended. */
 #define RETRY(call) __extension__ ({ \
         ssize_t result_; \

@@ -100,7 +100,7 @@ int maildir_open(const char *path)
         return directory;
 }
 
-bool maildir_is_not_yet_there(const char *path, uid_t uid)
+RARE bool maildir_is_not_yet_there(const char *path, uid_t uid)
 {
         char own[PATH_MAX];
         size_t length = strlen(path);
@@ -119,7 +119,7 @@ bool maildir_is_not_yet_there(const char *path, uid_t uid)
  * systems lock no read-only descriptor, and a directory has no other: there a
  * file of ours is locked, and stays.
  */
-static int lock_wait(struct maildrop *drop, unsigned milliseconds)
+RARE static int lock_wait(struct maildrop *drop, unsigned milliseconds)
 {
         static const struct timespec pause = { .tv_nsec = LOCK_PAUSE * 1000000L };
 
@@ -297,7 +297,7 @@ void maildrop_reset(struct maildrop *drop)
 }
 
 /* Removes what is marked, where it was last seen; what was not found there is counted. */
-static size_t remove_marked(struct maildrop *drop, bool is_changed[FOLDERS], int *error)
+RARE static size_t remove_marked(struct maildrop *drop, bool is_changed[FOLDERS], int *error)
 {
         size_t missing = 0;
 
@@ -319,7 +319,7 @@ static size_t remove_marked(struct maildrop *drop, bool is_changed[FOLDERS], int
 }
 
 /* The same wherever they are by now, and who is nowhere any more is removed as well. */
-static void remove_all(struct maildrop *drop, bool is_changed[FOLDERS], int *error)
+RARE static void remove_all(struct maildrop *drop, bool is_changed[FOLDERS], int *error)
 {
         for (int tries = 0; remove_marked(drop, is_changed, error) > 0; tries++) {
                 if (tries == ATTEMPTS || drop_search(drop) != 0) {
@@ -350,7 +350,7 @@ static void record_move(struct maildrop *drop, const struct record *record)
                 unlinkat(from, old, 0);
 }
 
-void maildrop_update(struct maildrop *drop, struct maildrop_update *result)
+RARE void maildrop_update(struct maildrop *drop, struct maildrop_update *result)
 {
         bool is_changed[FOLDERS] = { false, false };
 

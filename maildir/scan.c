@@ -237,7 +237,7 @@ int drop_stamps(const struct maildrop *drop, struct stamp stamps[FOLDERS])
         return 0;
 }
 
-int drop_search(struct maildrop *drop)
+RARE int drop_search(struct maildrop *drop)
 {
         struct scan scan = { .drop = drop, .is_search = true };
         struct stamp stamps[FOLDERS];
@@ -319,7 +319,7 @@ static void sort(struct record *records, size_t count, struct record *spare, con
 }
 
 /* Of two in one place the later one is there: it replaced the other while the folders were read. */
-static void forget_replaced(struct record *group, struct record *end, const char *text)
+RARE static void forget_replaced(struct record *group, struct record *end, const char *text)
 {
         for (struct record *a = group; a < end; a++)
                 for (struct record *b = group; b < end; b++)
@@ -334,7 +334,7 @@ static void forget_replaced(struct record *group, struct record *end, const char
  * their unique-ids. A file that took the place of another, as after a restore,
  * is the same message; one beside another is not.
  */
-static void compare_namesakes(struct record *group, struct record *end, const char *text)
+RARE static void compare_namesakes(struct record *group, struct record *end, const char *text)
 {
         struct record *gone = NULL, *fresh = NULL;
         size_t gone_count = 0, fresh_count = 0, here = 0;

@@ -857,7 +857,7 @@ maildir_check(const char *path, check_row row, void *context)
 }
 
 char *
-launcher_check(const char *greeting, check_row row, void *context)
+launcher_check(const char *greeting, check_row row, void *context, const char **file)
 {
         abort();
 }
