@@ -126,7 +126,9 @@ install: pop3d
 	install -m 755 pop3d $(DESTDIR)$(SBINDIR)/pop3d
 	$(REWRITE) pop3d.8 >$(DESTDIR)$(MANDIR)/man8/pop3d.8
 	chmod 644 $(DESTDIR)$(MANDIR)/man8/pop3d.8
-	install -m 644 README.md LICENSE $(DESTDIR)$(DOCDIR)
+	install -m 644 LICENSE $(DESTDIR)$(DOCDIR)
+	$(REWRITE) README.md >$(DESTDIR)$(DOCDIR)/README.md
+	chmod 644 $(DESTDIR)$(DOCDIR)/README.md
 	for file in $(notdir $(EXAMPLES)); do \
 		$(REWRITE) xinetd.d/$$file >$(DESTDIR)$(DOCDIR)/$$file && \
 		chmod 644 $(DESTDIR)$(DOCDIR)/$$file || exit 1; done
