@@ -12,6 +12,10 @@
  *     pam_probe.so talk                asks and tells all that a conversation knows
  *     pam_probe.so note=PATH           writes down the items of PAM
  *     pam_probe.so alarm               takes the alarm and its signal away, and hangs
+ *     pam_probe.so stay=PATH           fails, and leaves a child for a minute, its process id in the file
+ *     pam_probe.so twice               fails, and lets a child return, too
+ *     pam_probe.so log                 takes the system log for itself, and fails
+ *     pam_probe.so slow=MICROSECONDS   takes so long to fail
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -22,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 #include <unistd.h>
 
 static void
@@ -96,6 +101,20 @@ hang(void)
                 pause();
 }
 
+static void
+stay(const char *path)
+{
+        FILE *file;
+
+        if (fork() != 0)
+                return;
+        file = fopen(path, "w");
+        if (file != NULL)
+                fprintf(file, "%ld\n", (long)getpid()), fclose(file);
+        sleep(60);
+        _exit(0);
+}
+
 int
 pam_sm_authenticate(pam_handle_t *pam, int flags, int argc, const char **argv)
 {
@@ -124,6 +143,14 @@ pam_sm_authenticate(pam_handle_t *pam, int flags, int argc, const char **argv)
                 return talk(pam);
         else if (strncmp(what, "note=", 5) == 0)
                 note(pam, what + 5);
+        else if (strncmp(what, "stay=", 5) == 0)
+                return stay(what + 5), PAM_AUTH_ERR;
+        else if (strcmp(what, "twice") == 0)
+                return fork() == 0 ? PAM_SYSTEM_ERR : PAM_AUTH_ERR;
+        else if (strcmp(what, "log") == 0)
+                return openlog("probe", 0, LOG_LOCAL0), syslog(LOG_NOTICE, "mine"), PAM_AUTH_ERR;
+        else if (strncmp(what, "slow=", 5) == 0)
+                return usleep((unsigned)atoi(what + 5)), PAM_AUTH_ERR;
         return PAM_SUCCESS;
 }
 

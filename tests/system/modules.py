@@ -6,13 +6,14 @@ May touch: a module compiled into the tests' folder, services that name it.
 """
 import os
 import re
+import signal
 import subprocess
 import threading
 import time
 
 from harness.box import Box
 from harness.server import Failure, says
-from harness.world import HERE, IS_ROOT, Skip, require_tool
+from harness.world import HERE, IS_ROOT, Skip, require_root, require_tool
 
 LOCK = threading.Lock()
 
@@ -34,6 +35,22 @@ def try_login(session, password="secret"):
     session.greeting()
     session.expect("USER alice", "+OK")
     return session.command(f"PASS {password}")
+
+
+def test_module_that_leaves_a_child(world):
+    """a module's child that stays does not hold pop3d for ever"""
+    box = Box(world)
+    path = world.folder() + "/child"
+    os.chmod(os.path.dirname(path), 0o777)
+    with box.session("-l", "1", *service(world, "stay", f"stay={path}")) as session:
+        try:
+            if not says(try_login(session), "-ERR [AUTH]"):
+                raise Failure(f"{session.transcript!r}")
+            # twice -l, two seconds for the refusal, fifteen for those that have clocks of their own
+            session.wait(30)
+        finally:
+            with open(path) as file:
+                os.kill(int(file.read()), signal.SIGKILL)
 
 
 def test_module_that_prints(world):
@@ -92,6 +109,15 @@ def test_module_that_hangs(world):
     gives_up(world, "hang", "hang", 8, "process=PAM, signal=14, reason=took-too-long")
 
 
+def test_module_that_hangs_before_a_batch(world):
+    """STAT and QUIT behind PASS: the client hears of the module that hung, though -l is long over"""
+    box = Box(world)
+    with box.session("-l", "1", *service(world, "hang-batch", "hang"), transport="socketpair") as session:
+        session.send(b"USER alice\r\nPASS secret\r\nSTAT\r\nQUIT\r\n")
+        if b"\r\n-ERR [SYS/TEMP]" not in session.drain():
+            raise Failure(f"{session.transcript!r}")
+
+
 def test_module_that_disarms_the_clock(world):
     """a module that hangs and has taken the alarm away is ended all the same, with all processes"""
     box = Box(world)
@@ -138,6 +164,58 @@ def test_module_that_renames_to_a_path(world):
             answer = try_login(session)
             if answer.startswith("+OK") and not (name == "root" and not IS_ROOT):
                 raise Failure(f"{name}: {answer}")
+
+
+def test_module_that_renames_to_a_domain(world):
+    """a domain that PAM puts into the name must be one of -d"""
+    box = Box(world, "erin")
+    options = ("-v", world.me, "-d", "example.org", *service(world, "domain", "user=erin@example.net"))
+    with box.session(*options) as session:
+        session.greeting()
+        session.expect("USER alice@example.org", "+OK")
+        session.expect("PASS secret", "-ERR [SYS/PERM]")
+        session.expect("QUIT", "+OK")
+        session.wait()
+        if "LOGIN FAILED, user=alice@example.org, " not in session.log() or "PAM-changed-the-name" not in session.log():
+            raise Failure(session.log())
+
+
+def test_module_that_returns_twice(world):
+    """a module's child that comes back is no second PAM process"""
+    box = Box(world)
+    with box.session(*service(world, "twice", "twice")) as session:
+        answer = try_login(session)
+        session.expect("QUIT", "+OK")
+        session.wait()
+        if not says(answer, "-ERR [AUTH]") or session.log().count("LOGIN FAILED") != 1:
+            raise Failure(f"{answer}\n{session.log()}")
+
+
+def test_module_that_logs(world):
+    """a module that opens the log for itself, and is gone then: the refusal is in the mail log, and pop3d's"""
+    require_root()                      # who else hears syslog?
+    box = Box(world)
+    heard = len(world.syslog.lines)
+    with box.session(*service(world, "log", "log")) as session:
+        session.greeting()
+        session.expect("USER silenced", "+OK")
+        session.expect("PASS secret", "-ERR [AUTH]")
+        session.expect("QUIT", "+OK")
+        session.wait()
+    text = world.syslog.since(heard, "user=silenced")
+    if re.search(r"<21>.* pop3d\[\d+\]: LOGIN FAILED, user=silenced, ", text) is None:
+        raise Failure(text)
+
+
+def test_module_that_is_slow(world):
+    """a refusal that PAM took 2.5 seconds for comes after 4"""
+    box = Box(world)
+    with box.session(*service(world, "slow", "slow=2500000")) as session:
+        began = time.monotonic()
+        answer = try_login(session)
+        took = time.monotonic() - began
+        if not says(answer, "-ERR [AUTH]") or not 3.98 <= took <= 5.5:
+            raise Failure(f"{answer} after {took:.2f} seconds")
 
 
 def test_module_that_delays(world):
