@@ -19,7 +19,7 @@ import threading
 import time
 
 from harness.server import Failure
-from harness.world import IS_ROOT, _mount, hash_password, require_root, require_tool
+from harness.world import IS_ROOT, Skip, _mount, hash_password, require_root, require_tool
 
 PARALLEL = False
 
@@ -273,6 +273,38 @@ def test_file_of_another(world):
         os.chown("/etc/xinetd.d/pop3", 4001, 4001)
         check = Check(world, "alice").quiet_but("launcher", "port 110")
         check.expect("warn", "launcher", "/etc/xinetd.d/pop3 is not read")
+        os.chown("/etc/xinetd.d/pop3", 0, 0)
+        os.chmod("/etc/xinetd.d/pop3", 0o666)
+        check = Check(world, "alice").quiet_but("launcher", "port 110")
+        check.expect("warn", "launcher", "/etc/xinetd.d/pop3 is not read")
+
+
+def test_maildrop_without_the_shadow_file(world):
+    """the process that reads a Maildir as its user has never seen the shadow file, nor has any that it comes from"""
+    strace = require_tool("strace")
+    if world.is_sanitized:
+        raise Skip("needs the production build")
+    with Installation(world):
+        trace = world.folder() + "/trace"
+        Check(world, command=[strace, "-f", "-qq", "-o", trace, "-e", "trace=open,openat,%process",
+                              world.binary, "-c", "alice"])
+    parents, openers = {}, {"Maildir": set(), "/etc/shadow": set()}
+    with open(trace, errors="replace") as file:
+        for line in file:
+            pid = line.split()[0]
+            child = re.search(r"clone.* = (\d+)$|fork.* = (\d+)$", line)
+            if child:
+                parents[child[1] or child[2]] = pid
+            for what in openers:
+                if re.search(rf'open(at)?\(.*{what}"', line):
+                    openers[what].add(pid)
+    if not all(openers.values()):
+        raise Failure(f"not seen in the trace: {openers}")
+    for pid in openers["Maildir"]:
+        while pid:
+            if pid in openers["/etc/shadow"]:
+                raise Failure(f"process {pid} has read both, of {parents}")
+            pid = parents.get(pid)
 
 
 def test_relay_on_the_port(world):
