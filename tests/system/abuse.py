@@ -7,6 +7,7 @@ May touch: maildrops of its own.
 import os
 import re
 import select
+import signal
 import socket
 import subprocess
 import time
@@ -97,16 +98,48 @@ def test_removal_that_may_not_last(world):
     box.check(1)
 
 
+def say_and_vanish(session, octets):
+    """The client is gone before the server has read what it said."""
+    os.kill(session.pid, signal.SIGSTOP)
+    session.send(octets)
+    session.close()
+    os.kill(session.pid, signal.SIGCONT)
+
+
 def test_vanishes_behind_quit(world):
     """QUIT is obeyed even if the client does not wait for its answer"""
     for transport in ("pipes", "socketpair", "tcp"):
         box = Box(world, messages=[b"first\n", b"second\n"])
         with box.session(transport=transport) as session:
             session.log_in()
-            session.send(b"DELE 1\r\nQUIT\r\n")
-            session.close()
+            say_and_vanish(session, b"DELE 1\r\nQUIT\r\n")
             session.wait()
+            # what was removed, whatever the client has heard of it
+            if "del=1/1, left=1, " not in session.log():
+                raise Failure(session.log())
         box.check(1)
+
+
+def test_vanishes_behind_retr_and_quit(world):
+    """a message that the client did not wait for is not removed by the QUIT behind it"""
+    for transport in ("pipes", "socketpair"):
+        box = Box(world, messages=[b"first\n", b"second\n"])
+        with box.session(transport=transport) as session:
+            session.log_in()
+            say_and_vanish(session, b"RETR 1\r\nDELE 1\r\nQUIT\r\n")
+            ended(session, 1, "del=0/1, left=2, .*end=disconnect")
+        box.check(2)
+
+
+def test_never_reads_a_batch(world):
+    """RETR, DELE and QUIT in one batch to a client that never reads: nothing is removed"""
+    # more than a pipe takes, less than our own buffer
+    box = Box(world, messages=[BIG[:50000]] * 3)
+    with box.session("-t", "1", transport="pipes") as session:
+        session.log_in()
+        session.send(b"".join(b"RETR %d\r\nDELE %d\r\n" % (n, n) for n in (1, 2, 3)) + b"QUIT\r\n")
+        ended(session, 2, "del=0/3, left=3, .*end=timeout")
+    box.check(3)
 
 
 def test_reset_before_login(world):
@@ -203,6 +236,81 @@ def test_trickles(world):
                 raise Failure(f"with {options} ended after {took:.1f} seconds")
             ended(session, 2, "end=timeout")
     box.check(1)
+
+
+def test_reply_before_the_end(world):
+    """ticks of the clock do not end the wait for a flooding client to read the last reply"""
+    box = Box(world)
+    for tries_left in (2, 1, 0):
+        with box.session("-l", "3") as session:
+            session.greeting()
+            began = time.monotonic()
+            session.send(b"X\r\n" * 21)
+            try:
+                # the wait is of one second; a tick is 0.3 seconds
+                for _ in range(10):
+                    time.sleep(0.05)
+                    session.socket.send(b"MORE\r\n")
+                session.half_close()
+                if not session.drain().endswith(b"Too many bad commands\r\n") or session.was_reset:
+                    raise Failure(f"{session.transcript!r}")
+                return
+            except OSError as error:
+                # a busy machine, or a server that does not wait?
+                if time.monotonic() - began < 1 or tries_left == 0:
+                    raise Failure(f"cut off: {error}") from None
+
+
+def test_usage_error_behind_input(world):
+    """a usage error is told to a client that has spoken already, and no reset takes it away"""
+    box = Box(world)
+    late = ["/bin/sh", "-c", 'sleep 0.3; exec "$@"', "sh"]
+    with box.session("-t", "0", prefix=late) as session:
+        session.send(b"CAPA\r\nQUIT\r\n")
+        answer = session.drain()
+        if not answer.startswith(b"-ERR [SYS/PERM]") or session.was_reset:
+            raise Failure(f"{answer!r}, reset {session.was_reset}")
+        session.half_close()
+        ended(session, 64, "category=Configuration")
+
+
+def test_health_check_behind_a_proxy(world):
+    """with -x, too, a connection without an octet is no refusal, and a line of debug priority"""
+    box = Box(world)
+    heard = len(world.syslog.lines) if world.syslog else 0
+    with box.session("-x") as session:
+        session.half_close()
+        session.drain()
+        ended(session, 1, "DISCONNECTED, end=disconnect")
+        line = rf".* pop3d\[{session.pid}\]: DISCONNECTED"
+        if world.syslog and re.search("<23>" + line, world.syslog.since(heard, line)) is None:
+            raise Failure("not of debug priority")
+
+
+def test_damaged_body_and_deliveries(world):
+    """mail that came between a login and the LIST that finds the index damaged: the log keeps its numbers"""
+    box = Box(world, messages=[b"first\n"])
+    for folder in ("new", "cur"):
+        os.utime(f"{box.maildir}/{folder}", (1700000000, 1700000000))
+    for damaged in (False, True):
+        with box.session() as session:
+            session.log_in()
+            if damaged:
+                box.add(b"second\n")
+                box.add(b"third\n")
+            answer = session.command("LIST")
+            session.half_close()
+            session.drain()
+            session.wait()
+        if damaged:
+            break
+        with open(f"{box.maildir}/pop3d.index", "r+b") as index:
+            index.seek(-2, os.SEEK_END)
+            octet = index.read(1)[0]
+            index.seek(-2, os.SEEK_END)
+            index.write(bytes([octet ^ 1]))
+    if not answer.startswith("-ERR") or re.search(r"LOGOUT, .*del=0/0, left=\d{1,9}, ", session.log()) is None:
+        raise Failure(f"{answer}\n{session.log()}")
 
 
 def test_system_calls_of_a_batch(world):
@@ -304,6 +412,15 @@ def test_nonblocking_launcher(world):
         session.expect("RETR 1", "+OK")
         if session.block() != wire.whole(BIG):
             raise Failure("not what was stored")
+
+
+def test_stderr_is_a_device(world):
+    """-e with a character device for standard error: a session as any other"""
+    box = Box(world, messages=[b"first\n"])
+    done = subprocess.run([world.binary, *box.options()], input=b"USER alice\r\nPASS secret\r\nSTAT\r\nQUIT\r\n",
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
+    if b"\r\n+OK 1 7\r\n+OK pop3d " not in done.stdout or done.returncode != 0:
+        raise Failure(f"{done}")
 
 
 def test_ignored_signals(world):
