@@ -477,6 +477,32 @@ def test_tls_in_front(world):
         check("connect = 127.0.0.1:110\nprotocol = proxy\n").expect("fail", "TLS", "`protocol = proxy` and pop3d's -x -S are not all there")
 
 
+CHATTER = r"""
+#define _GNU_SOURCE
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+ssize_t write(int fd, const void *data, size_t size)
+{
+        static char lines[4000];
+        for (size_t i = 0; i < sizeof(lines); i++)
+                lines[i] = "A\n"[i % 2];
+        if (fd == 1 && memmem(data, size, "server ready", 12) != NULL)
+                syscall(SYS_write, 1, lines, sizeof(lines));
+        return syscall(SYS_write, fd, data, size);
+}
+"""
+
+
+def test_session_that_chatters(world):
+    """a session gone wrong that says two thousand lines: as much is shown as fits, and no more"""
+    if world.is_sanitized:
+        raise Skip("needs the production build")
+    shim = f"{world.folder()}/chatter.so"
+    subprocess.run([require_tool("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", shim], check=True, text=True, input=CHATTER)
+    Check(world, env={**os.environ, "LD_PRELOAD": shim}).expect("fail", "session", "S: A S: A")
+
+
 PRIVATE_ETC = """
 mount -t overlay overlay -o lowerdir=/etc,upperdir=$1/upper,workdir=$1/work /etc
 for file in passwd group shadow nsswitch.conf pam.d; do mount --bind "$2/etc/$file" "/etc/$file"; done
