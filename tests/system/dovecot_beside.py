@@ -107,7 +107,8 @@ def main():
          "renamed messages are found, expunged ones are told to be gone")
     if os.path.exists(session.calls):
         reads = session.count("getdents64") - before
-        test(0 < reads <= 8, "by reading the folders once, not once a message (%d reads)" % reads)
+        # a search reads both folders twice, and in the first seconds one that is gone is looked for anew
+        test(0 < reads <= 8 * (1 + len(gone)), "by one search for all, not one a message (%d reads)" % reads)
     remaining = [number for number in range(1, len(subjects) + 1)
                  if number not in [lost for lost, _ in gone]]
     doomed = remaining[:2] + [gone[0][0]]
