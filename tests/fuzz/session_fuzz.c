@@ -768,13 +768,14 @@ run(const uint8_t *data, size_t size, enum feed feed, enum fault fault)
 }
 
 /*
- * Replies are collected: in TRANSACTION a write for each buffer that is full, and one at
- * the end; before it one for each login too, of which there are three at most.
+ * Replies are collected: in TRANSACTION a write for each buffer that is full, one before a
+ * message is removed, and one at the end; before it one for each login too and one for its
+ * refusal, of which there are three at most.
  */
 static void
 require_batched(void)
 {
-        require(world.writes <= 8 + world.output.used / (OUTPUT_SIZE_BEFORE_LOGIN / 2));
+        require(world.writes <= 12 + world.output.used / (OUTPUT_SIZE_BEFORE_LOGIN / 2));
 }
 
 int
