@@ -237,6 +237,16 @@ int drop_stamps(const struct maildrop *drop, struct stamp stamps[FOLDERS])
         return 0;
 }
 
+/* Whether the folders are as they were last searched; if not, notes since when. */
+static bool is_searched(struct maildrop *drop, const struct stamp stamps[FOLDERS], time_t now)
+{
+        if (memcmp(stamps, drop->searched, sizeof(drop->searched)) == 0)
+                return true;
+        memcpy(drop->searched, stamps, sizeof(drop->searched));
+        drop->stamped = now;
+        return false;
+}
+
 RARE int drop_search(struct maildrop *drop)
 {
         struct scan scan = { .drop = drop, .is_search = true };
@@ -247,22 +257,16 @@ RARE int drop_search(struct maildrop *drop)
         clock_gettime(CLOCK_MONOTONIC, &now);
         if (drop_stamps(drop, stamps) != 0)
                 return -1;
-        if (memcmp(stamps, drop->searched, sizeof(stamps)) != 0) {
-                memcpy(drop->searched, stamps, sizeof(stamps));
-                drop->stamped = now.tv_sec;
-        } else if (drop->found > drop->stamped + TICK_MAX) {
+        if (is_searched(drop, stamps, now.tv_sec) && drop->found > drop->stamped + TICK_MAX)
                 return 0;
-        }
         for (size_t i = 0; i < drop_length(drop); i++)
                 drop_records(drop)[i].flags &= (uint8_t)~SEEN;
         /* twice, and until nothing is renamed meanwhile, which might be met in neither place */
         for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
                 result = read_folders(&scan);
-                if (result != 0 || drop_stamps(drop, stamps) != 0 || (attempt > 0 &&
-                    memcmp(stamps, drop->searched, sizeof(stamps)) == 0))
+                if (result != 0 || drop_stamps(drop, stamps) != 0 ||
+                    (is_searched(drop, stamps, now.tv_sec) && attempt > 0))
                         break;
-                memcpy(drop->searched, stamps, sizeof(stamps));
-                drop->stamped = now.tv_sec;
         }
         area_free(&scan.slots);
         drop->found = result == 0 ? now.tv_sec : 0;

@@ -447,6 +447,26 @@ test_ids_last(void)
         unlink(path_of("pop3d.index.new"));
 }
 
+/* Of many messages that are gone only the first few cost a reading of the folders. */
+static void
+test_search_is_remembered(void)
+{
+        struct maildrop *drop;
+
+        begin();
+        put_text("cur/1.a", "one\n");
+        put_text("cur/2.b", "two\n");
+        drop = session();
+        unlink(path_of("cur/1.a"));
+        test(message_open(drop, 1) != 0 && errno == ENOENT, "a message that is gone is looked for");
+        drop->stamped -= 10;
+        test(message_open(drop, 1) != 0 && errno == ENOENT, "and again while a tick may hide it");
+        drop_records(drop)[1].flags &= (uint8_t)~SEEN;
+        test(message_open(drop, 1) != 0 && (drop_records(drop)[1].flags & SEEN) == 0,
+            "but no more when the folders have long been as they were searched");
+        maildrop_close(drop);
+}
+
 /* A delivery in the same tick as the reading of the folder must not be overlooked. */
 static void
 test_racy_delivery(void)
@@ -641,6 +661,7 @@ main(void)
         test_hints();
         test_index();
         test_ids_last();
+        test_search_is_remembered();
         test_racy_delivery();
         test_forged_header();
         test_no_index();
