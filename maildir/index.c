@@ -120,7 +120,10 @@ bool index_body_is_sound(const struct index_header *header, struct record *recor
         return at == header->text_length && octets == header->octets;
 }
 
-/* A file that is read in parts only is one that was cut, or is about to be: ESTALE. */
+/*
+ * A file that is read in parts only is one that was cut, or is about to be. errno is set in any
+ * case: ESTALE, for whatever is found wrong with what was read, unless the reading failed.
+ */
 static bool read_at(int fd, void *data, size_t length, size_t offset)
 {
         ssize_t count = RETRY(pread(fd, data, length, (off_t)offset));
@@ -146,16 +149,17 @@ int index_open(struct maildrop *drop)
         drop->index = open_list(drop, INDEX_NAME, &status);
         if (drop->index < 0 && errno != ENOENT)
                 return -1;
-        if (drop->index >= 0 && !read_at(drop->index, &drop->header, sizeof(drop->header), 0))
+        if (drop->index >= 0 &&
+            !(read_at(drop->index, &drop->header, sizeof(drop->header), 0) &&
+            index_header_is_sound(&drop->header, (uint64_t)status.st_size))) {
                 error = errno;
-        else if (drop->index >= 0 &&
-            !index_header_is_sound(&drop->header, (uint64_t)status.st_size))
-                error = ESTALE;
-        if (error != 0)
                 forget_index(drop);
-        drop->part = error != 0 && error != ESTALE ? drop->part : "";
+        }
         errno = error;
-        return drop->part[0] != '\0' ? -1 : 0;
+        if (error != 0 && error != ESTALE)
+                return -1;
+        drop->part = "";
+        return 0;
 }
 
 int index_load(struct maildrop *drop)
@@ -170,9 +174,9 @@ int index_load(struct maildrop *drop)
                 return -1;
         is_sound = read_at(drop->index, drop->records.data, records_length, sizeof(*header)) &&
             read_at(drop->index, drop->text.data, header->text_length,
-            sizeof(*header) + records_length);
-        error = is_sound ? ESTALE : errno;
-        is_sound = is_sound && index_body_is_sound(header, drop_records(drop), drop->text.data);
+            sizeof(*header) + records_length) &&
+            index_body_is_sound(header, drop_records(drop), drop->text.data);
+        error = errno;
         if (is_sound) {
                 close(drop->index);
                 drop->index = -1;
