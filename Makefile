@@ -39,7 +39,7 @@ OBJECTS = $(SOURCES:%.c=$(BUILD)/%.o)
 HEADERS = $(wildcard auth/*.h maildir/*.h xinetd.d/*.h)
 
 $(PROGRAM): $(OBJECTS)
-	$(CC) $(CFLAGS) $(HARDENING) -fPIE $(LINKING) $(LDFLAGS) -o $@ $(OBJECTS) -lpam
+	$(CC) $(CFLAGS) $(HARDENING) -fPIE $(LINKING) $(LDFLAGS) -o $@ $(OBJECTS) -ldl
 
 $(BUILD)/%.o: %.c $(HEADERS) Makefile
 	@mkdir -p $(@D)
@@ -153,7 +153,7 @@ FUZZ_FLAGS = -max_len=8192 -timeout=60 -print_final_stats=1
 
 $(BUILD)/%_fuzz: tests/fuzz/%_fuzz.c tests/fuzz/fuzz.h tests/fuzz/replay.c pop3d.c $(HEADERS) $(BUILD)/product.a
 	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(FUZZ_ENGINE) \
-	    $(BUILD)/product.a -lpam
+	    $(BUILD)/product.a
 
 replayers: $(FUZZERS:%=$(BUILD)/%_fuzz)
 

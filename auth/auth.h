@@ -210,6 +210,9 @@ void must(bool is_done, const char *what);
 
 /* Inside auth/ from here on */
 
+/* Loads libpam, for good; NULL, or why it cannot be. Due before what follows. */
+const char *auth_load_pam(void);
+
 /* What the account rules of a service, or else its auth rules, say against a login, or NULL. */
 const char *auth_ask_rules(const struct auth *auth, struct login *login, bool are_account);
 

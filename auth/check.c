@@ -252,8 +252,14 @@ void auth_check_pam(const struct auth *auth, struct login *login, check_row row,
 {
         const char *directory = auth->configuration == NULL ? "/etc/pam.d" : auth->configuration;
         const char *hash = login == NULL ? NULL : auth_hash(auth, login->name.user);
+        const char *problem = auth_load_pam();
         struct walk walk = { .auth = auth, .row = row, .context = context };
 
+        if (problem != NULL) {
+                row(context, "fail", "PAM", "libpam cannot be loaded\ncause: %s\n"
+                    "remedy: install the package that has it", problem);
+                return;
+        }
         if (hash != NULL)
                 check_password(hash, login->name.user, row, context);
         walk_file(&walk, directory, auth->service, NULL);

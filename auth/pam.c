@@ -5,6 +5,7 @@
  */
 #include "auth.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -25,6 +26,44 @@ struct outcome {
 
 static const struct outcome granted = { VERDICT_GRANTED, "" };
 static const char no_service_file[] = "no-PAM-service-file";
+
+/*
+ * libpam and what it needs are in no other process's memory: not the one that a stranger speaks
+ * with, not the one that serves mail. And no connection without a login waits for them.
+ */
+static struct {
+        __typeof__(pam_start_confdir) *start_confdir;
+        __typeof__(pam_set_item) *set_item;
+        __typeof__(pam_get_item) *get_item;
+        __typeof__(pam_authenticate) *authenticate;
+        __typeof__(pam_acct_mgmt) *acct_mgmt;
+        __typeof__(pam_strerror) *strerror;
+        __typeof__(pam_end) *end;
+} libpam;
+
+const char *auth_load_pam(void)
+{
+        static const struct {
+                const char *name;
+                void *function;
+        } wanted[] = {
+                { "pam_start_confdir", &libpam.start_confdir }, { "pam_end", &libpam.end },
+                { "pam_set_item", &libpam.set_item }, { "pam_get_item", &libpam.get_item },
+                { "pam_authenticate", &libpam.authenticate },
+                { "pam_acct_mgmt", &libpam.acct_mgmt }, { "pam_strerror", &libpam.strerror },
+        };
+        /* its modules may look for its names among all that is loaded */
+        void *library = dlopen("libpam.so.0", RTLD_NOW | RTLD_GLOBAL);
+
+        for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+                void *found = library == NULL ? NULL : dlsym(library, wanted[i].name);
+
+                if (found == NULL)
+                        return dlerror();
+                memcpy(wanted[i].function, &found, sizeof(found));
+        }
+        return NULL;
+}
 
 /* PAM frees the answers. It is told what it asks for, and nothing else. */
 static int converse(int count, const struct pam_message **messages,
@@ -133,7 +172,7 @@ static bool take_pam_user(pam_handle_t *pam, const struct auth *auth, struct log
         const void *item = NULL;
         struct login_name found;
 
-        if (pam_get_item(pam, PAM_USER, &item) != PAM_SUCCESS || item == NULL ||
+        if (libpam.get_item(pam, PAM_USER, &item) != PAM_SUCCESS || item == NULL ||
             !login_name_parse(&found, item, strlen(item)) || !domain_is_ours(auth, found.domain))
                 return false;
         if (auth->virtual_account == NULL) {
@@ -158,14 +197,14 @@ static int begin(const struct auth *auth, struct login *login, pam_handle_t **pa
         (void)snprintf(user, sizeof(user), "%s%s%s", login->name.user,
             auth->virtual_account != NULL && login->name.domain[0] != '\0' ? "@" : "",
             auth->virtual_account != NULL ? login->name.domain : "");
-        status = pam_start_confdir(auth->service, user, &conversation, auth->configuration, pam);
+        status = libpam.start_confdir(auth->service, user, &conversation, auth->configuration, pam);
         if (status == PAM_SUCCESS)
                 /* ISO C has no cast from a function to the object pointer that PAM wants */
-                status = pam_set_item(*pam, PAM_FAIL_DELAY, __extension__ (const void *)no_delay);
+                status = libpam.set_item(*pam, PAM_FAIL_DELAY, __extension__ (const void *)no_delay);
         if (status == PAM_SUCCESS)
-                status = pam_set_item(*pam, PAM_TTY, "pop3d");
+                status = libpam.set_item(*pam, PAM_TTY, "pop3d");
         if (status == PAM_SUCCESS && login->peer.address[0] != '\0')
-                status = pam_set_item(*pam, PAM_RHOST, login->peer.address);
+                status = libpam.set_item(*pam, PAM_RHOST, login->peer.address);
         return status;
 }
 
@@ -174,14 +213,18 @@ static struct outcome authenticate(const struct auth *auth, struct login *login)
 {
         struct outcome result = granted;
         pam_handle_t *pam = NULL;
-        int status = begin(auth, login, &pam);
+        const char *problem = auth_load_pam();
+        int status;
 
+        if (problem != NULL)
+                return (struct outcome){ VERDICT_UNAVAILABLE, problem };
+        status = begin(auth, login, &pam);
         if (pam == NULL)
                 return (struct outcome){ VERDICT_MISCONFIGURED, "PAM-does-not-start" };
         if (status == PAM_SUCCESS)
-                status = pam_authenticate(pam, PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK);
+                status = libpam.authenticate(pam, PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK);
         if (status == PAM_SUCCESS) {
-                status = pam_acct_mgmt(pam, PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK);
+                status = libpam.acct_mgmt(pam, PAM_SILENT | PAM_DISALLOW_NULL_AUTHTOK);
                 /* the password was right: this is a rule's no, by pam_listfile for one */
                 status = status == PAM_AUTH_ERR ? PAM_PERM_DENIED : status;
         }
@@ -189,7 +232,7 @@ static struct outcome authenticate(const struct auth *auth, struct login *login)
                 result = outcome_of_pam(auth, login->name.user, status);
         else if (!take_pam_user(pam, auth, &login->name))
                 result = (struct outcome){ VERDICT_MISCONFIGURED, "PAM-changed-the-name" };
-        (void)pam_end(pam, status);
+        (void)libpam.end(pam, status);
         return result;
 }
 
@@ -231,10 +274,10 @@ const char *auth_ask_rules(const struct auth *auth, struct login *login, bool ar
         int status = begin(auth, login, &pam);
 
         if (status == PAM_SUCCESS)
-                status = are_account ? pam_acct_mgmt(pam, PAM_SILENT) : pam_authenticate(pam, PAM_SILENT);
+                status = are_account ? libpam.acct_mgmt(pam, PAM_SILENT) : libpam.authenticate(pam, PAM_SILENT);
         if (pam != NULL)
-                (void)pam_end(pam, status);
-        return status == PAM_SUCCESS ? NULL : pam_strerror(NULL, status);
+                (void)libpam.end(pam, status);
+        return status == PAM_SUCCESS ? NULL : libpam.strerror(NULL, status);
 }
 
 const char *auth_foresee(const struct auth *auth, const struct login *login,

@@ -36,11 +36,15 @@ def build(compiler, where, run, make):
                     "FAST=", f"BUILD={where}", f"{where}/product.a", f"{where}/pop3d.o")
     if problems:
         return problems
-    done = run(compiler, "-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Werror", "-Wextra", "-Wno-unused-parameter",
-               "-idirafter", f"{where}/include", "-o", f"{where}/pop3d", f"{where}/pop3d.o",
-               os.path.join(os.path.dirname(os.path.abspath(__file__)), "pam_stub.c"),
-               f"{where}/product.a")
-    return [] if done.returncode == 0 else [done.stdout]
+    flags = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Werror", "-Wextra", "-Wno-unused-parameter",
+             "-idirafter", f"{where}/include"]
+    stub = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pam_stub.c")
+    for part in (["-shared", "-fPIC", "-o", f"{where}/libpam.so.0", stub],
+                 ["-o", f"{where}/pop3d", f"{where}/pop3d.o", f"{where}/product.a"]):
+        done = run(compiler, *flags, *part)
+        if done.returncode != 0:
+            return [done.stdout]
+    return []
 
 
 COMMANDS = ["CAPA", "USER ghost", "PASS wrong", "USER alice", "PASS secret", "STAT", "LIST",
@@ -59,7 +63,7 @@ def session(binary, user, folder):
     script = "".join(f"{command}\r\n" for command in COMMANDS)
     done = subprocess.run([binary, "-e", "-m", f"{folder}/%u", "-v", user],
                           input=script.encode(), capture_output=True, timeout=30,
-                          cwd="/", env={})
+                          cwd="/", env={"LD_LIBRARY_PATH": os.path.dirname(binary)})
     said = done.stdout.decode("latin-1")
     problems = [f"wanted {want!r}, got {got!r}" for want, got in
                 zip(REPLIES, status_lines(said) + ["nothing"] * len(REPLIES))

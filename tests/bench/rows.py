@@ -196,9 +196,8 @@ class Bench:
 def row_dialog(bench):
     user = bench.drop(10)
     script = "greeting\nsay QUIT\nstop\nend"
-    pam = Floor("dialog_pam", lambda user: ["-f", "0 0"], "with libpam and one fork")
     return bench.floors("dialog", lambda user: ["0 0"], user, script, inner=5) + \
-        [Subject(pam, user, script, inner=5)] + bench.each(user, script, inner=5)
+        bench.each(user, script, inner=5)
 
 
 def row_login_permit(bench):

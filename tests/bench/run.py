@@ -68,8 +68,6 @@ def build():
             continue
         link = ["-lpam"] if name == "floor_pam.c" else ["-static"]
         compile_floor(name, target, link)
-        if name == "floor_dialog.c":
-            compile_floor(name, target + "_pam", ["-Wl,--no-as-needed", "-lpam"])
 
 
 def machine():
@@ -203,7 +201,7 @@ def do_size(table, bench):
                     "libraries": len(set(sum(map(rows.libraries, paths), [])))}
              for name, paths in binaries.items()}
     table.add_memory("binary, stripped, KiB", sizes, "size", 64, "{:.1f}")
-    table.add_memory("libraries it names", sizes, "libraries", 2, "{}")
+    table.add_memory("libraries it is linked with", sizes, "libraries", 2, "{}")
     table.figures["pop3d libraries"] = rows.libraries(bench.pop3d.binary)
 
 

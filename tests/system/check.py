@@ -681,6 +681,17 @@ def test_pam_files_missing(world):
         row = Check(world, "alice").quiet_but("PAM").expect("fail", "PAM", "/etc/pam.d/pop3: No such file", "on Debian the same")
 
 
+def test_no_libpam(world):
+    """a libpam that cannot be loaded is named, with the loader's words"""
+    with Installation(world) as place:
+        place.launch()
+        folder = world.folder()
+        with open(f"{folder}/libpam.so.0", "w") as file:
+            file.write("no library\n")
+        Check(world, "alice", env={"LD_LIBRARY_PATH": folder}).quiet_but("PAM").expect(
+            "fail", "PAM", "libpam cannot be loaded", f"{folder}/libpam.so.0: ", "remedy: install")
+
+
 def test_no_account_of_v(world):
     """where the account that owns all maildrops is missing, it is not the login's that is asked for"""
     with Installation(world) as place:

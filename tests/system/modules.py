@@ -53,6 +53,22 @@ def test_module_that_leaves_a_child(world):
                 os.kill(int(file.read()), signal.SIGKILL)
 
 
+def test_no_libpam(world):
+    """where libpam cannot be loaded it is our own fault, not a wrong password, and the log has the loader's words"""
+    box = Box(world)
+    folder = world.folder()
+    os.chmod(folder, 0o755)
+    with open(f"{folder}/libpam.so.0", "w") as file:
+        file.write("no library\n")
+    with box.session(prefix=["env", f"LD_LIBRARY_PATH={folder}"]) as session:
+        if not says(try_login(session), "-ERR [SYS/TEMP]"):
+            raise Failure(f"{session.transcript!r}")
+        session.expect("QUIT", "+OK")
+        session.wait()
+        if not re.search(r"LOGIN FAILED, user=alice, .*category=Configuration, reason=\S*libpam.so.0%3A", session.log()):
+            raise Failure(session.log())
+
+
 def test_module_that_prints(world):
     """what a module prints reaches neither the client nor the log"""
     box = Box(world)

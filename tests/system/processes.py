@@ -17,6 +17,7 @@ from harness.world import ACCOUNTS, IS_ROOT, Skip, require_root
 PASSWORD = "secret"
 NO_POWER = "0" * 16
 PIDFD_OPEN, PIDFD_GETFD = 434, 438
+PAM_LIBRARIES = r"libpam|libaudit|libcap-ng|pam_"
 TCP_NOTSENT_LOWAT = 25          # Python before 3.12 does not know it
 
 
@@ -126,6 +127,31 @@ def test_powerless_account(world):
         has_no_power(authorization, uid, uid, [])
 
 
+def test_powerless_account_anywhere(world):
+    """that account is found wherever in the list it stands: behind namesakes, across 4 KiB, far behind"""
+    require_root()
+    box = Box(world)
+    uid = ACCOUNTS["parsers"][0]
+    with open("/etc/passwd") as file:
+        others = "".join(line for line in file if not line.startswith("parsers:"))
+    line = f"parsers:x:{uid}:{uid}::/:/bin/false\n"
+    alike = "parser:x:1:1::/:/bin/false\nparsers2:3:4:5::/:/bin/false\nxparsers:x:3:3::/:/bin/false\n"
+    texts = [line + others, others + alike + line, others + alike + line[:-1]]
+    # so many octets of the line lie before the first 4,095 end
+    for kept in (0, 3, 8, 12, len(f"parsers:x:{uid}:4"), len(f"parsers:x:{uid}:{uid}"), len(line), -5000):
+        filler = 4095 - kept - len(others)
+        texts.append(others + "filler:x:9:9:".ljust(filler - 1, "x") + "\n" + line)
+    path = f"{world.folder()}/passwd"
+    place = ["unshare", "-m", "/bin/sh", "-c", f'mount --bind {path} /etc/passwd && exec "$@"', "sh"]
+    for text in texts:
+        with open(path, "w") as file:
+            file.write(text)
+        with box.session("-n", "parsers", prefix=place) as session:
+            session.greeting()
+            authorization, = await_children(session.pid, 1)
+            has_no_power(authorization, uid, uid, [])
+
+
 def test_dead_clients_are_noticed(world):
     """a dead peer does not hold its lock, for keepalive finds it; a slow one has what -t says"""
     require_root()
@@ -158,6 +184,8 @@ def test_without_login_no_pam(world):
         session.expect("USER alice", "+OK")
         session.expect("NOOP", "-ERR")
         must(len(family(session.pid)) == 2, f"processes {family(session.pid)}")
+        for pid in family(session.pid):
+            must(not any(re.match(PAM_LIBRARIES, name) for name in mapped(pid)), f"mapped: {mapped(pid)}")
 
 
 def test_pam_helper(world):
@@ -181,6 +209,7 @@ def test_pam_helper(world):
             time.sleep(0.05)
         must(client not in fds.values(), "it holds the client's connection")
         must(not memory_has(pam, b"PASS wrong"), "it has seen the client's line")
+        must(any(name.startswith("libpam.so") for name in mapped(pam)), "it has no libpam")
         must(session.line().startswith(b"-ERR [AUTH]"), "the login fails")
 
 
@@ -204,7 +233,7 @@ def test_after_login(world):
         mail = [what for what in rest.values() if what.startswith(box.maildir)]
         must(len(logs) <= 1 and len(logs) + len(mail) == len(rest), f"also open: {rest}")
         # the sanitizers' build is linked with libcrypt
-        what = r"pam_|libnss" if world.is_sanitized else r"pam_|libnss|libcrypt"
+        what = PAM_LIBRARIES + (r"|libnss" if world.is_sanitized else r"|libnss|libcrypt")
         modules = sorted(name for name in mapped(pid) if re.match(what, name))
         must(modules == [], f"mapped: {modules}")
         must(not memory_has(pid, PASSWORD.encode()), "the password is in its memory")
