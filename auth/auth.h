@@ -236,8 +236,7 @@ void log_violation(const char *process, int call);      /* the system call it wa
 void become_user(const struct identity *identity);
 
 /* AUTHORIZATION leaves root, the file system, the log and all descriptors but 0, 1, 2 and pam. */
-struct passwd;
-void become_powerless(const struct passwd *powerless, int pam);
+void become_powerless(uid_t uid, gid_t gid, int pam);
 
 /* The PAM helper. Answers logins until one is granted. */
 _Noreturn void pam_helper(const struct auth *auth, int logins, int identities);

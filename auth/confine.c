@@ -10,7 +10,6 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -18,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 static void become(uid_t uid, gid_t gid)
@@ -40,6 +40,8 @@ static void become(uid_t uid, gid_t gid)
 
 void become_user(const struct identity *identity)
 {
+        /* the zone is read now: behind the fences there is no file to read it from */
+        tzset();
         log_close_others(-1);
         if (geteuid() == 0) {
                 must(setgroups(identity->group_count, identity->groups) == 0,
@@ -49,15 +51,15 @@ void become_user(const struct identity *identity)
         must(getuid() == identity->uid && geteuid() == identity->uid, "not the user meant");
 }
 
-void become_powerless(const struct passwd *powerless, int pam)
+void become_powerless(uid_t uid, gid_t gid, int pam)
 {
         log_leave_standard(2);
         if (geteuid() == 0) {
-                /* an empty, read-only directory of every Linux; the other where /proc is missing */
-                must((chroot("/proc/self/fdinfo") == 0 || chroot("/var/empty") == 0) &&
-                    chdir("/") == 0, "cannot enter the jail");
+                /* an empty, read-only directory of most Linux; one of all; where /proc is missing */
+                must((chroot("/proc/tty/ldisc") == 0 || chroot("/proc/self/fdinfo") == 0 ||
+                    chroot("/var/empty") == 0) && chdir("/") == 0, "cannot enter the jail");
                 must(setgroups(0, NULL) == 0, "cannot leave root's groups");
-                become(powerless->pw_uid, powerless->pw_gid);
+                become(uid, gid);
         }
         /* a change of identity has undone the first one */
         must(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0, "cannot tie the process to its parent");
