@@ -37,6 +37,7 @@ enum {
         LINGER_MILLISECONDS = 1000,
 };
 
+static const char greeting[] = "+OK pop3d " VERSION " server ready";
 static const char logon_failure[] =
     "-ERR [AUTH] Logon failure: unknown user name or bad password.";
 
@@ -54,8 +55,7 @@ struct session {
         const struct options *options;
         struct peer peer;
 
-        char input[INPUT_SIZE];         /* octets read; from taken to filled not used yet */
-        size_t taken, filled;
+        size_t taken, filled;           /* of input: octets read, from taken on not used yet */
         size_t read_size;               /* one octet before login: what follows is TRANSACTION's */
         bool may_have_more;             /* the last read filled all that it was given */
         int64_t deadline;               /* milliseconds on the monotonic clock */
@@ -76,6 +76,8 @@ struct session {
         time_t began;
         uint64_t sent;                  /* octets written to the client */
         size_t top_count, retr_count;
+
+        char input[INPUT_SIZE];         /* last, so that the rest shares a page */
 };
 
 enum outcome {
@@ -170,6 +172,12 @@ static void reply(struct session *session, const char *format, ...)
 
         if (session->is_gone)
                 return;
+        /* most are; printf costs the first of them a dozen page faults */
+        if (strchr(format, '%') == NULL) {
+                append(session, format, strlen(format));
+                append(session, "\r\n", 2);
+                return;
+        }
         va_start(arguments, format);
         length = vsnprintf(line, REPLY_MAX - 1, format, arguments);
         va_end(arguments);
@@ -876,11 +884,18 @@ static enum session_end authorization(void *context, int pam)
         session->pam = pam;
         start_ticks(auth->expects_proxy && PROXY_SECONDS < auth->login_seconds ? PROXY_SECONDS
             : auth->login_seconds);
+        /* on its way while the fences are put up: nothing has been read yet */
+        if (!auth->expects_proxy) {
+                reply(session, greeting);
+                (void)flush_output(&session->output);
+        }
         confine_authorization(pam);
-        if (auth->expects_proxy && !read_proxy_header(session))
-                return session->end == END_TIMEOUT ? END_TIMEOUT
-                    : session->filled == 0 ? END_SILENT : END_REFUSED;
-        reply(session, "+OK pop3d " VERSION " server ready");
+        if (auth->expects_proxy) {
+                if (!read_proxy_header(session))
+                        return session->end == END_TIMEOUT ? END_TIMEOUT
+                            : session->filled == 0 ? END_SILENT : END_REFUSED;
+                reply(session, greeting);
+        }
         converse(session, authorization_commands);
         if (session->end != END_GRANTED)
                 part_from_client(session);
@@ -1297,7 +1312,7 @@ static void check_session(struct check *check, const char *login)
 static void take_launcher_options(struct check *check)
 {
         const char *problem, *file = NULL;
-        char *words = launcher_check("+OK pop3d " VERSION " server ready", print_row, check, &file);
+        char *words = launcher_check(greeting, print_row, check, &file);
         char *arguments[64] = { words };
         int count = 1;
 

@@ -36,8 +36,6 @@ void log_open(bool to_stderr)
 
         if (next >= 0)
                 (void)close(next);
-        /* the zone is read now: later there may be no file system to read it from */
-        tzset();
         log_own_again();
         log_state.syslog_fd = fcntl(next, F_GETFD) < 0 ? -1 : next;
         log_state.stderr_fd = to_stderr ? 2 : -1;
