@@ -141,7 +141,8 @@ static enum answer status_line(struct client *client, const char *command, char 
                 return GRANTED;
         /* before main() the loader speaks; under an inetd its stderr is the client */
         if (strstr(line, ": error while loading shared libraries: ") != NULL ||
-            strstr(line, "cannot set up thread-local storage") != NULL)
+            strstr(line, "cannot set up thread-local storage") != NULL ||
+            strstr(line, "cannot allocate TLS data structures") != NULL)
                 return CUT;
         if (strncmp(line, "-ERR ", 5) != 0) {
                 is_false(client, "%s: no reply at all: %.100s", command, line);
