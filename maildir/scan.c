@@ -102,15 +102,16 @@ static int make_room(struct scan *scan, size_t more)
 }
 
 /* The message that this file is: the same inode, and the same base name. */
-static struct record *recognise(const struct scan *scan, const char *name, uint32_t inode)
+static struct record *recognise(const struct scan *scan, const char *name, size_t length,
+    uint32_t inode)
 {
         uint32_t number;
 
         for (uint64_t at = inode; (number = *slot_at(scan, at)) != 0; at++) {
                 struct record *record = drop_records(scan->drop) + number - 1;
 
-                if (record->inode == inode &&
-                    strncmp(record_name(scan->drop, record), name, record->base_length) == 0 &&
+                if (record->inode == inode && record->base_length <= length &&
+                    memcmp(record_name(scan->drop, record), name, record->base_length) == 0 &&
                     (name[record->base_length] == '\0' || name[record->base_length] == ':'))
                         return record;
         }
@@ -134,14 +135,15 @@ static struct record *add(struct scan *scan, const char *name, size_t length, ui
 /* Notes that a file is there, as a new message or as the place of one that is known. */
 static int place(struct scan *scan, int folder, const char *name, size_t length, uint32_t inode)
 {
-        struct record *record = recognise(scan, name, inode);
+        struct record *record = recognise(scan, name, length, inode);
 
         if (record == NULL && scan->is_search)
                 return 0;
         if (record == NULL)
                 record = add(scan, name, length, inode);
-        else if ((record->flags & IN_CUR) == folder &&
-            strcmp(record_name(scan->drop, record), name) == 0) {
+        else if ((record->flags & IN_CUR) == folder && record->name_length == length &&
+            memcmp(record_name(scan->drop, record) + record->base_length,
+            name + record->base_length, length - record->base_length) == 0) {
                 record->flags |= SEEN;
                 return 0;
         }
