@@ -69,6 +69,25 @@ def test_no_libpam(world):
             raise Failure(session.log())
 
 
+def test_libpam_of_another_age(world):
+    """a libpam that lacks one function is one that cannot be loaded"""
+    box = Box(world)
+    folder = world.folder()
+    os.chmod(folder, 0o755)
+    names = ("pam_start_confdir", "pam_set_item", "pam_get_item", "pam_authenticate", "pam_acct_mgmt", "pam_strerror", "pam_end")
+    for missing in (names[0], names[-1]):
+        code = "".join(f"int {name}(void) {{ return 0; }}\n" for name in names if name != missing)
+        subprocess.run([require_tool("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", f"{folder}/libpam.so.0"],
+                       input=code.encode(), check=True)
+        with box.session(prefix=["env", f"LD_LIBRARY_PATH={folder}"]) as session:
+            if not says(try_login(session), "-ERR [SYS/TEMP]"):
+                raise Failure(f"{session.transcript!r}")
+            session.expect("QUIT", "+OK")
+            session.wait()
+            if not re.search(rf"category=Configuration, reason=\S*libpam.so.0\S*{missing}", session.log()):
+                raise Failure(session.log())
+
+
 def test_module_that_prints(world):
     """what a module prints reaches neither the client nor the log"""
     box = Box(world)
