@@ -74,7 +74,9 @@ void auth_check_process(const struct auth *auth, check_row row, void *context)
                 const char *name;
         } needed[] = { { CAP_SETUID, "SETUID" }, { CAP_SETGID, "SETGID" },
                 { CAP_SYS_CHROOT, "SYS_CHROOT" }, { CAP_KILL, "KILL" } };
-        const struct passwd *powerless = getpwnam(auth->powerless_account);
+        uid_t uid = 0;
+        gid_t gid = 0;
+        bool is_known = find_account(auth->powerless_account, &uid, &gid);
         bool has_landlock = syscall(SYS_landlock_create_ruleset, NULL, 0, 1) >= 2;
         bool is_root = geteuid() == 0;
         struct statvfs mount;
@@ -90,10 +92,10 @@ void auth_check_process(const struct auth *auth, check_row row, void *context)
             "%s%s; the kernel %s seccomp and %s Landlock", is_root ? "root" : "not root: much is skipped",
             is_nosuid ? ", from a nosuid mount, which does not matter to a launcher that is root" : "",
             has_seccomp ? "has" : "lacks", has_landlock ? "has" : "lacks");
-        if (powerless == NULL || powerless->pw_uid == 0 || powerless->pw_gid == 0)
+        if (uid == 0 || gid == 0)
                 row(context, "fail", "process", "account %s, which listens to strangers, is %s\n"
                     "remedy: create it, or name another with -n", auth->powerless_account,
-                    powerless == NULL ? "unknown" : "root's");
+                    is_known ? "root's" : "unknown");
         check_log(row, context);
 }
 
@@ -257,7 +259,7 @@ void auth_check_pam(const struct auth *auth, struct login *login, check_row row,
 
         if (problem != NULL) {
                 row(context, "fail", "PAM", "libpam cannot be loaded\ncause: %s\n"
-                    "remedy: install the package that has it", problem);
+                    "remedy: install libpam, 1.4.0 or later", problem);
                 return;
         }
         if (hash != NULL)

@@ -40,8 +40,8 @@ static void become(uid_t uid, gid_t gid)
 
 void become_user(const struct identity *identity)
 {
-        /* the zone is read now: behind the fences there is no file to read it from */
-        tzset();
+        /* reads the zone, if none is known yet: behind the fences there is no file of it */
+        (void)localtime_r(&(time_t){ 0 }, &(struct tm){ 0 });
         log_close_others(-1);
         if (geteuid() == 0) {
                 must(setgroups(identity->group_count, identity->groups) == 0,
@@ -55,7 +55,7 @@ void become_powerless(uid_t uid, gid_t gid, int pam)
 {
         log_leave_standard(2);
         if (geteuid() == 0) {
-                /* an empty, read-only directory of most Linux; one of all; where /proc is missing */
+                /* empty and read-only: on most kernels; on all; where there is no /proc */
                 must((chroot("/proc/tty/ldisc") == 0 || chroot("/proc/self/fdinfo") == 0 ||
                     chroot("/var/empty") == 0) && chdir("/") == 0, "cannot enter the jail");
                 must(setgroups(0, NULL) == 0, "cannot leave root's groups");

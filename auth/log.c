@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <syslog.h>
@@ -36,6 +37,9 @@ void log_open(bool to_stderr)
 
         if (next >= 0)
                 (void)close(next);
+        /* a launcher's zone goes with its environment; the system's is read when it is needed */
+        if (getenv("TZ") != NULL)
+                tzset();
         log_own_again();
         log_state.syslog_fd = fcntl(next, F_GETFD) < 0 ? -1 : next;
         log_state.stderr_fd = to_stderr ? 2 : -1;

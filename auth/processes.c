@@ -1,7 +1,7 @@
 /*
  * processes.c - three processes until login, one after.
  * Runs in:   pop3d, which forks and waits; auth_ask() in AUTHORIZATION.
- * May touch: its two children, the channels between them.
+ * May touch: its two children, the channels between them; the account database.
  *
  *     AUTHORIZATION -- login --> PAM -- identity --> pop3d
  *                   <- verdict -
@@ -126,30 +126,36 @@ static enum session_end end_session(const struct auth *auth, pid_t authorization
 }
 
 /* In the first lines of /etc/passwd, as a rule: the name service takes as long as the greeting. */
-static bool find_account(const char *name, uid_t *uid, gid_t *gid)
+bool find_account(const char *name, uid_t *uid, gid_t *gid)
 {
         const size_t length = strlen(name);
+        unsigned long user = 0, group = 0;
         char text[4096] = "", *line = text, *end = NULL;
         int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
-        const struct passwd *entry;
+        const struct passwd *entry = NULL;
 
         (void)!read(fd, text, sizeof(text) - 1);
         (void)close(fd);
-        while (line != NULL && (strncmp(line, name, length) != 0 || line[length] != ':'))
-                line = (line = strchr(line, '\n')) == NULL ? NULL : line + 1;
-        if (line != NULL && (end = strchr(line + length + 1, ':')) != NULL) {
-                *uid = (uid_t)strtoul(end + 1, &end, 10);
-                *gid = *end == ':' ? (gid_t)strtoul(end + 1, &end, 10) : 0;
+        while (line != NULL && (strncmp(line, name, length) != 0 || line[length] != ':')) {
+                line = strchr(line, '\n');
+                line = line == NULL ? NULL : line + 1;
         }
-        errno = 0;
-        if (end != NULL && *end == ':')
-                return true;
-        entry = getpwnam(name);
-        if (entry == NULL)
-                return false;
-        *uid = entry->pw_uid;
-        *gid = entry->pw_gid;
-        return true;
+        if (line != NULL && (end = strchr(line + length + 1, ':')) != NULL) {
+                user = strtoul(end + 1, &end, 10);
+                group = *end == ':' ? strtoul(end + 1, &end, 10) : 0;
+        }
+        /* a name or a line that libc would read in another way is left to it */
+        if (end == NULL || *end != ':' || strpbrk(name, "+#:") != NULL || user == 0 ||
+            user >= UINT_MAX || group == 0 || group >= UINT_MAX) {
+                errno = 0;
+                entry = getpwnam(name);
+                user = group = 0;
+        }
+        /* whoever parses a stranger's octets is to have no list of accounts in memory */
+        explicit_bzero(text, sizeof(text));
+        *uid = entry != NULL ? entry->pw_uid : (uid_t)user;
+        *gid = entry != NULL ? entry->pw_gid : (gid_t)group;
+        return entry != NULL || user != 0;
 }
 
 enum session_end auth_session(const struct auth *auth,
@@ -168,6 +174,7 @@ enum session_end auth_session(const struct auth *auth,
         (void)alarm(patience + 15);
         must(find_account(auth->powerless_account, &uid, &gid),
             "the account of the authorization process (-n) is unknown");
+        must(uid != 0 && gid != 0, "the account of the authorization process (-n) has root's numbers");
         child = fork_helper(&logins, patience + 10);
         if (child == 0) {
                 become_powerless(uid, gid, logins);

@@ -4,6 +4,7 @@ processes.py - what /proc says of each process of a session.
 Runs in:   the test runner, as root.
 May touch: the sessions it starts.
 """
+import contextlib
 import ctypes
 import os
 import re
@@ -23,8 +24,11 @@ TCP_NOTSENT_LOWAT = 25          # Python before 3.12 does not know it
 
 def descriptors(pid):
     """What each descriptor of a process is, as readlink tells it."""
-    folder = f"/proc/{pid}/fd"
-    return {int(fd): os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)}
+    folder, found = f"/proc/{pid}/fd", {}
+    for fd in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):            # closed meanwhile
+            found[int(fd)] = os.readlink(f"{folder}/{fd}")
+    return found
 
 
 def must(condition, what):
@@ -152,6 +156,59 @@ def test_powerless_account_anywhere(world):
             has_no_power(authorization, uid, uid, [])
 
 
+def test_powerless_account_of_odd_lines(world):
+    """a line that libc reads in another way is libc's to read: numbers are not cut, signs and comments are no names"""
+    require_root()
+    box = Box(world)
+    path = f"{world.folder()}/passwd"
+    place = ["unshare", "-m", "/bin/sh", "-c", f'mount --bind {path} /etc/passwd && exec "$@"', "sh"]
+    with open("/etc/passwd") as file:
+        others = file.read()
+    for name, line in (("foo", "foo:x:4294967297:5::/:"), ("foo", "foo:x:5:4294967301::/:"), ("foo", "foo:x:4294967296:5::/:"),
+                       ("foo", "foo:x:-1:-1::/:"), ("foo:x", "foo:x:5:6:9::/:"), ("#foo", "#foo:x:7:7::/:"),
+                       ("foo", "foo:x:0:7::/:"), ("foo", "foo:x:7:0::/:")):
+        with open(path, "w") as file:
+            file.write(line + "/bin/false\n" + others)
+        with box.session("-n", name, prefix=place) as session:
+            session.drain()
+            session.wait()
+            must(session.transcript == b"", f"{line} serves: {session.transcript!r}")
+            must(re.search(r"FAULT, category=General, reason=.*(unknown|numbers)", session.log()), session.log())
+
+
+def test_no_list_of_accounts(world):
+    """the process that talks to strangers has no list of accounts in its memory"""
+    require_root()
+    box = Box(world)
+    with box.session() as session:
+        session.greeting()
+        authorization, = await_children(session.pid, 1)
+        must(memory_has(authorization, b"server ready"), "its memory cannot be seen")
+        must(not memory_has(authorization, b"root:x:0:0:"), "it has the list of accounts")
+
+
+def test_zone_of_the_launcher(world):
+    """log lines bear the time of the launcher's TZ, before a login, at it and after it"""
+    require_root()
+    box = Box(world)
+    heard = len(world.syslog.lines)
+    with box.session(env={"TZ": "XYZ-13:37"}) as session:
+        session.log_in()
+        session.expect("QUIT", "+OK")
+        session.wait()
+    with box.session(env={"TZ": "XYZ-13:37"}) as session:
+        session.greeting()
+        session.expect("QUIT", "+OK")
+        session.wait()
+    text = world.syslog.since(heard, "DISCONNECTED")
+    for event in ("LOGIN,", "LOGOUT,", "DISCONNECTED,"):
+        pid = f"pop3d\\[{session.pid}\\]" if event == "DISCONNECTED," else r"pop3d\[\d+\]"
+        lines = re.findall(rf"<\d+>\w+ +\d+ (\d+):(\d+):\d+ {pid}: {event}", text)
+        now = time.time() + (13 * 60 + 37) * 60
+        times = {time.strftime("%H:%M", time.gmtime(now - ago)) for ago in range(0, 240, 30)}
+        must(any(":".join(line) in times for line in lines), f"{event} not at {sorted(times)} in\n{text}")
+
+
 def test_dead_clients_are_noticed(world):
     """a dead peer does not hold its lock, for keepalive finds it; a slow one has what -t says"""
     require_root()
@@ -204,13 +261,13 @@ def test_pam_helper(world):
         end = time.monotonic() + 1.5
         while True:
             fds = descriptors(pam)
-            if [fds.get(fd) for fd in (0, 1, 2)] == ["/dev/null"] * 3:
+            has_libpam = any(name.startswith("libpam.so") for name in mapped(pam))
+            if [fds.get(fd) for fd in (0, 1, 2)] == ["/dev/null"] * 3 and has_libpam:
                 break
-            must(time.monotonic() < end, f"its descriptors 0 to 2: {fds}")
+            must(time.monotonic() < end, f"its descriptors 0 to 2: {fds}; libpam: {has_libpam}")
             time.sleep(0.05)
         must(client not in fds.values(), "it holds the client's connection")
         must(not memory_has(pam, b"PASS wrong"), "it has seen the client's line")
-        must(any(name.startswith("libpam.so") for name in mapped(pam)), "it has no libpam")
         must(session.line().startswith(b"-ERR [AUTH]"), "the login fails")
 
 
