@@ -64,6 +64,7 @@ struct session {
         enum session_end end;
         unsigned bad_commands;          /* in a row */
         bool has_spoken;        /* a command has come */
+        bool was_refused;       /* a password without TLS */
 
         int pam;                        /* AUTHORIZATION: whom to ask */
         char user[COMMAND_MAX];         /* USER's argument, "" before it */
@@ -418,6 +419,7 @@ static enum outcome do_quit(struct session *session, const struct argument *argu
 
 static enum outcome refuse_clear_text(struct session *session)
 {
+        session->was_refused = true;
         reply(session, "-ERR [AUTH] Passwords are not taken in clear text; please use TLS");
         return NEXT_COMMAND;
 }
@@ -899,6 +901,8 @@ static enum session_end authorization(void *context, int pam)
         converse(session, authorization_commands);
         if (session->end != END_GRANTED)
                 part_from_client(session);
+        if (session->was_refused)
+                return END_REFUSED;
         return session->end == END_DISCONNECT && !session->has_spoken ? END_SILENT : session->end;
 }
 

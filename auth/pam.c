@@ -24,7 +24,8 @@ struct outcome {
         const char *reason;
 };
 
-static const struct outcome granted = { VERDICT_GRANTED, "" };
+static const struct outcome granted = { VERDICT_GRANTED, "" },
+    without_root = { VERDICT_MISCONFIGURED, "started-without-root" };
 static const char no_service_file[] = "no-PAM-service-file";
 
 /*
@@ -236,11 +237,22 @@ static struct outcome authenticate(const struct auth *auth, struct login *login)
         return result;
 }
 
+/* The system account that is to serve the login, or NULL. */
+static const struct passwd *account_of(const struct auth *auth, const struct login *login)
+{
+        return getpwnam(auth->virtual_account != NULL ? auth->virtual_account : login->name.user);
+}
+
+/* Without root nobody else's account can be taken on, nor, as a rule, his password be looked at. */
+static bool is_out_of_reach(const struct passwd *entry)
+{
+        return geteuid() != 0 && (entry == NULL || entry->pw_uid != getuid());
+}
+
 static struct outcome identify(const struct auth *auth, const struct login *login,
     struct identity *identity)
 {
-        const struct passwd *entry =
-            getpwnam(auth->virtual_account != NULL ? auth->virtual_account : login->name.user);
+        const struct passwd *entry = account_of(auth, login);
         int groups = GROUPS_MAX;
 
         memset(identity, 0, sizeof(*identity));
@@ -248,8 +260,8 @@ static struct outcome identify(const struct auth *auth, const struct login *logi
                 return (struct outcome){ VERDICT_MISCONFIGURED, "no-such-system-account" };
         if (entry->pw_uid == 0 || entry->pw_gid == 0)
                 return (struct outcome){ VERDICT_DENIED, "root-is-refused" };
-        if (geteuid() != 0 && entry->pw_uid != getuid())
-                return (struct outcome){ VERDICT_MISCONFIGURED, "started-without-root" };
+        if (is_out_of_reach(entry))
+                return without_root;
         identity->uid = entry->pw_uid;
         identity->gid = entry->pw_gid;
         identity->name = login->name;
@@ -299,7 +311,9 @@ static struct outcome examine(const struct auth *auth, struct login *login,
         if (!domain_is_ours(auth, login->name.domain))
                 return (struct outcome){ VERDICT_DENIED, "foreign-domain" };
         result = authenticate(auth, login);
-        return result.verdict == VERDICT_GRANTED ? identify(auth, login, identity) : result;
+        if (result.verdict == VERDICT_GRANTED)
+                return identify(auth, login, identity);
+        return is_out_of_reach(account_of(auth, login)) ? without_root : result;
 }
 
 static void log_refusal(const struct login *login, const struct outcome *result)

@@ -10,15 +10,15 @@ import re
 
 from harness.box import Box
 from harness.server import Failure, Session, status
-from harness.world import ACCOUNTS, require_root
+from harness.world import ACCOUNTS, require_root, require_tool
 
 UNIFORM = "-ERR [AUTH] Logon failure: unknown user name or bad password."
 PARALLEL = False                # homes and /etc/shadow are there once
 
 
-def launch(world, *options):
+def launch(world, *options, prefix=()):
     """As a super-server would: the system's PAM folder, the Maildir at home."""
-    return Session(world, "tcp", ["-e", *options])
+    return Session(world, "tcp", ["-e", *options], prefix=prefix)
 
 
 def make_home_maildir(world, name):
@@ -29,9 +29,9 @@ def make_home_maildir(world, name):
     return maildir
 
 
-def answer_to(world, user, password):
-    """The reply to a login, the whole log, and the lines that syslog heard."""
-    session = launch(world)
+def answer_to(world, user, password, prefix=()):
+    """The reply to a login, and the whole log."""
+    session = launch(world, prefix=prefix)
     try:
         session.greeting()
         session.expect(f"USER {user}", "+OK")
@@ -97,6 +97,23 @@ def test_wrong_password_of_locked(world):
         answer, log = answer_to(world, user, "wrong")
         if answer != UNIFORM or "reason=wrong-password" not in log:
             raise Failure(f"{answer}\n{log}")
+
+
+def test_launched_without_root(world):
+    """a launcher that is not root is our fault, for a right password, a wrong one and an unknown user alike"""
+    world.unix_users()
+    setpriv = [require_tool("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"]
+    logins = [("alice", "secret"), ("alice", "guess77"), ("nobody-here", "secret"), ("locked", "secret")]
+    with concurrent.futures.ThreadPoolExecutor(len(logins)) as pool:
+        answers = list(pool.map(lambda login: answer_to(world, *login, setpriv), logins))
+    for (user, _), (answer, log) in zip(logins, answers):
+        if answer != answers[0][0] or not answer.startswith("-ERR [SYS/PERM]"):
+            raise Failure(f"{user} was answered {answer!r}")
+        if f"LOGIN FAILED, user={user}, ip=[127.0.0.1], category=Configuration, reason=started-without-root" not in log:
+            raise Failure(f"for {user} the log says {log}")
+    _, log = answer_to(world, "nobody", "guess77", setpriv)
+    if "LOGIN FAILED, user=nobody" not in log or "started-without-root" in log:
+        raise Failure(f"of its own account, which it may serve, the log says {log}")
 
 
 def test_syslog(world):
