@@ -8,6 +8,7 @@
 #include "maildir/maildir.h"
 #include "xinetd.d/check.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -1058,6 +1059,14 @@ static bool parse_seconds(const char *text, unsigned *seconds)
         return true;
 }
 
+static const char *name_option(const char *problem)
+{
+        static char named[32];
+
+        (void)snprintf(named, sizeof(named), "-%c %s", isgraph(optopt) ? optopt : '?', problem);
+        return named;
+}
+
 /* Takes one option; what is wrong with it, or NULL. */
 static const char *take_option(struct options *options, int option, const char *value)
 {
@@ -1087,8 +1096,8 @@ static const char *take_option(struct options *options, int option, const char *
                     ? NULL : "-t takes 1 to 86400 seconds";
         case 'v': auth->virtual_account = value; return NULL;
         case 'x': auth->expects_proxy = true; return NULL;
-        case ':': return "an option lacks its value";
-        default: return "there is an unknown option";
+        case ':': return name_option("lacks its value");
+        default: return name_option("is no option");
         }
 }
 
@@ -1229,7 +1238,8 @@ static int check_maildrop(void *context)
                     strerror(error));
         else if (maildir_is_not_yet_there(path, identity->uid))
                 print_row(check, "warn", "maildrop", "%s is not there yet, and served as empty\n"
-                    "remedy: none before the first mail comes; else see -m", path);
+                    "remedy: none before the first mail comes; if mail goes elsewhere, as to /var/mail, "
+                    "have it delivered here, or see -m", path);
         else
                 maildir_check(path, print_row, check);
         return check->worst;
@@ -1344,7 +1354,7 @@ static int check(struct options *options, const char *login)
         if (login != NULL)
                 check.has_login = auth_check_login(&options->auth, login, &check.login, &check.identity,
                     print_row, &check);
-        if (!check.has_login)
+        else
                 print_row(&check, "skip", "maildrop", "no login to look at: pop3d -c LOGIN");
         check_apart(&check, check_pam, "PAM");
         if (check.identity.uid != 0)

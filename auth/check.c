@@ -5,6 +5,7 @@
  */
 #include "auth.h"
 
+#include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <linux/capability.h>
@@ -124,7 +125,7 @@ static bool may_be_asked(const struct walk *walk, const struct rule *rule)
 {
         static const char harmless[] = "pam_listfile.so pam_nologin.so pam_succeed_if.so "
             "pam_access.so pam_shells.so pam_localuser.so", never[] = "pam_deny.so pam_faillock.so";
-        bool is_required = strncmp(rule->control, "requi", 5) == 0;
+        bool is_required = strncasecmp(rule->control, "requi", 5) == 0;
         bool is_account = rule->type[1] == 'c';
         bool is_listed = strstr(is_account ? never : harmless, basename(rule->module)) != NULL;
 
@@ -187,14 +188,33 @@ static void take_rule(struct walk *walk, const char *path, unsigned line, const 
         }
 }
 
+/* A rule, less its comment, which ends it; else it goes on behind a \ at the end of a line. */
+static bool read_rule(FILE *file, char *line, size_t size, unsigned *number)
+{
+        bool goes_on = true;
+        size_t used = 0;
+
+        line[0] = '\0';
+        while (goes_on && used + 1 < size && fgets(line + used, (int)(size - used), file) != NULL) {
+                ++*number;
+                used = strcspn(line, "#\n");
+                goes_on = used > 0 && line[used] != '#' && line[used - 1] == '\\';
+                line[goes_on ? used - 1 : used] = goes_on ? ' ' : '\0';
+        }
+        return !goes_on || used > 0;
+}
+
 static bool parse_rule(const char *line, struct rule *rule)
 {
         int at = 0;
 
         *rule = (struct rule){ .type = "" };
-        return sscanf(line, " %15[@a-z] %n", rule->type, &at) == 1 &&
-            sscanf(line + at, line[at] == '[' ? "[%127[^]]] %255s %255[^\n#]"
-                                              : "%127s %255s %255[^\n#]",
+        (void)sscanf(line, " %15[@a-zA-Z] %n", rule->type, &at);
+        for (char *letter = rule->type; *letter != '\0'; letter++)
+                *letter = (char)tolower(*letter);
+        return rule->type[0] != '\0' &&
+            sscanf(line + at, line[at] == '[' ? "[%127[^]]] %255s %255[^\n]"
+                                              : "%127s %255s %255[^\n]",
                 rule->control, rule->module, rule->arguments) > 0;
 }
 
@@ -204,6 +224,7 @@ static void walk_file(struct walk *walk, const char *directory, const char *name
         char path[PATH_MAX], line[1024];
         struct rule rule;
         bool is_whole = name[0] == '/';
+        unsigned number = 0;
         FILE *file;
 
         (void)snprintf(path, sizeof(path), "%s/%s", is_whole ? "" : directory, name + is_whole);
@@ -214,22 +235,21 @@ static void walk_file(struct walk *walk, const char *directory, const char *name
                     strerror(errno), walk->depth > 0
                     ? "does not start, or refuses\nremedy: install it, or include another"
                     : "asks \"other\": on Debian the same rules, else mostly a refusal\n"
-                    "remedy: install it, or name another with -s");
+                    "remedy: install it (`make install` does), or name another with -s");
                 return;
         }
         walk->depth++;
-        for (unsigned number = 1; fgets(line, sizeof(line), file) != NULL; number++) {
-                bool is_ours = parse_rule(line, &rule) &&
-                    (strcmp(rule.type, "auth") == 0 || strcmp(rule.type, "account") == 0) &&
+        while (read_rule(file, line, sizeof(line), &number)) {
+                bool is_ours = parse_rule(line, &rule) && (strcmp(rule.type, "auth") == 0 ||
+                    strcmp(rule.type, "account") == 0) &&
                     (type == NULL || strcmp(rule.type, type) == 0);
 
-                line[strcspn(line, "#")] = '\0';
-                walk->has_faillock |= strstr(line, "account") != NULL &&
+                walk->has_faillock |= strcasestr(line, "account") != NULL &&
                     strstr(line, "pam_faillock") != NULL;
                 if (strcmp(rule.type, "@include") == 0)
                         walk_file(walk, "/etc/pam.d", rule.control, type);
-                else if (is_ours && (strcmp(rule.control, "include") == 0 ||
-                    strcmp(rule.control, "substack") == 0))
+                else if (is_ours && (strcasecmp(rule.control, "include") == 0 ||
+                    strcasecmp(rule.control, "substack") == 0))
                         walk_file(walk, "/etc/pam.d", rule.module, rule.type);
                 else if (is_ours)
                         take_rule(walk, path, number, &rule);
@@ -273,11 +293,12 @@ void auth_check_pam(const struct auth *auth, struct login *login, check_row row,
         if (walk.faults > 0)
                 return;
         if (walk.rules[0] == 0 || walk.rules[1] == 0)
-                row(context, "fail", "PAM", "service %s has no %s rule\ncause: so libpam asks \"other\"",
+                row(context, "fail", "PAM", "service %s has no %s rule\ncause: so libpam asks \"other\"\n"
+                    "remedy: add one, as in xinetd.d/pop3.pam",
                     auth->service, walk.rules[0] == 0 ? "auth" : "account");
         else if (walk.refusal != NULL)
-                row(context, "fail", "PAM", "the account rules refuse %s\ncause: %s",
-                    login->name.user, walk.refusal);
+                row(context, "fail", "PAM", "the account rules refuse %s\ncause: %s\n"
+                    "remedy: see `chage -l %s`", login->name.user, walk.refusal, login->name.user);
         else
                 row(context, login != NULL && walk.has_faillock ? "skip" : "ok", "PAM",
                     "service %s: %u rules, all modules there%s", auth->service,
@@ -295,7 +316,7 @@ bool auth_check_login(const struct auth *auth, const char *typed, struct login *
                 { "", "ok", "" },
                 { "foreign-domain", "fail", "the domain is not ours\nremedy: leave it out, or add -d" },
                 { "no-such-system-account", "fail", "there is no such account; the mailbox's name is no "
-                    "help\nremedy: log in by the account's name, or as DOMAIN\\USER\\MAILBOX" },
+                    "help\nremedy: log in by the account's name, or, with -d DOMAIN, as DOMAIN\\USER\\MAILBOX" },
                 { "-v", "fail", "the account of -v is not there\nremedy: create it, or change -v" },
                 { "root-is-refused", "fail", "root's uid or gid is never served" },
                 { "started-without-root", "skip", "only root may look at another's account" },

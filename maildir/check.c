@@ -26,7 +26,10 @@ static bool check_part(const char *part, int needed, int wanted, check_row row, 
         const char *state = will_do ? "warn" : "fail", *but = will_do
             ? "; logins work, but delivery, removal or the index does not" : "";
 
-        if (error == ENOENT || error == ENOTDIR)
+        if (error == ENOTDIR)
+                row(context, state, "maildrop", "%s is no folder%s\ncause: an mbox file is not read\n"
+                    "remedy: convert it and deliver to a Maildir, or see -m", part, but);
+        else if (error == ENOENT)
                 row(context, state, "maildrop", "%s: %s%s\nremedy: create it as uid %u, or see -m",
                     part, strerror(error), but, (unsigned)geteuid());
         else if (error != 0 && error != EROFS)
@@ -185,6 +188,7 @@ void maildir_check(const char *path, check_row row, void *context)
                     record_name(drop, &drop_records(drop)[i]), R_OK, 0) != 0;
         if (unreadable > 0)
                 row(context, "warn", "maildrop", "%zu messages cannot be read\n"
-                    "remedy: give them to uid %u (chown)", unreadable, (unsigned)geteuid());
+                    "remedy: give them to uid %u (chown), and open them to it (chmod u+r)", unreadable,
+                    (unsigned)geteuid());
         check_unique_ids(drop, row, context);
 }

@@ -391,13 +391,14 @@ static void check_port(struct survey *survey, unsigned port)
         }
         if (count == 0 && entry != NULL)
                 ROW(survey, "fail", "port", "nobody listens on %u, in spite of %s\n"
-                    "remedy: %s %s; see its log", port, entry->file, RESTART(entry));
+                    "remedy: %s %s and see its log, or switch it off there", port, entry->file, RESTART(entry));
         else if (count == 0 && before != NULL)
                 ROW(survey, "fail", "port", "nobody listens on %u, where %s connects\nremedy: mend "
                     "that, or switch on what is to listen, as pop3-inner", port, before->file);
         else if (count == 0)
                 ROW(survey, survey->count == 0 && port == POP3_PORT ? "warn" : "skip", "port",
-                    "nobody listens on %u, nor is anything set to", port);
+                    "nobody listens on %u, nor is anything set to%s", port, port == POP3_PORT &&
+                    survey->count == 0 ? "\nremedy: choose a launcher from xinetd.d/" : "");
 }
 
 /* What is wrong with an entry, cause and remedy, or "". */
@@ -434,7 +435,7 @@ static const char *trouble(struct survey *survey, const struct entry *entry)
 /* A row for each entry; one that is off where another is on is no fault. */
 static void check_entries(struct survey *survey, bool is_any_on)
 {
-        bool has_tls = false;
+        bool has_tls = false, is_open = false;
 
         for (size_t i = 0; i < survey->count; i++) {
                 const struct entry *entry = &survey->entries[i];
@@ -451,13 +452,16 @@ static void check_entries(struct survey *survey, bool is_any_on)
                     is_spare ? ": switched off, unlike others" : wrong,
                     !is_any_on && entry->launcher == systemd ? entry->name : "");
                 has_tls |= is_on(entry) && (is_stunnel || strstr(program, "/stunnel") != NULL);
+                is_open |= is_on(entry) && has_flag(entry, 'p');
         }
         if (survey->count == 0)
                 ROW(survey, "skip", "launcher", "no entry in xinetd, inetd, systemd or stunnel");
         if (!has_tls)
-                ROW(survey, "skip", "TLS", survey->is_proxied
-                    ? "the proxy in front tells of it (-x)"
-                    : "nothing known does it in front: remote users need -p");
+                ROW(survey, is_any_on && !survey->is_proxied && !is_open ? "warn" : "skip", "TLS",
+                    survey->is_proxied ? "the proxy in front tells of it (-x)" : is_open
+                    ? "nothing known does it in front, and passwords are taken in clear text (-p)"
+                    : "nothing known does it in front\ncause: so users on other machines are refused\n"
+                      "remedy: set up pop3s, unless all are on this one");
 }
 
 char *launcher_check(const char *greeting, check_row row, void *context, const char **file)

@@ -245,6 +245,11 @@ auth_session(const struct auth *auth, enum session_end (*state)(void *context, i
         memcpy(&helper, &fresh, sizeof(fresh));
         end = state(&helper, 7);
         require((end == END_GRANTED) == world.is_granted);
+        /* the log and the exit status say only that; how it ended is judged all the same */
+        if (helper.was_refused) {
+                require(end == END_REFUSED);
+                end = helper.end;
+        }
         require(end != END_QUIT || helper.is_gone || helper.output.used == 0);
         if (end != END_GRANTED)
                 return end;

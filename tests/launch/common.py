@@ -112,6 +112,7 @@ class Log:
                 file.write(time.strftime("%b %e %H:%M:%S") + f" mailhost {text}\n")
             with self.changed:
                 self.lines.append(text)
+                self.raw.append(line)
                 self.changed.notify_all()
 
     def mark(self):

@@ -80,11 +80,14 @@ def test_haproxy(world):
     launchers.start_xinetd(world, 1120)
     mark = world.log.mark()
     world.start(need("haproxy"), "-f", "/etc/haproxy/haproxy.cfg", port=995)
+    world.log.wait("DISCONNECTED, end=disconnect", mark)
     world.secured_port()
     world.refused_in_clear(SERVER, 110, CLIENT)
     world.session("127.0.0.1", 110, "127.0.0.1", secured=False)
     check("DOWN" not in common.read_text(f"{ROOM}/launcher.log"), "the health check fails")
     check(not any("FAULT" in line for line in world.log.lines[mark:]), "faults are logged")
+    checks = [line for line in world.log.raw[mark:] if "end=disconnect" in line]
+    check(all(line.startswith("<23>") for line in checks), f"its checks are no debug lines: {checks}")
 
 
 if __name__ == "__main__":
