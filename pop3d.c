@@ -280,9 +280,11 @@ static enum input next_line(struct session *session, size_t limit, char **line, 
 
 enum argument_kind {
         NO_ARGUMENT,
-        REST_OF_LINE,           /* after one blank; may be empty */
-        ONE_WORD,
-        MAYBE_WORDS,            /* as they are; checked by the handler */
+        /* of a login, which may be refused in clear text */
+        USER_NAME,              /* one word */
+        PASSWORD,               /* after one blank; may be empty */
+        MECHANISM,              /* may be left out; checked by the handler */
+        /* of what needs the messages themselves */
         MESSAGE,
         MAYBE_MESSAGE,
         MESSAGE_AND_LINES,
@@ -346,6 +348,14 @@ static enum outcome parse_message(struct session *session, enum argument_kind ki
         const char *at = argument->text;
         uint64_t number;
 
+        if (maildrop_load(session->drop) != 0) {
+                log_fault(session, "pop3d.index", errno);
+                reply(session, "-ERR [SYS/TEMP] The maildrop cannot be read; please try again");
+                session->end = END_FAULT;
+                return END_SESSION;
+        }
+        if (kind == MAYBE_MESSAGE && at == NULL)
+                return PROCEED;
         if (at == NULL || !parse_number(&at, &number) ||
             (kind == MESSAGE_AND_LINES && (*at++ != ' ' || !parse_number(&at, &argument->lines))) ||
             *at != '\0')
@@ -360,37 +370,34 @@ static enum outcome parse_message(struct session *session, enum argument_kind ki
         return PROCEED;
 }
 
+static bool refuses_passwords(const struct session *session)
+{
+        return session->peer.is_remote && !session->peer.is_secured &&
+            !session->options->allows_clear_text;
+}
+
 static enum outcome parse_argument(struct session *session, enum argument_kind kind,
     struct argument *argument)
 {
-        bool needs_messages = kind == MESSAGE || kind == MAYBE_MESSAGE || kind == MESSAGE_AND_LINES;
-
-        if (needs_messages && maildrop_load(session->drop) != 0) {
-                log_fault(session, "pop3d.index", errno);
-                reply(session, "-ERR [SYS/TEMP] The maildrop cannot be read; please try again");
-                session->end = END_FAULT;
-                return END_SESSION;
-        }
+        if (kind >= MESSAGE)
+                return parse_message(session, kind, argument);
         if (kind == NO_ARGUMENT && argument->text != NULL)
                 return bad_command(session, "This command takes no argument");
-        if (kind == REST_OF_LINE && argument->text == NULL)
+        if (kind == PASSWORD && argument->text == NULL)
                 return bad_command(session, "An argument is missing");
-        if (kind == ONE_WORD && (argument->length == 0 || strchr(argument->text, ' ') != NULL))
+        if (kind == USER_NAME && (argument->length == 0 || strchr(argument->text, ' ') != NULL))
                 return bad_command(session, "One argument is wanted");
-        if (needs_messages && (kind != MAYBE_MESSAGE || argument->text != NULL))
-                return parse_message(session, kind, argument);
+        if (kind != NO_ARGUMENT && refuses_passwords(session)) {
+                session->was_refused = true;
+                reply(session, "-ERR [AUTH] Passwords are not taken in clear text; please use TLS");
+                return NEXT_COMMAND;
+        }
         return PROCEED;
 }
 
 /* Commands of both states */
 
 static enum outcome do_capa(struct session *session, const struct argument *argument);
-
-static bool refuses_passwords(const struct session *session)
-{
-        return session->peer.is_remote && !session->peer.is_secured &&
-            !session->options->allows_clear_text;
-}
 
 /* UPDATE, after a login; its outcome decides what is said. */
 static enum outcome do_quit(struct session *session, const struct argument *argument)
@@ -417,13 +424,6 @@ static enum outcome do_quit(struct session *session, const struct argument *argu
 }
 
 /* AUTHORIZATION */
-
-static enum outcome refuse_clear_text(struct session *session)
-{
-        session->was_refused = true;
-        reply(session, "-ERR [AUTH] Passwords are not taken in clear text; please use TLS");
-        return NEXT_COMMAND;
-}
 
 static enum outcome login_failed(struct session *session, enum verdict verdict)
 {
@@ -486,8 +486,6 @@ static enum outcome log_in(struct session *session, enum mechanism mechanism, co
 
 static enum outcome do_user(struct session *session, const struct argument *argument)
 {
-        if (refuses_passwords(session))
-                return refuse_clear_text(session);
         memcpy(session->user, argument->text, argument->length + 1);
         reply(session, "+OK Password, please");
         return NEXT_COMMAND;
@@ -498,8 +496,6 @@ static enum outcome do_pass(struct session *session, const struct argument *argu
         char user[COMMAND_MAX];
         enum outcome outcome;
 
-        if (refuses_passwords(session))
-                return refuse_clear_text(session);
         if (session->user[0] == '\0')
                 return bad_command(session, "USER comes first");
         memcpy(user, session->user, sizeof(user));
@@ -586,8 +582,6 @@ static enum outcome do_auth(struct session *session, const struct argument *argu
 {
         char *initial;
 
-        if (refuses_passwords(session))
-                return refuse_clear_text(session);
         if (argument->text == NULL) {
                 reply(session, "+OK The mechanisms are");
                 append(session, "PLAIN\r\nLOGIN\r\n.\r\n", 17);
@@ -604,11 +598,11 @@ static enum outcome do_auth(struct session *session, const struct argument *argu
 }
 
 static const struct command authorization_commands[] = {
-        { "AUTH", MAYBE_WORDS, do_auth, "SASL PLAIN LOGIN" },
+        { "AUTH", MECHANISM, do_auth, "SASL PLAIN LOGIN" },
         { "CAPA", NO_ARGUMENT, do_capa, NULL },
-        { "PASS", REST_OF_LINE, do_pass, NULL },
+        { "PASS", PASSWORD, do_pass, NULL },
         { "QUIT", NO_ARGUMENT, do_quit, NULL },
-        { "USER", ONE_WORD, do_user, "USER" },
+        { "USER", USER_NAME, do_user, "USER" },
         { NULL, 0, NULL, NULL },
 };
 
