@@ -294,7 +294,7 @@ struct argument {
         char *text;             /* NULL: none given */
         size_t length;
         size_t number;          /* of an existing message; 0: none given */
-        uint64_t lines;
+        uint64_t lines;         /* of a body; UINT64_MAX, which no number reaches: RETR */
 };
 
 struct command {
@@ -304,7 +304,7 @@ struct command {
         const char *capability; /* what CAPA says of it, or NULL */
 };
 
-/* Digits only; a number beyond all measure is taken as the largest. */
+/* Digits only; a number beyond all measure is taken as the largest, INT64_MAX. */
 static bool parse_number(const char **text, uint64_t *number)
 {
         const char *at = *text;
@@ -312,7 +312,7 @@ static bool parse_number(const char **text, uint64_t *number)
         for (*number = 0; *at >= '0' && *at <= '9'; at++) {
                 uint64_t digit = (uint64_t)(*at - '0');
 
-                *number = *number > (UINT64_MAX - digit) / 10 ? UINT64_MAX : *number * 10 + digit;
+                *number = *number > (INT64_MAX - digit) / 10 ? INT64_MAX : *number * 10 + digit;
         }
         if (at == *text)
                 return false;
@@ -704,9 +704,11 @@ static void log_message_fault(const struct session *session, size_t number, int 
         log_fault(session, id, error);
 }
 
-static enum outcome send_message(struct session *session, size_t number, uint64_t lines,
-    size_t *counter)
+/* RETR, and TOP with its lines: all that there could be are still not a RETR. */
+static enum outcome do_retr(struct session *session, const struct argument *argument)
 {
+        size_t number = argument->number;
+
         if (message_open(session->drop, number) != 0) {
                 if (errno == ENOENT) {
                         reply(session, "-ERR Message %zu was removed by another program", number);
@@ -717,9 +719,9 @@ static enum outcome send_message(struct session *session, size_t number, uint64_
                 return NEXT_COMMAND;
         }
         reply(session, "+OK Message follows");
-        if (message_send(session->drop, lines, &session->output) == 0) {
+        if (message_send(session->drop, argument->lines, &session->output) == 0) {
                 session->holds_mail = true;
-                ++*counter;
+                ++*(argument->lines == UINT64_MAX ? &session->retr_count : &session->top_count);
                 return NEXT_COMMAND;
         }
         if (!session->is_gone) {
@@ -727,19 +729,6 @@ static enum outcome send_message(struct session *session, size_t number, uint64_
                 session->end = END_CUT;
         }
         return END_SESSION;
-}
-
-static enum outcome do_retr(struct session *session, const struct argument *argument)
-{
-        return send_message(session, argument->number, UINT64_MAX, &session->retr_count);
-}
-
-static enum outcome do_top(struct session *session, const struct argument *argument)
-{
-        /* all lines there could be are still not a RETR */
-        uint64_t lines = argument->lines < UINT64_MAX ? argument->lines : UINT64_MAX - 1;
-
-        return send_message(session, argument->number, lines, &session->top_count);
 }
 
 static const struct command transaction_commands[] = {
@@ -751,7 +740,7 @@ static const struct command transaction_commands[] = {
         { "RETR", MESSAGE, do_retr, NULL },
         { "RSET", NO_ARGUMENT, do_rset, NULL },
         { "STAT", NO_ARGUMENT, do_stat, NULL },
-        { "TOP", MESSAGE_AND_LINES, do_top, "TOP" },
+        { "TOP", MESSAGE_AND_LINES, do_retr, "TOP" },
         { "UIDL", MAYBE_MESSAGE, do_uidl, "UIDL" },
         { NULL, 0, NULL, NULL },
 };
@@ -786,7 +775,7 @@ static const struct command *find_command(const struct command *table, const cha
 static enum outcome obey(struct session *session, const struct command *table, char *line,
     size_t length)
 {
-        struct argument argument = { 0 };
+        struct argument argument = { .lines = UINT64_MAX };
         const struct command *command;
         unsigned bad_before = session->bad_commands;
         char *blank = strchr(line, ' ');
