@@ -168,26 +168,19 @@ static void append(struct session *session, const char *text, size_t length)
 __attribute__((format(printf, 2, 3)))
 static void reply(struct session *session, const char *format, ...)
 {
-        char line[REPLY_MAX + 1];
+        char line[REPLY_MAX - 1] = "";
+        const char *text = format;
         va_list arguments;
-        int length;
 
-        if (session->is_gone)
-                return;
-        /* most are; printf costs the first of them a dozen page faults */
-        if (strchr(format, '%') == NULL) {
-                append(session, format, strlen(format));
-                append(session, "\r\n", 2);
-                return;
+        /* most have nothing to fill in; printf costs the first of the others a dozen page faults */
+        if (strchr(format, '%') != NULL) {
+                va_start(arguments, format);
+                (void)vsnprintf(line, sizeof(line), format, arguments);
+                va_end(arguments);
+                text = line;
         }
-        va_start(arguments, format);
-        length = vsnprintf(line, REPLY_MAX - 1, format, arguments);
-        va_end(arguments);
-        if (length < 0)
-                return;
-        length = length > REPLY_MAX - 2 ? REPLY_MAX - 2 : length;
-        memcpy(line + length, "\r\n", 2);
-        append(session, line, (size_t)length + 2);
+        append(session, text, strlen(text));
+        append(session, "\r\n", 2);
 }
 
 /* Input */
