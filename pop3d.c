@@ -486,14 +486,13 @@ static enum outcome do_user(struct session *session, const struct argument *argu
 
 static enum outcome do_pass(struct session *session, const struct argument *argument)
 {
-        char user[COMMAND_MAX];
         enum outcome outcome;
 
         if (session->user[0] == '\0')
                 return bad_command(session, "USER comes first");
-        memcpy(user, session->user, sizeof(user));
+        outcome = log_in(session, MECHANISM_PASS, session->user, "", argument->text,
+            argument->length);
         session->user[0] = '\0';
-        outcome = log_in(session, MECHANISM_PASS, user, "", argument->text, argument->length);
         explicit_bzero(argument->text, argument->length);
         return outcome;
 }
