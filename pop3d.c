@@ -884,8 +884,8 @@ static enum session_end authorization(void *context, int pam)
 
 /* Opening the maildrop */
 
-/* In place of the login's +OK. What may pass is told from what an administrator must mend. */
-static void refuse_maildrop(struct session *session, const char *path, int error)
+/* Instead of the login's +OK; always false. What may pass is told from what is to be mended. */
+static bool refuse_maildrop(struct session *session, const char *path, int error)
 {
         bool is_permanent = error == EACCES || error == EPERM || error == ENOENT ||
             error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
@@ -895,12 +895,13 @@ static void refuse_maildrop(struct session *session, const char *path, int error
                     "Session", "reason", "maildrop-in-use", NULL);
                 reply(session, "-ERR [IN-USE] Another session has this maildrop open");
                 session->end = END_IN_USE;
-                return;
+                return false;
         }
         log_fault(session, path, error);
         reply(session, is_permanent ? "-ERR [SYS/PERM] The mailbox cannot be opened"
                                     : "-ERR [SYS/TEMP] The mailbox cannot be opened now");
         session->end = END_REFUSED;
+        return false;
 }
 
 /* Whether a template tells, for one, users from each other ("um") or domains ("d"). */
@@ -937,27 +938,21 @@ static bool open_maildrop(struct session *session)
         const char *part = "", *culprit;
         int directory, error = place_maildrop(session->options, &session->identity, path, &culprit);
 
-        if (error != 0) {
-                refuse_maildrop(session, culprit, error);
-                return false;
-        }
+        if (error != 0)
+                return refuse_maildrop(session, culprit, error);
         directory = maildir_open(path);
         if (directory < 0 &&
-            (errno != ENOENT || !maildir_is_not_yet_there(path, session->identity.uid))) {
-                refuse_maildrop(session, path, errno);
-                return false;
-        }
+            (errno != ENOENT || !maildir_is_not_yet_there(path, session->identity.uid)))
+                return refuse_maildrop(session, path, errno);
         if (directory < 0)
                 log_event(LOG_NOTICE, "NO MAILDROP YET", session->who, session->peer.address,
                     "path", path, NULL);
         confine_transaction(directory);
         session->drop = maildrop_open(directory, LOCK_MILLISECONDS, &part);
-        if (session->drop == NULL) {
-                (void)snprintf(place, sizeof(place), "%s%s", path, part);
-                refuse_maildrop(session, place, errno);
-                return false;
-        }
-        return true;
+        if (session->drop != NULL)
+                return true;
+        (void)snprintf(place, sizeof(place), "%s%s", path, part);
+        return refuse_maildrop(session, place, errno);
 }
 
 static void log_login(const struct session *session)
@@ -1007,12 +1002,12 @@ static enum session_end transaction(struct session *session)
                 reply(session, "+OK User successfully logged on");
                 session->end = END_DISCONNECT;
                 converse(session, transaction_commands);
-                /* the client hears of QUIT's outcome before the index is written */
-                part_from_client(session);
+        }
+        /* the client hears of QUIT's outcome before the index is written */
+        part_from_client(session);
+        if (session->drop != NULL) {
                 log_logout(session);
                 maildrop_close(session->drop);
-        } else {
-                part_from_client(session);
         }
         return session->end;
 }
