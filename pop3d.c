@@ -1071,24 +1071,8 @@ static const char *take_option(struct options *options, int option, const char *
         }
 }
 
-/* Under an inetd nobody reads stderr: the client and the log are told. */
-static int refuse_usage(const struct options *options, const char *problem)
-{
-        static struct session session;
-        char data[REPLY_MAX];
-
-        process_begin(options->logs_to_stderr);
-        log_open(options->logs_to_stderr);
-        log_event(LOG_ERR, "FAULT", NULL, NULL, "category", "Configuration", "reason", problem,
-            NULL);
-        session.output = (struct output){ data, 0, sizeof(data), flush_output };
-        session.deadline = INT64_MAX;
-        reply(&session, "-ERR [SYS/PERM] pop3d was started wrongly: %s", problem);
-        part_from_client(&session);
-        return END_USAGE;
-}
-
-static int serve(const struct options *options)
+/* Under an inetd nobody reads stderr: the client and the log are told of a problem. */
+static int serve(const struct options *options, const char *problem)
 {
         static char data[OUTPUT_SIZE];
         static struct session session;
@@ -1102,6 +1086,13 @@ static int serve(const struct options *options)
         session.end = END_DISCONNECT;
         session.output = (struct output){ data, 0, OUTPUT_SIZE_BEFORE_LOGIN, flush_output };
         session.deadline = now_milliseconds() + (int64_t)auth.login_seconds * 1000;
+        if (problem != NULL) {
+                log_event(LOG_ERR, "FAULT", NULL, NULL, "category", "Configuration", "reason",
+                    problem, NULL);
+                reply(&session, "-ERR [SYS/PERM] pop3d was started wrongly: %s", problem);
+                part_from_client(&session);
+                return END_USAGE;
+        }
         peer_find(&session.peer, 0);
         session.peer.is_secured = options->is_secured;
         auth.peer = session.peer;
@@ -1232,7 +1223,7 @@ static int check_serve(void *context)
 
         /* serve() closes descriptors behind the log's back, and opens it anew */
         log_leave();
-        return serve(check->options);
+        return serve(check->options, NULL);
 }
 
 /*
@@ -1347,5 +1338,5 @@ int main(int argc, char **argv)
         if (problem == NULL && options.wanted == 'c')
                 return check(&options, argv[optind]);
         /* not by exit(3): nothing is left to be done, and that costs as much as the greeting */
-        _exit(problem == NULL ? serve(&options) : refuse_usage(&options, problem));
+        _exit(serve(&options, problem));
 }

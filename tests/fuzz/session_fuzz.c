@@ -766,7 +766,7 @@ run(const uint8_t *data, size_t size, enum feed feed, enum fault fault)
         options.is_secured = world.is_secured;
         options.allows_clear_text = world.allows_clear_text;
         options.auth.expects_proxy = world.expects_proxy;
-        end = (enum session_end)serve(&options);
+        end = (enum session_end)serve(&options, NULL);
         require(!world.is_open && !world.has_message);
         require(end != END_GRANTED && end != END_SILENT);
         return end;
