@@ -46,7 +46,7 @@ struct options {
         struct auth auth;
         const char *maildir;            /* template */
         unsigned idle_seconds;
-        bool is_secured, allows_clear_text, logs_to_stderr;
+        bool allows_clear_text, logs_to_stderr;
         int wanted;                     /* 'c', 'h' or 'V' in place of a session */
         bool are_given;                 /* any option that a session obeys */
 };
@@ -1044,7 +1044,7 @@ static const char *take_option(struct options *options, int option, const char *
 
         switch (option) {
         case 'C': auth->configuration = value; return NULL;
-        case 'S': options->is_secured = true; return NULL;
+        case 'S': auth->peer.is_secured = true; return NULL;
         case 'd':
                 if (auth->our_domain_count == OUR_DOMAINS_MAX)
                         return "there are too many -d";
@@ -1072,11 +1072,11 @@ static const char *take_option(struct options *options, int option, const char *
 }
 
 /* Under an inetd nobody reads stderr: the client and the log are told of a problem. */
-static int serve(const struct options *options, const char *problem)
+static int serve(struct options *options, const char *problem)
 {
         static char data[OUTPUT_SIZE];
         static struct session session;
-        struct auth auth = options->auth;
+        struct auth *auth = &options->auth;
         enum session_end end;
 
         process_begin(options->logs_to_stderr);
@@ -1085,7 +1085,7 @@ static int serve(const struct options *options, const char *problem)
         session.read_size = 1;
         session.end = END_DISCONNECT;
         session.output = (struct output){ data, 0, OUTPUT_SIZE_BEFORE_LOGIN, flush_output };
-        session.deadline = now_milliseconds() + (int64_t)auth.login_seconds * 1000;
+        session.deadline = now_milliseconds() + (int64_t)auth->login_seconds * 1000;
         if (problem != NULL) {
                 log_event(LOG_ERR, "FAULT", NULL, NULL, "category", "Configuration", "reason",
                     problem, NULL);
@@ -1093,10 +1093,9 @@ static int serve(const struct options *options, const char *problem)
                 part_from_client(&session);
                 return END_USAGE;
         }
-        peer_find(&session.peer, 0);
-        session.peer.is_secured = options->is_secured;
-        auth.peer = session.peer;
-        end = auth_session(&auth, authorization, &session, &session.identity);
+        peer_find(&auth->peer, 0);
+        session.peer = auth->peer;
+        end = auth_session(auth, authorization, &session, &session.identity);
         if (end != END_GRANTED)
                 return end == END_SILENT ? END_DISCONNECT : (int)end;
         session.output.size = sizeof(data);

@@ -132,7 +132,7 @@ struct auth {
         size_t our_domain_count;
         unsigned login_seconds;         /* whole time until login */
         bool expects_proxy;             /* the client's address comes in a login */
-        struct peer peer;               /* as the socket tells it */
+        struct peer peer;               /* as the socket and -S tell it */
 };
 
 /* Why a session ended; also its exit status. */

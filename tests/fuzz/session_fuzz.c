@@ -216,7 +216,7 @@ world_process_begin(bool keeps_stderr)
 void
 world_peer_find(struct peer *peer, int fd)
 {
-        *peer = (struct peer){ "192.0.2.7", world.is_remote, 0 };
+        *peer = (struct peer){ "192.0.2.7", world.is_remote, world.is_secured };
 }
 
 const char *
@@ -763,7 +763,6 @@ run(const uint8_t *data, size_t size, enum feed feed, enum fault fault)
         world.feed = feed;
         world.milliseconds = 1000000;
         world.output = output;
-        options.is_secured = world.is_secured;
         options.allows_clear_text = world.allows_clear_text;
         options.auth.expects_proxy = world.expects_proxy;
         end = (enum session_end)serve(&options, NULL);
