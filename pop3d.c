@@ -48,7 +48,7 @@ struct options {
         unsigned idle_seconds;
         bool allows_clear_text, logs_to_stderr;
         int wanted;                     /* 'c', 'h' or 'V' in place of a session */
-        bool are_given;                 /* any option that a session obeys */
+        bool are_given;                 /* any beside -c */
 };
 
 struct session {
@@ -1045,6 +1045,7 @@ static const char *take_option(struct options *options, int option, const char *
         switch (option) {
         case 'C': auth->configuration = value; return NULL;
         case 'S': auth->peer.is_secured = true; return NULL;
+        case 'V': case 'c': case 'h': options->wanted = option; return NULL;
         case 'd':
                 if (auth->our_domain_count == OUR_DOMAINS_MAX)
                         return "there are too many -d";
@@ -1111,12 +1112,9 @@ static const char *take_options(struct options *options, int argc, char **argv)
         opterr = 0;
         optind = 0;
         while ((option = getopt(argc, argv, ":C:SVcd:ehl:m:n:ps:t:v:x")) != -1) {
-                bool is_mode = option == 'V' || option == 'h' || option == 'c';
-                const char *wrong = is_mode ? NULL : take_option(options, option, optarg);
+                const char *wrong = take_option(options, option, optarg);
 
-                if (is_mode)
-                        options->wanted = option;
-                options->are_given |= !is_mode;
+                options->are_given |= option != 'c';
                 problem = problem == NULL ? wrong : problem;
         }
         if (problem == NULL && argc - optind > (options->wanted == 'c'))
