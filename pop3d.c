@@ -84,6 +84,7 @@ struct session {
 enum outcome {
         PROCEED,                /* the argument is good: on to the handler */
         NEXT_COMMAND,           /* answered */
+        BAD_COMMAND,            /* told what is wrong with it */
         END_SESSION,
 };
 
@@ -317,7 +318,7 @@ static enum outcome bad_command(struct session *session, const char *why)
 {
         if (++session->bad_commands < BAD_COMMANDS_MAX) {
                 reply(session, "-ERR %s", why);
-                return NEXT_COMMAND;
+                return BAD_COMMAND;
         }
         reply(session, "-ERR Too many bad commands");
         session->end = END_ABUSE;
@@ -768,7 +769,6 @@ static enum outcome obey(struct session *session, const struct command *table, c
 {
         struct argument argument = { .lines = UINT64_MAX };
         const struct command *command;
-        unsigned bad_before = session->bad_commands;
         char *blank = strchr(line, ' ');
         enum outcome outcome;
 
@@ -785,11 +785,7 @@ static enum outcome obey(struct session *session, const struct command *table, c
         if (command == NULL)
                 return bad_command(session, "Unknown command");
         outcome = parse_argument(session, command->argument, &argument);
-        if (outcome == PROCEED)
-                outcome = command->handler(session, &argument);
-        if (session->bad_commands == bad_before)
-                session->bad_commands = 0;
-        return outcome;
+        return outcome == PROCEED ? command->handler(session, &argument) : outcome;
 }
 
 /* Obeys the commands of one state until it ends. */
@@ -810,6 +806,8 @@ static void converse(struct session *session, const struct command *table)
                 case INPUT_END: return;
                 }
                 session->has_spoken = true;
+                if (outcome == NEXT_COMMAND)
+                        session->bad_commands = 0;
         }
 }
 
