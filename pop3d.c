@@ -575,8 +575,7 @@ static enum outcome do_auth(struct session *session, const struct argument *argu
         char *initial;
 
         if (argument->text == NULL) {
-                reply(session, "+OK The mechanisms are");
-                append(session, "PLAIN\r\nLOGIN\r\n.\r\n", 17);
+                reply(session, "+OK The mechanisms are\r\nPLAIN\r\nLOGIN\r\n.");
                 return NEXT_COMMAND;
         }
         initial = strchr(argument->text, ' ');
