@@ -56,7 +56,7 @@ struct session {
         struct peer peer;
 
         size_t taken, filled;           /* of input: octets read, from taken on not used yet */
-        size_t read_size;               /* one octet before login: what follows is TRANSACTION's */
+        bool is_logged_in;              /* before it one octet is read: the next may be TRANSACTION's */
         bool may_have_more;             /* the last read filled all that it was given */
         int64_t deadline;               /* milliseconds on the monotonic clock */
         bool holds_mail;                /* the output has octets of a message */
@@ -133,7 +133,7 @@ static int flush_output(struct output *output)
         size_t done = 0;
 
         /* before login the one deadline holds; after it each flush has its own */
-        if (session->read_size > 1)
+        if (session->is_logged_in)
                 session->deadline = now_milliseconds() + session->options->idle_seconds * 1000;
         while (!session->is_gone && done < output->used) {
                 ssize_t count = write(1, output->data + done, output->used - done);
@@ -212,7 +212,7 @@ static bool read_client(struct session *session, void *data, size_t wanted)
         if (session->is_gone || count == 0)
                 return false;
         session->filled += (size_t)count;
-        session->may_have_more = session->read_size == 1 || (size_t)count == wanted;
+        session->may_have_more = (size_t)count == wanted;
         return true;
 }
 
@@ -264,7 +264,7 @@ static enum input next_line(struct session *session, size_t limit, char **line, 
                 session->taken = 0;
                 session->filled = have;
                 if (!read_client(session, session->input + have,
-                        session->read_size == 1 ? 1 : INPUT_SIZE - have))
+                        session->is_logged_in ? INPUT_SIZE - have : 1))
                         return INPUT_END;
         }
 }
@@ -763,9 +763,10 @@ static const struct command *find_command(const struct command *table, const cha
         return NULL;
 }
 
-static enum outcome obey(struct session *session, const struct command *table, char *line,
-    size_t length)
+static enum outcome obey(struct session *session, char *line, size_t length)
 {
+        const struct command *table =
+            session->is_logged_in ? transaction_commands : authorization_commands;
         struct argument argument = { .lines = UINT64_MAX };
         const struct command *command;
         char *blank = strchr(line, ' ');
@@ -779,8 +780,8 @@ static enum outcome obey(struct session *session, const struct command *table, c
         command = find_command(table, line);
         if (command == NULL && (find_command(authorization_commands, line) != NULL ||
                                    find_command(transaction_commands, line) != NULL))
-                return bad_command(session, table == authorization_commands
-                    ? "Please log in first" : "You are logged in already");
+                return bad_command(session, session->is_logged_in
+                    ? "You are logged in already" : "Please log in first");
         if (command == NULL)
                 return bad_command(session, "Unknown command");
         outcome = parse_argument(session, command->argument, &argument);
@@ -788,18 +789,18 @@ static enum outcome obey(struct session *session, const struct command *table, c
 }
 
 /* Obeys the commands of one state until it ends. */
-static void converse(struct session *session, const struct command *table)
+static void converse(struct session *session)
 {
         enum outcome outcome = NEXT_COMMAND;
         char *line;
         size_t length;
 
         while (outcome != END_SESSION && !session->is_gone) {
-                if (table == transaction_commands)
+                if (session->is_logged_in)
                         session->deadline = now_milliseconds() +
                             session->options->idle_seconds * 1000;
                 switch (next_line(session, COMMAND_MAX, &line, &length)) {
-                case INPUT_LINE: outcome = obey(session, table, line, length); break;
+                case INPUT_LINE: outcome = obey(session, line, length); break;
                 case INPUT_TOO_LONG: outcome = bad_command(session, "The line is too long"); break;
                 case INPUT_HAS_NUL: outcome = bad_command(session, "The line has a NUL in it"); break;
                 case INPUT_END: return;
@@ -870,7 +871,7 @@ static enum session_end authorization(void *context, int pam)
                             : session->filled == 0 ? END_SILENT : END_REFUSED;
                 reply(session, greeting);
         }
-        converse(session, authorization_commands);
+        converse(session);
         if (session->end != END_GRANTED)
                 part_from_client(session);
         if (session->was_refused)
@@ -988,7 +989,7 @@ static enum session_end transaction(struct session *session)
             name->domain[0] != '\0';
 
         session->peer = session->identity.peer;
-        session->read_size = INPUT_SIZE;
+        session->is_logged_in = true;
         session->began = time(NULL);
         (void)snprintf(session->who, sizeof(session->who), "%s%s%s", name->user,
             shows_domain ? "@" : "", shows_domain ? name->domain : "");
@@ -997,7 +998,7 @@ static enum session_end transaction(struct session *session)
                 log_login(session);
                 reply(session, "+OK User successfully logged on");
                 session->end = END_DISCONNECT;
-                converse(session, transaction_commands);
+                converse(session);
         }
         /* the client hears of QUIT's outcome before the index is written */
         part_from_client(session);
@@ -1079,7 +1080,6 @@ static int serve(struct options *options, const char *problem)
         process_begin(options->logs_to_stderr);
         log_open(options->logs_to_stderr);
         session.options = options;
-        session.read_size = 1;
         session.end = END_DISCONNECT;
         session.output = (struct output){ data, 0, OUTPUT_SIZE_BEFORE_LOGIN, flush_output };
         session.deadline = now_milliseconds() + (int64_t)auth->login_seconds * 1000;

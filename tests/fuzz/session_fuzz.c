@@ -235,7 +235,7 @@ auth_session(const struct auth *auth, enum session_end (*state)(void *context, i
         struct session *session = context;
         enum session_end end;
 
-        fresh = (struct session){ .read_size = 1, .end = END_DISCONNECT };
+        fresh = (struct session){ .end = END_DISCONNECT };
         fresh.options = session->options;
         fresh.output = session->output;
         fresh.output.used = 0;
