@@ -121,8 +121,7 @@ static void start_ticks(unsigned seconds)
 
 static void client_is_gone(struct session *session, enum session_end end)
 {
-        if (!session->is_gone)
-                session->end = end;
+        session->end = end;
         session->is_gone = true;
         session->output.used = 0;
 }
