@@ -56,7 +56,7 @@ struct session {
         struct peer peer;
 
         size_t taken, filled;           /* of input: octets read, from taken on not used yet */
-        bool is_logged_in;              /* before it one octet is read: the next may be TRANSACTION's */
+        bool is_logged_in;              /* else one octet is read: the next may be TRANSACTION's */
         bool may_have_more;             /* the last read filled all that it was given */
         int64_t deadline;               /* milliseconds on the monotonic clock */
         bool holds_mail;                /* the output has octets of a message */
@@ -153,23 +153,15 @@ static int flush_output(struct output *output)
         return -1;
 }
 
-static void append(struct session *session, const char *text, size_t length)
-{
-        struct output *output = &session->output;
-
-        if (output->size - output->used < length && flush_output(output) != 0)
-                return;
-        memcpy(output->data + output->used, text, length);
-        output->used += length;
-}
-
-/* One line; cut where it would be longer than the protocol allows. */
+/* Appends a line. What is filled in is cut where it would be longer than the protocol allows. */
 __attribute__((format(printf, 2, 3)))
 static void reply(struct session *session, const char *format, ...)
 {
+        struct output *output = &session->output;
         char line[REPLY_MAX - 1] = "";
         const char *text = format;
         va_list arguments;
+        size_t length;
 
         /* most have nothing to fill in; printf costs the first of the others a dozen page faults */
         if (strchr(format, '%') != NULL) {
@@ -178,8 +170,12 @@ static void reply(struct session *session, const char *format, ...)
                 va_end(arguments);
                 text = line;
         }
-        append(session, text, strlen(text));
-        append(session, "\r\n", 2);
+        length = strlen(text);
+        if (output->size - output->used < length + 2 && flush_output(output) != 0)
+                return;
+        memcpy(output->data + output->used, text, length);
+        memcpy(output->data + output->used + length, "\r\n", 2);
+        output->used += length + 2;
 }
 
 /* Input */
@@ -671,7 +667,7 @@ static enum outcome list(struct session *session, const struct argument *argumen
                 memcpy(output->data + output->used, "\r\n", 2);
                 output->used += 2;
         }
-        append(session, ".\r\n", 3);
+        reply(session, ".");
         return NEXT_COMMAND;
 }
 
