@@ -731,15 +731,14 @@ static const struct command transaction_commands[] = {
         { NULL, 0, NULL, NULL },
 };
 
+/* By whether somebody is logged in. */
+static const struct command *const tables[] = { authorization_commands, transaction_commands };
+
 /* RFC 2449; the same in both states. A password that would be refused is not asked for. */
 static enum outcome do_capa(struct session *session, const struct argument *argument)
 {
-        static const struct command *const tables[] = { authorization_commands,
-                transaction_commands };
-        size_t first = refuses_passwords(session) ? 1 : 0;
-
         reply(session, "+OK Capability list follows");
-        for (size_t table = first; table < 2; table++)
+        for (size_t table = refuses_passwords(session); table < 2; table++)
                 for (const struct command *command = tables[table]; command->name != NULL; command++)
                         if (command->capability != NULL)
                                 reply(session, "%s", command->capability);
@@ -760,8 +759,6 @@ static const struct command *find_command(const struct command *table, const cha
 
 static enum outcome obey(struct session *session, char *line, size_t length)
 {
-        const struct command *table =
-            session->is_logged_in ? transaction_commands : authorization_commands;
         struct argument argument = { .lines = UINT64_MAX };
         const struct command *command;
         char *blank = strchr(line, ' ');
@@ -772,13 +769,12 @@ static enum outcome obey(struct session *session, char *line, size_t length)
                 argument.text = blank + 1;
                 argument.length = length - (size_t)(blank + 1 - line);
         }
-        command = find_command(table, line);
-        if (command == NULL && (find_command(authorization_commands, line) != NULL ||
-                                   find_command(transaction_commands, line) != NULL))
+        command = find_command(tables[session->is_logged_in], line);
+        if (command == NULL && find_command(tables[!session->is_logged_in], line) == NULL)
+                return bad_command(session, "Unknown command");
+        if (command == NULL)
                 return bad_command(session, session->is_logged_in
                     ? "You are logged in already" : "Please log in first");
-        if (command == NULL)
-                return bad_command(session, "Unknown command");
         outcome = parse_argument(session, command->argument, &argument);
         return outcome == PROCEED ? command->handler(session, &argument) : outcome;
 }
