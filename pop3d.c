@@ -211,27 +211,26 @@ static bool read_client(struct session *session, void *data, size_t wanted)
         return true;
 }
 
-enum input { INPUT_LINE, INPUT_TOO_LONG, INPUT_HAS_NUL, INPUT_END };
-
-/* Finishes a line that ends at end (its LF) and is length octets with it. */
-static enum input take_line(char *line, size_t length, size_t limit, size_t *text_length)
+/* Finishes a line that is length octets with its LF. False if it is too long, or has a NUL. */
+static bool take_line(char *line, size_t length, size_t limit, size_t *text_length)
 {
         size_t text = length - 1;
 
         if (length > limit)
-                return INPUT_TOO_LONG;
+                return false;
         if (text > 0 && line[text - 1] == '\r')
                 text--;
         line[text] = '\0';
         *text_length = text;
-        return memchr(line, '\0', text) != NULL ? INPUT_HAS_NUL : INPUT_LINE;
+        return memchr(line, '\0', text) == NULL;
 }
 
 /*
- * The next line, NUL in place of its end. One longer than limit octets with
- * its end is swallowed whole, in the memory of this one buffer.
+ * The next line, NUL in place of its end; false if none comes. One longer than limit
+ * octets with its end is swallowed whole, in the memory of this one buffer: that, or
+ * one with a NUL in it, is no line that can be obeyed, and NULL.
  */
-static enum input next_line(struct session *session, size_t limit, char **line, size_t *length)
+static bool next_line(struct session *session, size_t limit, char **line, size_t *length)
 {
         size_t searched = 0;
         bool is_too_long = false;
@@ -245,9 +244,8 @@ static enum input next_line(struct session *session, size_t limit, char **line, 
                         size_t whole = (size_t)(end - start) + 1;
 
                         session->taken += whole;
-                        *line = start;
-                        return is_too_long ? INPUT_TOO_LONG
-                                           : take_line(start, whole, limit, length);
+                        *line = !is_too_long && take_line(start, whole, limit, length) ? start : NULL;
+                        return true;
                 }
                 if (have >= limit) {
                         is_too_long = true;
@@ -260,7 +258,7 @@ static enum input next_line(struct session *session, size_t limit, char **line, 
                 session->filled = have;
                 if (!read_client(session, session->input + have,
                         session->is_logged_in ? INPUT_SIZE - have : 1))
-                        return INPUT_END;
+                        return false;
         }
 }
 
@@ -499,22 +497,20 @@ static enum outcome do_pass(struct session *session, const struct argument *argu
 static enum outcome read_response(struct session *session, const char *prompt, char *initial,
     char **response, size_t *length)
 {
-        enum input input = INPUT_LINE;
         ssize_t decoded;
 
         if (initial == NULL) {
                 reply(session, "+ %s", prompt);
-                input = next_line(session, CONTINUATION_MAX, response, length);
+                if (!next_line(session, CONTINUATION_MAX, response, length))
+                        return END_SESSION;
+                if (*response == NULL)
+                        return bad_command(session, "The response is malformed");
         } else {
                 if (initial[0] == '\0')
                         return bad_command(session, "The response is missing");
                 *response = initial;
                 *length = strcmp(initial, "=") == 0 ? 0 : strlen(initial);
         }
-        if (input == INPUT_END)
-                return END_SESSION;
-        if (input != INPUT_LINE)
-                return bad_command(session, "The response is malformed");
         if (initial == NULL && strcmp(*response, "*") == 0)
                 return bad_command(session, "Authentication cancelled");
         decoded = base64_decode(*response, *length, *response, *length);
@@ -790,12 +786,10 @@ static void converse(struct session *session)
                 if (session->is_logged_in)
                         session->deadline = now_milliseconds() +
                             session->options->idle_seconds * 1000;
-                switch (next_line(session, COMMAND_MAX, &line, &length)) {
-                case INPUT_LINE: outcome = obey(session, line, length); break;
-                case INPUT_TOO_LONG: outcome = bad_command(session, "The line is too long"); break;
-                case INPUT_HAS_NUL: outcome = bad_command(session, "The line has a NUL in it"); break;
-                case INPUT_END: return;
-                }
+                if (!next_line(session, COMMAND_MAX, &line, &length))
+                        return;
+                outcome = line != NULL ? obey(session, line, length)
+                    : bad_command(session, "The line is too long, or has a NUL in it");
                 session->has_spoken = true;
                 if (outcome == NEXT_COMMAND)
                         session->bad_commands = 0;

@@ -18,15 +18,13 @@ prove_take_line(void)
         char data[LINE_OCTETS + 1];
         size_t length = 999;
         char *line;
-        enum input input;
 
         choose(case_length, 1, LINE_OCTETS);
         choose(case_room, 0, LINE_OCTETS);
         line = data + LINE_OCTETS - case_length;
         fill(data, sizeof(data));
         line[case_length - 1] = '\n';
-        input = take_line(line, case_length, case_room, &length);
-        if (input == INPUT_LINE) {
+        if (take_line(line, case_length, case_room, &length)) {
                 //@ assert case_length <= case_room;
                 //@ assert case_length - 2 <= length < case_length;
         }
@@ -39,15 +37,15 @@ prove_take_command(void)
         char data[260];
         size_t length = 999;
         char *line;
-        enum input input;
+        bool is_taken;
 
         choose(case_length, COMMAND_MAX - 5, COMMAND_MAX + 5);
         line = data + COMMAND_MAX + 5 - case_length;
         fill(data, sizeof(data));
         line[case_length - 1] = '\n';
-        input = take_line(line, case_length, COMMAND_MAX, &length);
-        //@ assert case_length <= 255 || input == INPUT_TOO_LONG;
-        //@ assert input == INPUT_TOO_LONG || case_length - 2 <= length < case_length;
+        is_taken = take_line(line, case_length, COMMAND_MAX, &length);
+        //@ assert case_length <= 255 || !is_taken;
+        //@ assert case_length > 255 || case_length - 2 <= length < case_length;
 }
 
 /* Every string of up to 24 octets: no digit is lost, no sum overflows. */
