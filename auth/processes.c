@@ -130,16 +130,15 @@ bool find_account(const char *name, uid_t *uid, gid_t *gid)
 {
         const size_t length = strlen(name);
         unsigned long user = 0, group = 0;
-        char text[4096] = "", *line = text, *end = NULL;
+        char text[4096] = "", *rest = text, *line, *end = NULL;
         int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
         const struct passwd *entry = NULL;
 
         (void)!read(fd, text, sizeof(text) - 1);
         (void)close(fd);
-        while (line != NULL && (strncmp(line, name, length) != 0 || line[length] != ':')) {
-                line = strchr(line, '\n');
-                line = line == NULL ? NULL : line + 1;
-        }
+        do
+                line = strsep(&rest, "\n");
+        while (line != NULL && (strncmp(line, name, length) != 0 || line[length] != ':'));
         if (line != NULL && (end = strchr(line + length + 1, ':')) != NULL) {
                 user = strtoul(end + 1, &end, 10);
                 group = *end == ':' ? strtoul(end + 1, &end, 10) : 0;
