@@ -180,20 +180,14 @@ static void reply(struct session *session, const char *format, ...)
 
 /* Input */
 
-/* Whether octets from the client wait; asked only where a read has not told. */
-static bool more_is_waiting(const struct session *session)
-{
-        struct pollfd client = { .fd = 0, .events = POLLIN };
-
-        return session->may_have_more && poll(&client, 1, 0) == 1;
-}
-
 /* Reads up to wanted octets; what is to be said is said before waiting. False at the end. */
 static bool read_client(struct session *session, void *data, size_t wanted)
 {
+        struct pollfd client = { .fd = 0, .events = POLLIN };
         ssize_t count;
 
-        if (session->output.used > 0 && !more_is_waiting(session))
+        /* whether more is waiting is asked only where the last read has not told */
+        if (session->output.used > 0 && !(session->may_have_more && poll(&client, 1, 0) == 1))
                 (void)flush_output(&session->output);
         if (session->is_gone)
                 return false;
