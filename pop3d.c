@@ -1227,7 +1227,7 @@ static void check_session(struct check *check, const char *login)
         char heard[2048], dialogue[4096], user[COMMAND_MAX], *password = NULL;
         size_t used = 0, last = 1;
         ssize_t count;
-        int server = -1, status;
+        int server = -1;
         pid_t session = apart_start(check_serve, check, &server);
         bool is_good;
 
@@ -1249,9 +1249,9 @@ static void check_session(struct check *check, const char *login)
                 used += (size_t)count;
         heard[used] = '\0';
         (void)close(server);
-        is_good = write_dialogue(dialogue, sizeof(dialogue), heard, commands);
-        status = apart_end(session);
-        print_row(check, is_good && status == END_QUIT ? "ok" : "fail", "session",
+        is_good = apart_end(session) == END_QUIT;
+        is_good &= write_dialogue(dialogue, sizeof(dialogue), heard, commands);
+        print_row(check, is_good ? "ok" : "fail", "session",
             "what a client is told:%s%s", dialogue, is_good ? "" : "\ncause: see the log");
 }
 
