@@ -206,7 +206,7 @@ static bool read_client(struct session *session, void *data, size_t wanted)
 }
 
 /* Finishes a line that is length octets with its LF. False if it is too long, or has a NUL. */
-static bool take_line(char *line, size_t length, size_t limit, size_t *text_length)
+static bool take_line(char *line, size_t length, size_t limit)
 {
         size_t text = length - 1;
 
@@ -215,8 +215,7 @@ static bool take_line(char *line, size_t length, size_t limit, size_t *text_leng
         if (text > 0 && line[text - 1] == '\r')
                 text--;
         line[text] = '\0';
-        *text_length = text;
-        return memchr(line, '\0', text) == NULL;
+        return strlen(line) == text;
 }
 
 /*
@@ -224,7 +223,7 @@ static bool take_line(char *line, size_t length, size_t limit, size_t *text_leng
  * octets with its end is swallowed whole, in the memory of this one buffer: that, or
  * one with a NUL in it, is no line that can be obeyed, and NULL.
  */
-static bool next_line(struct session *session, size_t limit, char **line, size_t *length)
+static bool next_line(struct session *session, size_t limit, char **line)
 {
         size_t searched = 0;
         bool is_too_long = false;
@@ -238,7 +237,7 @@ static bool next_line(struct session *session, size_t limit, char **line, size_t
                         size_t whole = (size_t)(end - start) + 1;
 
                         session->taken += whole;
-                        *line = !is_too_long && take_line(start, whole, limit, length) ? start : NULL;
+                        *line = !is_too_long && take_line(start, whole, limit) ? start : NULL;
                         return true;
                 }
                 if (have >= limit) {
@@ -272,7 +271,6 @@ enum argument_kind {
 
 struct argument {
         char *text;             /* NULL: none given */
-        size_t length;
         size_t number;          /* of an existing message; 0: none given */
         uint64_t lines;         /* of a body; UINT64_MAX, which no number reaches: RETR */
 };
@@ -365,7 +363,8 @@ static enum outcome parse_argument(struct session *session, enum argument_kind k
                 return bad_command(session, "This command takes no argument");
         if (kind == PASSWORD && argument->text == NULL)
                 return bad_command(session, "An argument is missing");
-        if (kind == USER_NAME && (argument->length == 0 || strchr(argument->text, ' ') != NULL))
+        if (kind == USER_NAME && (argument->text == NULL || argument->text[0] == '\0' ||
+            strchr(argument->text, ' ') != NULL))
                 return bad_command(session, "One argument is wanted");
         if (kind != NO_ARGUMENT && refuses_passwords(session)) {
                 session->was_refused = true;
@@ -441,7 +440,7 @@ static bool take_authorization(struct login_name *name, const char *authorizatio
 
 /* Asks PAM. A login that breaks the rules goes the same way, so that it takes the same time. */
 static enum outcome log_in(struct session *session, enum mechanism mechanism, const char *typed,
-    const char *authorization, const char *password, size_t password_length)
+    const char *authorization, const char *password)
 {
         struct login login = { .kind = LOGIN_QUESTION, .mechanism = (uint32_t)mechanism };
         enum verdict verdict;
@@ -449,11 +448,11 @@ static enum outcome log_in(struct session *session, enum mechanism mechanism, co
         login.peer = session->peer;
         (void)snprintf(login.typed, sizeof(login.typed), "%s", typed);
         login.is_acceptable = login_name_parse(&login.name, typed, strlen(typed)) &&
-            password_length <= PASSWORD_MAX && strlen(password) == password_length &&
+            strlen(password) <= PASSWORD_MAX &&
             (authorization[0] == '\0' || strcmp(authorization, typed) == 0 ||
                 take_authorization(&login.name, authorization));
         if (login.is_acceptable)
-                memcpy(login.password, password, password_length);
+                memcpy(login.password, password, strlen(password));
         /* what was said so far: once the login is granted this process is gone */
         if (flush_output(&session->output) != 0)
                 return END_SESSION;
@@ -466,7 +465,7 @@ static enum outcome log_in(struct session *session, enum mechanism mechanism, co
 
 static enum outcome do_user(struct session *session, const struct argument *argument)
 {
-        memcpy(session->user, argument->text, argument->length + 1);
+        memcpy(session->user, argument->text, strlen(argument->text) + 1);
         reply(session, "+OK Password, please");
         return NEXT_COMMAND;
 }
@@ -477,10 +476,9 @@ static enum outcome do_pass(struct session *session, const struct argument *argu
 
         if (session->user[0] == '\0')
                 return bad_command(session, "USER comes first");
-        outcome = log_in(session, MECHANISM_PASS, session->user, "", argument->text,
-            argument->length);
+        outcome = log_in(session, MECHANISM_PASS, session->user, "", argument->text);
         session->user[0] = '\0';
-        explicit_bzero(argument->text, argument->length);
+        explicit_bzero(argument->text, strlen(argument->text));
         return outcome;
 }
 
@@ -495,16 +493,16 @@ static enum outcome read_response(struct session *session, const char *prompt, c
 
         if (initial == NULL) {
                 reply(session, "+ %s", prompt);
-                if (!next_line(session, CONTINUATION_MAX, response, length))
+                if (!next_line(session, CONTINUATION_MAX, response))
                         return END_SESSION;
                 if (*response == NULL)
                         return bad_command(session, "The response is malformed");
         } else {
                 if (initial[0] == '\0')
                         return bad_command(session, "The response is missing");
-                *response = initial;
-                *length = strcmp(initial, "=") == 0 ? 0 : strlen(initial);
+                *response = strcmp(initial, "=") == 0 ? initial + 1 : initial;
         }
+        *length = strlen(*response);
         if (initial == NULL && strcmp(*response, "*") == 0)
                 return bad_command(session, "Authentication cancelled");
         decoded = base64_decode(*response, *length, *response, *length);
@@ -528,7 +526,7 @@ static enum outcome auth_plain(struct session *session, char *initial)
                 return outcome;
         outcome = sasl_plain_parse(&plain, message, length)
             ? log_in(session, MECHANISM_PLAIN, plain.authentication, plain.authorization,
-                plain.password, strlen(plain.password))
+                plain.password)
             : bad_command(session, "The response is malformed");
         explicit_bzero(message, length);
         return outcome;
@@ -537,19 +535,20 @@ static enum outcome auth_plain(struct session *session, char *initial)
 static enum outcome auth_login(struct session *session, char *initial)
 {
         char user[LOGIN_TYPED_MAX + 1], *response;
-        bool is_string;
+        bool is_good;
         size_t length;
         enum outcome outcome = read_response(session, "VXNlcm5hbWU6", initial, &response, &length);
 
         if (outcome != PROCEED)
                 return outcome;
-        is_string = strlen(response) == length;
+        is_good = strlen(response) == length;
         /* one that is cut here is far beyond what a login may be */
         (void)snprintf(user, sizeof(user), "%s", response);
         outcome = read_response(session, "UGFzc3dvcmQ6", NULL, &response, &length);
         if (outcome != PROCEED)
                 return outcome;
-        outcome = is_string ? log_in(session, MECHANISM_LOGIN, user, "", response, length)
+        is_good &= strlen(response) == length;
+        outcome = is_good ? log_in(session, MECHANISM_LOGIN, user, "", response)
             : bad_command(session, "The response is malformed");
         explicit_bzero(response, length);
         return outcome;
@@ -747,7 +746,7 @@ static const struct command *find_command(const struct command *table, const cha
         return NULL;
 }
 
-static enum outcome obey(struct session *session, char *line, size_t length)
+static enum outcome obey(struct session *session, char *line)
 {
         struct argument argument = { .lines = UINT64_MAX };
         const struct command *command;
@@ -757,7 +756,6 @@ static enum outcome obey(struct session *session, char *line, size_t length)
         if (blank != NULL) {
                 *blank = '\0';
                 argument.text = blank + 1;
-                argument.length = length - (size_t)(blank + 1 - line);
         }
         command = find_command(tables[session->is_logged_in], line);
         if (command == NULL && find_command(tables[!session->is_logged_in], line) == NULL)
@@ -774,15 +772,14 @@ static void converse(struct session *session)
 {
         enum outcome outcome = NEXT_COMMAND;
         char *line;
-        size_t length;
 
         while (outcome != END_SESSION && !session->is_gone) {
                 if (session->is_logged_in)
                         session->deadline = now_milliseconds() +
                             session->options->idle_seconds * 1000;
-                if (!next_line(session, COMMAND_MAX, &line, &length))
+                if (!next_line(session, COMMAND_MAX, &line))
                         return;
-                outcome = line != NULL ? obey(session, line, length)
+                outcome = line != NULL ? obey(session, line)
                     : bad_command(session, "The line is too long, or has a NUL in it");
                 session->has_spoken = true;
                 if (outcome == NEXT_COMMAND)

@@ -11,22 +11,45 @@
 
 enum { LINE_OCTETS = 20, DIGITS_MAX = 24 };
 
+/* Ends a line of case_length octets: in a CR before the LF, or in any other octet (case_second). */
+static void
+end_line(char *line)
+{
+        choose(case_second, 0, 1);
+        line[case_length - 1] = '\n';
+        if (case_second == 1)
+                line[case_length - 2] = '\r';
+        else
+                fill_without(line + case_length - 2, 1, '\r', '\r');
+}
+
 /* Every line of up to 20 octets, and every limit; NUL comes where the text ends. */
 void
 prove_take_line(void)
 {
         char data[LINE_OCTETS + 1];
-        size_t length = 999;
         char *line;
 
-        choose(case_length, 1, LINE_OCTETS);
+        choose(case_length, 2, LINE_OCTETS);
         choose(case_room, 0, LINE_OCTETS);
         line = data + LINE_OCTETS - case_length;
         fill(data, sizeof(data));
-        line[case_length - 1] = '\n';
-        if (take_line(line, case_length, case_room, &length)) {
+        end_line(line);
+        if (take_line(line, case_length, case_room)) {
                 //@ assert case_length <= case_room;
-                //@ assert case_length - 2 <= length < case_length;
+                //@ assert line[case_length - 1 - case_second] == 0;
+        }
+}
+
+/* The shortest line, which has nothing before its LF. */
+void
+prove_take_shortest(void)
+{
+        char line[1] = { '\n' };
+
+        choose(case_room, 0, 1);
+        if (take_line(line, 1, case_room)) {
+                //@ assert case_room == 1 && line[0] == 0;
         }
 }
 
@@ -35,17 +58,16 @@ void
 prove_take_command(void)
 {
         char data[260];
-        size_t length = 999;
         char *line;
         bool is_taken;
 
         choose(case_length, COMMAND_MAX - 5, COMMAND_MAX + 5);
         line = data + COMMAND_MAX + 5 - case_length;
         fill(data, sizeof(data));
-        line[case_length - 1] = '\n';
-        is_taken = take_line(line, case_length, COMMAND_MAX, &length);
+        end_line(line);
+        is_taken = take_line(line, case_length, COMMAND_MAX);
         //@ assert case_length <= 255 || !is_taken;
-        //@ assert case_length > 255 || case_length - 2 <= length < case_length;
+        //@ assert case_length > 255 || line[case_length - 1 - case_second] == 0;
 }
 
 /* Every string of up to 24 octets: no digit is lost, no sum overflows. */
