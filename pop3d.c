@@ -556,18 +556,16 @@ static enum outcome auth_login(struct session *session, char *initial)
 
 static enum outcome do_auth(struct session *session, const struct argument *argument)
 {
-        char *initial;
+        char *initial = argument->text;
+        const char *mechanism = strsep(&initial, " ");
 
-        if (argument->text == NULL) {
+        if (mechanism == NULL) {
                 reply(session, "+OK The mechanisms are\r\nPLAIN\r\nLOGIN\r\n.");
                 return NEXT_COMMAND;
         }
-        initial = strchr(argument->text, ' ');
-        if (initial != NULL)
-                *initial++ = '\0';
-        if (strcasecmp(argument->text, "PLAIN") == 0)
+        if (strcasecmp(mechanism, "PLAIN") == 0)
                 return auth_plain(session, initial);
-        if (strcasecmp(argument->text, "LOGIN") == 0)
+        if (strcasecmp(mechanism, "LOGIN") == 0)
                 return auth_login(session, initial);
         return bad_command(session, "This mechanism is not known");
 }
