@@ -180,8 +180,8 @@ static void reply(struct session *session, const char *format, ...)
 
 /* Input */
 
-/* Reads up to wanted octets; what is to be said is said before waiting. False at the end. */
-static bool read_client(struct session *session, void *data, size_t wanted)
+/* Reads up to wanted octets more; what is to be said is said before waiting. False at the end. */
+static bool read_client(struct session *session, size_t wanted)
 {
         struct pollfd client = { .fd = 0, .events = POLLIN };
         ssize_t count;
@@ -191,7 +191,7 @@ static bool read_client(struct session *session, void *data, size_t wanted)
                 (void)flush_output(&session->output);
         if (session->is_gone)
                 return false;
-        while ((count = read(0, data, wanted)) < 0 && errno == EINTR)
+        while ((count = read(0, session->input + session->filled, wanted)) < 0 && errno == EINTR)
                 if (now_milliseconds() >= session->deadline)
                         break;
         if (count == 0)
@@ -249,8 +249,7 @@ static bool next_line(struct session *session, size_t limit, char **line)
                 memmove(session->input, session->input + session->taken, have);
                 session->taken = 0;
                 session->filled = have;
-                if (!read_client(session, session->input + have,
-                        session->is_logged_in ? INPUT_SIZE - have : 1))
+                if (!read_client(session, session->is_logged_in ? INPUT_SIZE - have : 1))
                         return false;
         }
 }
@@ -814,10 +813,10 @@ static bool read_proxy_header(struct session *session)
 
         if (own_deadline < session->deadline)
                 session->deadline = own_deadline;
-        while ((wanted = proxy_parse(header, session->filled, &session->peer)) > 0)
-                if (!read_client(session, session->input + session->filled, (size_t)wanted))
-                        return false;
-        if (wanted < 0)
+        do
+                wanted = proxy_parse(header, session->filled, &session->peer);
+        while (wanted > 0 && read_client(session, (size_t)wanted));
+        if (wanted != 0)
                 return false;
         session->filled = 0;
         session->deadline = login_deadline;
