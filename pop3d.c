@@ -1217,9 +1217,11 @@ static bool write_dialogue(char *out, size_t size, char *heard, const char *cons
 /* A session with the real thing; on a terminal a password may be tried. */
 static void check_session(struct check *check, const char *login)
 {
-        const char *commands[6] = { "CAPA" };
         char heard[2048], dialogue[4096], user[COMMAND_MAX], *password = NULL;
-        size_t used = 0, last = 1;
+        const char *const without_login[] = { "CAPA", "QUIT", NULL };
+        const char *const with_login[] = { "CAPA", user, "PASS", "STAT", "QUIT", NULL };
+        const char *const *commands = without_login;
+        size_t used = 0;
         ssize_t count;
         int server = -1;
         pid_t session = apart_start(check_serve, check, &server);
@@ -1233,12 +1235,9 @@ static void check_session(struct check *check, const char *login)
                 (void)snprintf(user, sizeof(user), "USER %s", login);
                 (void)dprintf(server, "%s\r\nPASS %s\r\nSTAT\r\n", user, password);
                 explicit_bzero(password, strlen(password));
-                commands[last++] = user;
-                commands[last++] = "PASS";
-                commands[last++] = "STAT";
+                commands = with_login;
         }
         (void)dprintf(server, "QUIT\r\n");
-        commands[last] = "QUIT";
         while ((count = read(server, heard + used, sizeof(heard) - 1 - used)) > 0)
                 used += (size_t)count;
         heard[used] = '\0';
