@@ -38,8 +38,6 @@ enum {
 };
 
 static const char greeting[] = "+OK pop3d " VERSION " server ready";
-static const char logon_failure[] =
-    "-ERR [AUTH] Logon failure: unknown user name or bad password.";
 
 struct options {
         struct auth auth;
@@ -405,7 +403,8 @@ static enum outcome do_quit(struct session *session, const struct argument *argu
 
 static enum outcome login_failed(struct session *session, enum verdict verdict)
 {
-        const char *why = verdict == VERDICT_DENIED ? logon_failure
+        const char *why = verdict == VERDICT_DENIED
+            ? "-ERR [AUTH] Logon failure: unknown user name or bad password."
             : verdict == VERDICT_UNAVAILABLE
             ? "-ERR [SYS/TEMP] Authentication is not available; please try later."
             : "-ERR [SYS/PERM] This server is not set up for this login.";
