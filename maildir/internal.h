@@ -156,7 +156,7 @@ int index_load(struct maildrop *drop);
 uint64_t index_begin(struct maildrop *drop);
 void index_write(struct maildrop *drop);
 uint64_t checksum(uint64_t sum, const void *data, size_t length);
-/* Pure. The second also fills in what the names tell. */
+/* Pure. The second also fills in what the names tell; flags are as they are kept, no others. */
 bool index_header_is_sound(const struct index_header *header, uint64_t file_size);
 bool index_body_is_sound(const struct index_header *header, struct record *records,
     const char *text);

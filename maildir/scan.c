@@ -406,8 +406,6 @@ int drop_scan(struct maildrop *drop)
         uint64_t now = index_begin(drop);
         int result = -1;
 
-        for (size_t i = 0; i < known; i++)
-                drop_records(drop)[i].flags &= IN_CUR | UNCOUNTED;
         /* they exist then, even for no message at all */
         if (area_reserve(&drop->records, 0) == 0 && area_reserve(&drop->text, 0) == 0)
                 result = read_settled(&scan, stamps, now);
