@@ -20,7 +20,6 @@ struct scan {
         struct maildrop *drop;
         struct area slots;      /* by inode, at most half full: numbers of records, 0 is free */
         bool is_search;         /* for known messages only */
-        bool has_changed;       /* something is not as it was known */
 };
 
 void record_describe(struct record *record, const char *name)
@@ -147,7 +146,6 @@ static int place(struct scan *scan, int folder, const char *name, size_t length,
                 record->flags |= SEEN;
                 return 0;
         }
-        scan->has_changed = true;
         record->flags = (uint8_t)((record->flags & ~IN_CUR) | folder | SEEN);
         record->name_length = (uint8_t)length;
         return text_append(&scan->drop->text, name, length, &record->name);
@@ -402,7 +400,7 @@ int drop_scan(struct maildrop *drop)
 {
         struct scan scan = { .drop = drop };
         struct stamp stamps[FOLDERS];
-        size_t known = drop_length(drop);
+        size_t known = drop_length(drop), known_text = drop->text.used;
         uint64_t now = index_begin(drop);
         int result = -1;
 
@@ -420,7 +418,8 @@ int drop_scan(struct maildrop *drop)
         drop->octets = 0;
         for (size_t i = 0; i < drop->count; i++)
                 drop->octets += drop_records(drop)[i].octets;
-        drop->is_better = scan.has_changed || drop->count != known ||
+        /* what is new, or elsewhere, has had its name written down */
+        drop->is_better = drop->text.used != known_text || drop->count != known ||
             stamps[FOLDER_NEW].inode != 0 || stamps[FOLDER_CUR].inode != 0;
         memcpy(drop->header.folders, stamps, sizeof(stamps));
         /* ids that a former server still at work may give others must last before they are told */
