@@ -237,42 +237,6 @@ int drop_stamps(const struct maildrop *drop, struct stamp stamps[FOLDERS])
         return 0;
 }
 
-/* Whether the folders are as they were last searched; if not, notes since when. */
-static bool is_searched(struct maildrop *drop, const struct stamp stamps[FOLDERS], time_t now)
-{
-        if (memcmp(stamps, drop->searched, sizeof(drop->searched)) == 0)
-                return true;
-        memcpy(drop->searched, stamps, sizeof(drop->searched));
-        drop->stamped = now;
-        return false;
-}
-
-RARE int drop_search(struct maildrop *drop)
-{
-        struct scan scan = { .drop = drop, .is_search = true };
-        struct stamp stamps[FOLDERS];
-        struct timespec now;
-        int result = -1;
-
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        if (drop_stamps(drop, stamps) != 0)
-                return -1;
-        if (is_searched(drop, stamps, now.tv_sec) && drop->found > drop->stamped + TICK_MAX)
-                return 0;
-        for (size_t i = 0; i < drop_length(drop); i++)
-                drop_records(drop)[i].flags &= (uint8_t)~SEEN;
-        /* twice, and until nothing is renamed meanwhile, which might be met in neither place */
-        for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-                result = read_folders(&scan);
-                if (result != 0 || drop_stamps(drop, stamps) != 0 ||
-                    (is_searched(drop, stamps, now.tv_sec) && attempt > 0))
-                        break;
-        }
-        area_free(&scan.slots);
-        drop->found = result == 0 ? now.tv_sec : 0;
-        return result;
-}
-
 /* Whether every change to come will give the folder another stamp than this. */
 static bool is_settled(const struct stamp *stamp, uint64_t now)
 {
@@ -283,25 +247,50 @@ static bool is_settled(const struct stamp *stamp, uint64_t now)
  * Reads the folders until nothing changes meanwhile; what was met in any
  * reading counts, so that a message which is renamed while its folder is read
  * is not missed. A change in the same tick of the clock goes unnoticed, hence
- * a cur/ as young as that is read twice. Stamps that prove nothing become zero.
+ * a cur/ as young as that, or if now is 0, is read twice. before: the stamps
+ * that the last reading began under. after: those it ended under, but zero if
+ * they prove nothing.
  */
-static int read_settled(struct scan *scan, struct stamp stamps[FOLDERS], uint64_t now)
+static int read_settled(struct scan *scan, struct stamp before[FOLDERS],
+    struct stamp after[FOLDERS], uint64_t now)
 {
-        struct stamp before[FOLDERS];
-
         for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
                 if (drop_stamps(scan->drop, before) != 0 || read_folders(scan) != 0 ||
-                    drop_stamps(scan->drop, stamps) != 0)
+                    drop_stamps(scan->drop, after) != 0)
                         return -1;
-                if (memcmp(before, stamps, sizeof(before)) == 0 &&
-                    (attempt > 0 || is_settled(&stamps[FOLDER_CUR], now)))
+                if (memcmp(before, after, FOLDERS * sizeof(*before)) == 0 &&
+                    (attempt > 0 || is_settled(&after[FOLDER_CUR], now)))
                         break;
         }
         for (int folder = 0; folder < FOLDERS; folder++)
-                if (memcmp(&before[folder], &stamps[folder], sizeof(*before)) != 0 ||
-                    !is_settled(&stamps[folder], now))
-                        stamps[folder] = (struct stamp){ 0 };
+                if (memcmp(&before[folder], &after[folder], sizeof(*before)) != 0 ||
+                    !is_settled(&after[folder], now))
+                        after[folder] = (struct stamp){ 0 };
         return 0;
+}
+
+RARE int drop_search(struct maildrop *drop)
+{
+        struct scan scan = { .drop = drop, .is_search = true };
+        struct stamp stamps[FOLDERS], after[FOLDERS];
+        struct timespec now;
+        int result;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (drop_stamps(drop, stamps) != 0)
+                return -1;
+        if (memcmp(stamps, drop->searched, sizeof(stamps)) == 0 &&
+            drop->found > drop->stamped + TICK_MAX)
+                return 0;
+        for (size_t i = 0; i < drop_length(drop); i++)
+                drop_records(drop)[i].flags &= (uint8_t)~SEEN;
+        result = read_settled(&scan, stamps, after, 0);
+        area_free(&scan.slots);
+        if (memcmp(stamps, drop->searched, sizeof(stamps)) != 0)
+                drop->stamped = now.tv_sec;
+        memcpy(drop->searched, stamps, sizeof(stamps));
+        drop->found = result == 0 ? now.tv_sec : 0;
+        return result;
 }
 
 /* Merges, with spare for half of them. What is in order, as all but new mail is, stays in place. */
@@ -399,14 +388,14 @@ static int arrange(struct maildrop *drop)
 int drop_scan(struct maildrop *drop)
 {
         struct scan scan = { .drop = drop };
-        struct stamp stamps[FOLDERS];
+        struct stamp before[FOLDERS], stamps[FOLDERS];
         size_t known = drop_length(drop), known_text = drop->text.used;
         uint64_t now = index_begin(drop);
         int result = -1;
 
         /* they exist then, even for no message at all */
         if (area_reserve(&drop->records, 0) == 0 && area_reserve(&drop->text, 0) == 0)
-                result = read_settled(&scan, stamps, now);
+                result = read_settled(&scan, before, stamps, now);
         area_free(&scan.slots);
         /* in the order of the folders, which is that of the names in memory */
         for (size_t i = 0; i < drop_length(drop) && result == 0; i++)
