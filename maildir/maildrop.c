@@ -297,7 +297,7 @@ void maildrop_reset(struct maildrop *drop)
 }
 
 /* Removes what is marked, where it was last seen; what was not found there is counted. */
-RARE static size_t remove_marked(struct maildrop *drop, bool is_changed[FOLDERS], int *error)
+RARE static size_t remove_marked(struct maildrop *drop, int *error)
 {
         size_t missing = 0;
 
@@ -306,22 +306,20 @@ RARE static size_t remove_marked(struct maildrop *drop, bool is_changed[FOLDERS]
 
                 if ((record->flags & (DELETED | REMOVED)) != DELETED)
                         continue;
-                if (unlinkat(record_folder(drop, record), record_name(drop, record), 0) == 0) {
+                if (unlinkat(record_folder(drop, record), record_name(drop, record), 0) == 0)
                         record->flags |= REMOVED;
-                        is_changed[record->flags & IN_CUR] = true;
-                } else if (errno == ENOENT) {
+                else if (errno == ENOENT)
                         missing++;
-                } else {
+                else
                         *error = errno;
-                }
         }
         return missing;
 }
 
 /* The same wherever they are by now, and who is nowhere any more is removed as well. */
-RARE static void remove_all(struct maildrop *drop, bool is_changed[FOLDERS], int *error)
+RARE static void remove_all(struct maildrop *drop, int *error)
 {
-        for (int tries = 0; remove_marked(drop, is_changed, error) > 0; tries++) {
+        for (int tries = 0; remove_marked(drop, error) > 0; tries++) {
                 if (tries == ATTEMPTS || drop_search(drop) != 0) {
                         *error = tries == ATTEMPTS ? EAGAIN : errno;
                         return;
@@ -355,16 +353,15 @@ RARE void maildrop_update(struct maildrop *drop, struct maildrop_update *result)
         bool is_changed[FOLDERS] = { false, false };
 
         *result = (struct maildrop_update){ 0 };
+        remove_all(drop, &result->error);
         for (size_t i = 0; i < drop_length(drop); i++) {
-                struct record *record = drop_records(drop) + i;
+                const struct record *record = drop_records(drop) + i;
 
                 if ((record->flags & (DELETED | RETRIEVED | IN_CUR)) == RETRIEVED)
                         record_move(drop, record);
-        }
-        remove_all(drop, is_changed, &result->error);
-        for (size_t i = 0; i < drop_length(drop); i++) {
-                result->marked += (drop_records(drop)[i].flags & DELETED) != 0;
-                result->remaining += (drop_records(drop)[i].flags & (DELETED | REMOVED)) == DELETED;
+                result->marked += (record->flags & DELETED) != 0;
+                result->remaining += (record->flags & (DELETED | REMOVED)) == DELETED;
+                is_changed[record->flags & IN_CUR] |= (record->flags & REMOVED) != 0;
         }
         /* A file system that cannot sync a directory is not one that failed to. */
         for (int folder = 0; folder < FOLDERS; folder++)
