@@ -133,17 +133,19 @@ static bool read_at(int fd, void *data, size_t length, size_t offset)
         return count == (ssize_t)length;
 }
 
-static void forget_index(struct maildrop *drop)
+/* It was read, or never will be. errno stays. */
+static void close_index(struct maildrop *drop)
 {
-        drop->header = (struct index_header){ 0 };
+        int error = errno;
+
         close(drop->index);
         drop->index = -1;
+        errno = error;
 }
 
 int index_open(struct maildrop *drop)
 {
         struct stat status;
-        int error = 0;
 
         drop->part = "/" INDEX_NAME;
         drop->index = open_list(drop, INDEX_NAME, &status);
@@ -152,12 +154,10 @@ int index_open(struct maildrop *drop)
         if (drop->index >= 0 &&
             !(read_at(drop->index, &drop->header, sizeof(drop->header), 0) &&
             index_header_is_sound(&drop->header, (uint64_t)status.st_size))) {
-                error = errno;
-                forget_index(drop);
+                close_index(drop);
+                if (errno != ESTALE)
+                        return -1;
         }
-        errno = error;
-        if (error != 0 && error != ESTALE)
-                return -1;
         drop->part = "";
         return 0;
 }
@@ -167,7 +167,6 @@ int index_load(struct maildrop *drop)
         const struct index_header *header = &drop->header;
         size_t records_length = header->count * sizeof(struct record);
         bool is_sound;
-        int error;
 
         if (area_reserve(&drop->records, records_length) != 0 ||
             area_reserve(&drop->text, header->text_length) != 0)
@@ -176,18 +175,12 @@ int index_load(struct maildrop *drop)
             read_at(drop->index, drop->text.data, header->text_length,
             sizeof(*header) + records_length) &&
             index_body_is_sound(header, drop_records(drop), drop->text.data);
-        error = errno;
-        if (is_sound) {
-                close(drop->index);
-                drop->index = -1;
-                drop->records.used = records_length;
-                drop->text.used = header->text_length;
-                return ids_settle(drop);
-        }
-        if (error == ESTALE)
-                forget_index(drop);
-        errno = error;
-        return -1;
+        close_index(drop);
+        if (!is_sound)
+                return -1;
+        drop->records.used = records_length;
+        drop->text.used = header->text_length;
+        return ids_settle(drop);
 }
 
 uint64_t index_begin(struct maildrop *drop)
