@@ -207,13 +207,14 @@ uint64_t index_begin(struct maildrop *drop)
  * Brings what stays together, in the order of the records, and in a text of its
  * own. A message that could not be counted is to be tried again by the next session.
  */
-static bool gather(struct maildrop *drop, struct area *text, bool *has_ids)
+static bool gather(struct maildrop *drop, bool *has_ids)
 {
         struct index_header *header = &drop->header;
         struct record *records = drop_records(drop), *to = records;
+        struct area text = { 0 };
 
         /* all that is to come fits, so that it is done or not begun */
-        if (area_reserve(text, drop->text.used) != 0)
+        if (area_reserve(&text, drop->text.used) != 0)
                 return false;
         header->octets = 0;
         for (struct record *from = records; from < records + drop_length(drop); from++) {
@@ -222,20 +223,22 @@ static bool gather(struct maildrop *drop, struct area *text, bool *has_ids)
                 if (from->flags & REMOVED)
                         continue;
                 *to = *from;
-                if (text_append(text, record_name(drop, from), from->name_length, &to->name) != 0 ||
-                    (to->id_length != 0 && text_append(text, drop->text.data + from->id,
-                    from->id_length, &to->id) != 0))
+                if (text_append(&text, record_name(drop, from), from->name_length,
+                    &to->name) != 0 || (to->id_length != 0 && text_append(&text,
+                    drop->text.data + from->id, from->id_length, &to->id) != 0))
                         return false;
                 *has_ids |= to->id_length != 0;
                 to->flags &= IN_CUR | UNCOUNTED;
                 header->octets += to->octets;
                 to++;
         }
+        area_free(&drop->text);
+        drop->text = text;
         drop->records.used = (size_t)(to - records) * sizeof(*to);
         header->magic = INDEX_MAGIC;
         header->count = drop_length(drop);
-        header->text_length = text->used;
-        header->body_checksum = body_checksum(header, records, text->data);
+        header->text_length = text.used;
+        header->body_checksum = body_checksum(header, records, text.data);
         header->header_checksum = header_checksum(header);
         return true;
 }
@@ -252,22 +255,16 @@ RARE static bool is_next(const struct maildrop *drop)
 RARE static bool write_next(struct maildrop *drop)
 {
         struct index_header *header = &drop->header;
-        struct area text = { 0 };
-        bool has_ids = drop->has_list, is_written = gather(drop, &text, &has_ids);
+        bool has_ids = drop->has_list, is_gathered = gather(drop, &has_ids);
         size_t records_length = header->count * sizeof(struct record);
         const struct iovec parts[] = { { header, sizeof(*header) },
-            { drop->records.data, records_length }, { text.data, text.used } };
-        size_t length = sizeof(*header) + records_length + text.used;
+            { drop->records.data, records_length }, { drop->text.data, drop->text.used } };
+        size_t length = sizeof(*header) + records_length + drop->text.used;
 
-        is_written = is_written && RETRY(writev(drop->next_index, parts, 3)) == (ssize_t)length &&
+        return is_gathered && RETRY(writev(drop->next_index, parts, 3)) == (ssize_t)length &&
             /* Counts can be had again, unique-ids that were given perhaps not. */
             (!has_ids || RETRY(fsync(drop->next_index)) == 0) && is_next(drop) &&
             renameat(drop->directory, NEXT_NAME, drop->directory, INDEX_NAME) == 0;
-        if (text.data != NULL) {
-                area_free(&drop->text);
-                drop->text = text;
-        }
-        return is_written;
 }
 
 void index_write(struct maildrop *drop)
