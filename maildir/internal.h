@@ -97,7 +97,7 @@ struct maildrop {
         size_t count, last, taken_over; /* count, octets: of messages not marked deleted */
         uint64_t octets;
 
-        int message;            /* the message opened, else -1 */
+        int message;            /* the message opened */
         struct record *current;
         size_t piece_length;    /* of its beginning */
         struct stat before;     /* the file when it was opened */

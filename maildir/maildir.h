@@ -101,7 +101,8 @@ struct output {
 
 /*
  * Opens a message and reads its beginning, so that most failures come before
- * the +OK. One at a time. ENOENT: another program removed it.
+ * the +OK. One at a time; message_send() must follow. ENOENT: another program
+ * removed it.
  */
 int message_open(struct maildrop *drop, size_t number);
 

@@ -147,7 +147,7 @@ struct maildrop *drop_begin(int directory)
         if (drop == NULL)
                 return NULL;
         drop->directory = directory;
-        drop->lock = drop->index = drop->next_index = drop->message = -1;
+        drop->lock = drop->index = drop->next_index = -1;
         drop->folders[FOLDER_NEW] = drop->folders[FOLDER_CUR] = -1;
         drop->part = "";
         return drop;
@@ -372,7 +372,7 @@ RARE void maildrop_update(struct maildrop *drop, struct maildrop_update *result)
 
 void maildrop_close(struct maildrop *drop)
 {
-        const int descriptors[] = { drop->message, drop->index, drop->folders[FOLDER_NEW],
+        const int descriptors[] = { drop->index, drop->folders[FOLDER_NEW],
             drop->folders[FOLDER_CUR], drop->directory,
             drop->lock != drop->directory ? drop->lock : -1 };
 

@@ -104,12 +104,6 @@ static void correct(struct maildrop *drop, uint64_t octets)
         record->flags &= (uint8_t)~UNCOUNTED;
 }
 
-static void message_close(struct maildrop *drop)
-{
-        close(drop->message);
-        drop->message = -1;
-}
-
 /*
  * Reads the beginning. When that makes the recorded count, it is the whole
  * message, and nothing more needs to be asked; else the file must say what it is.
@@ -146,7 +140,7 @@ int message_open(struct maildrop *drop, size_t number)
                 return -1;
         if (read_beginning(drop) == 0)
                 return 0;
-        message_close(drop);
+        close(drop->message);
         return -1;
 }
 
@@ -199,6 +193,6 @@ int message_send(struct maildrop *drop, uint64_t body_lines, struct output *outp
                 correct(drop, wire.octets);
                 drop->current->flags |= RETRIEVED;
         }
-        message_close(drop);
+        close(drop->message);
         return result;
 }
