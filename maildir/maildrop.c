@@ -285,14 +285,12 @@ void maildrop_delete(struct maildrop *drop, size_t number)
 
 void maildrop_reset(struct maildrop *drop)
 {
+        drop->count = drop->last;
         for (size_t i = 0; i < drop_length(drop); i++) {
                 struct record *record = drop_records(drop) + i;
 
-                if ((record->flags & DELETED) == 0)
-                        continue;
+                drop->octets += record->flags & DELETED ? record->octets : 0;
                 record->flags &= (uint8_t)~DELETED;
-                drop->count++;
-                drop->octets += record->octets;
         }
 }
 
