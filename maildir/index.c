@@ -158,7 +158,6 @@ int index_open(struct maildrop *drop)
                 if (errno != ESTALE)
                         return -1;
         }
-        drop->part = "";
         return 0;
 }
 

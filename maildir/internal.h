@@ -86,7 +86,7 @@ struct maildrop {
         int lock;               /* the directory, or a file where that cannot be locked */
         int index;              /* the index STAT is answered from, until it is read; else -1 */
         int next_index;         /* begun when the folders are read, else -1 */
-        const char *part;       /* what is being read: "" or one of folder_parts */
+        const char *part;       /* what is being read, as maildrop_open() tells it */
         bool is_better;         /* than the index on disk */
         struct index_header header;
         struct stamp searched[FOLDERS]; /* when renamed messages were last looked for */

@@ -167,7 +167,6 @@ int drop_open_folders(struct maildrop *drop)
                 if (drop->folders[folder] < 0)
                         return -1;
         }
-        drop->part = "";
         return 0;
 }
 
@@ -186,6 +185,7 @@ static int fix(struct maildrop *drop)
         }
         if (drop->index >= 0 && index_load(drop) != 0 && errno != ESTALE)
                 return -1;
+        drop->part = "";
         return drop_scan(drop);
 }
 
