@@ -241,7 +241,7 @@ static const unsigned char *encode_blocks(struct wire *wire, const unsigned char
 
 /* The same octet by octet, where blocks do not reach. */
 static const unsigned char *encode_octets(struct wire *wire, const unsigned char *data,
-    size_t length, struct output *output)
+    ptrdiff_t length, struct output *output)
 {
         for (char *to = output->data; length > 0; length--, data++) {
                 if (*data == '\n' && wire->last != '\r') {
@@ -266,17 +266,15 @@ static int make_room(struct output *output)
 int wire_encode(struct wire *wire, const char *data, size_t length, struct output *output)
 {
         const unsigned char *from = (const unsigned char *)data, *end = from + length;
-        size_t first = 1;       /* the octet that blocks may look back on */
 
-        while (from < end) {
+        for (bool is_first = true; from < end; is_first = false) {
                 if (make_room(output) != 0)
                         return -1;
-                if (first == 0 && end - from > REACH)
+                /* a first octet alone, for blocks to look back on */
+                if (!is_first && end - from > REACH)
                         from = encode_blocks(wire, from, end, output);
                 else
-                        from = encode_octets(wire, from, first != 0 ? first :
-                            (size_t)(end - from), output);
-                first = 0;
+                        from = encode_octets(wire, from, is_first ? 1 : end - from, output);
         }
         return 0;
 }
