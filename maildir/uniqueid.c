@@ -132,7 +132,7 @@ static int read_list(const struct maildrop *drop, struct area *list)
                 if (fds[i] >= 0)
                         continue;
                 status[i].st_size = 0;
-                if (errno != ENOENT && errno != EACCES && errno != ELOOP && errno != ENXIO)
+                if (errno != ENOENT)
                         error = errno;
         }
         newest = status[0].st_size == 0 ||
