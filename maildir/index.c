@@ -268,16 +268,14 @@ RARE static bool write_next(struct maildrop *drop)
 
 void index_write(struct maildrop *drop)
 {
-        bool is_written;
-
         if (drop->is_better)
                 index_begin(drop);
         if (drop->next_index < 0)
                 return;
-        is_written = drop->is_better && write_next(drop);
-        if (!is_written && is_next(drop))
+        if (drop->is_better && write_next(drop))
+                drop->is_better = false;
+        else if (is_next(drop))
                 unlinkat(drop->directory, NEXT_NAME, 0);
-        drop->is_better &= !is_written;
         close(drop->next_index);
         drop->next_index = -1;
 }
