@@ -388,7 +388,7 @@ static int arrange(struct maildrop *drop)
 int drop_scan(struct maildrop *drop)
 {
         struct scan scan = { .drop = drop };
-        struct stamp before[FOLDERS], stamps[FOLDERS];
+        struct stamp before[FOLDERS], *stamps = drop->header.folders;
         size_t known = drop_length(drop), known_text = drop->text.used;
         uint64_t now = index_begin(drop);
         int result = -1;
@@ -410,7 +410,6 @@ int drop_scan(struct maildrop *drop)
         /* what is new, or elsewhere, has had its name written down */
         drop->is_better = drop->text.used != known_text || drop->count != known ||
             stamps[FOLDER_NEW].inode != 0 || stamps[FOLDER_CUR].inode != 0;
-        memcpy(drop->header.folders, stamps, sizeof(stamps));
         /* ids that a former server still at work may give others must last before they are told */
         if (drop->has_list)
                 index_write(drop);
