@@ -216,7 +216,6 @@ struct maildrop *maildrop_open(int directory, unsigned lock_milliseconds, const 
 
 int maildrop_load(struct maildrop *drop)
 {
-        size_t count = drop->count;
         uint64_t octets = drop->octets;
 
         if (drop->index < 0 || index_load(drop) == 0)
@@ -227,7 +226,7 @@ int maildrop_load(struct maildrop *drop)
         unlinkat(drop->directory, INDEX_NAME, 0);
         if (drop_scan(drop) != 0)
                 return -1;
-        if (drop->count == count && drop->octets == octets)
+        if (drop->count == drop->last && drop->octets == octets)
                 return 0;
         drop->last = drop->count;
         errno = ESTALE;
