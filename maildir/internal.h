@@ -83,7 +83,7 @@ struct wire {
 
 struct maildrop {
         int directory, folders[FOLDERS];
-        int lock;               /* the directory, or a file where that cannot be locked */
+        int lock;               /* a file, where the directory cannot be locked; else -1 */
         int index;              /* the index STAT is answered from, until it is read; else -1 */
         int next_index;         /* begun when the folders are read, else -1 */
         const char *part;       /* what is being read, as maildrop_open() tells it */

@@ -122,19 +122,19 @@ RARE bool maildir_is_not_yet_there(const char *path, uid_t uid)
 RARE static int lock_wait(struct maildrop *drop, unsigned milliseconds)
 {
         static const struct timespec pause = { .tv_nsec = LOCK_PAUSE * 1000000L };
+        int fd = drop->directory;
 
-        drop->lock = drop->directory;
-        for (unsigned waited = 0; RETRY(flock(drop->lock, LOCK_EX | LOCK_NB)) != 0;) {
+        for (unsigned waited = 0; RETRY(flock(fd, LOCK_EX | LOCK_NB)) != 0;) {
                 if (errno == EWOULDBLOCK && waited < milliseconds) {
                         clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
                         waited += LOCK_PAUSE;
                         continue;
                 }
-                if (errno == EWOULDBLOCK || drop->lock != drop->directory)
+                if (errno == EWOULDBLOCK || drop->lock >= 0)
                         return -1;
-                drop->lock = openat(drop->directory, "pop3d.lock",
+                fd = drop->lock = openat(drop->directory, "pop3d.lock",
                     O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-                if (drop->lock < 0)
+                if (fd < 0)
                         return -1;
         }
         return 0;
@@ -370,8 +370,7 @@ RARE void maildrop_update(struct maildrop *drop, struct maildrop_update *result)
 void maildrop_close(struct maildrop *drop)
 {
         const int descriptors[] = { drop->index, drop->folders[FOLDER_NEW],
-            drop->folders[FOLDER_CUR], drop->directory,
-            drop->lock != drop->directory ? drop->lock : -1 };
+            drop->folders[FOLDER_CUR], drop->directory, drop->lock };
 
         index_write(drop);
         for (size_t i = 0; i < sizeof(descriptors) / sizeof(*descriptors); i++)
