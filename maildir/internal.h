@@ -177,7 +177,12 @@ bool former_begin(struct former *former, char *text, size_t length);
 /* The next base name, and the id that the server made for it; NULL at the end. */
 char *former_next(struct former *former, char id[UNIQUE_ID_MAX + 1]);
 
-/* message.c. count: a guess, where the message cannot be read */
+/*
+ * message.c. open: wherever it is by now, else -1, or NOT_SEARCHED where the folders
+ * could not be read, so that SEEN tells nothing. count: a guess, where the message
+ * cannot be read
+ */
+enum { NOT_SEARCHED = -2 };
 int record_open(struct maildrop *drop, const struct record *record);
 int record_count(struct maildrop *drop, struct record *record);
 

@@ -13,14 +13,15 @@
 /* An octet count in a name is not believed beyond this. */
 #define HINT_LIMIT (UINT64_C(1) << 40)
 
-/* Opens a message, wherever it is by now. */
 int record_open(struct maildrop *drop, const struct record *record)
 {
         for (int tries = 0;; tries++) {
                 int fd = open_file(record_folder(drop, record), record_name(drop, record));
 
-                if (fd >= 0 || errno != ENOENT || tries == ATTEMPTS || drop_search(drop) != 0)
+                if (fd >= 0 || errno != ENOENT || tries == ATTEMPTS)
                         return fd;
+                if (drop_search(drop) != 0)
+                        return NOT_SEARCHED;
                 if ((record->flags & SEEN) == 0) {
                         errno = ENOENT;
                         return -1;
@@ -76,7 +77,8 @@ int record_count(struct maildrop *drop, struct record *record)
         if (!is_counted) {
                 int fd = record_open(drop, record);
 
-                if (fd < 0 && (errno == ENOMEM || errno == EMFILE || errno == ENFILE))
+                if (fd == NOT_SEARCHED ||
+                    (fd < 0 && (errno == ENOMEM || errno == EMFILE || errno == ENFILE)))
                         return -1;
                 is_counted = fd >= 0 && count_file(fd, drop->piece, &octets);
                 if (fd >= 0)

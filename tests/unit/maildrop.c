@@ -1,15 +1,18 @@
 /*
  * maildrop.c - one session against a Maildir that others work in, step by step.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +25,7 @@ static char root[] = "/tmp/pop3d-maildrop-XXXXXX";
 static char sent[2 * LARGE + 100];
 static size_t sent_length;
 static void (*between)(void);   /* what another program does while a message is sent */
+static bool (*at_reading)(void);        /* of a piece of a folder, which may fail */
 
 static const char *
 path_of(const char *name)
@@ -447,6 +451,69 @@ test_ids_last(void)
         unlink(path_of("pop3d.index.new"));
 }
 
+/* Instead of the C library's: what the product calls by number, and the first may fail. */
+long
+syscall(long number, ...)
+{
+        va_list arguments;
+        const char *name, *new;
+        int folder, to;
+        long result;
+
+        va_start(arguments, number);
+        folder = va_arg(arguments, int);
+        if (number == SYS_getdents64) {
+                void *piece = va_arg(arguments, void *);
+
+                result = at_reading != NULL && !at_reading() ? -1 :
+                    getdents64(folder, piece, (size_t)va_arg(arguments, int));
+        } else {
+                name = va_arg(arguments, const char *);
+                to = va_arg(arguments, int);
+                new = va_arg(arguments, const char *);
+                result = renameat2(folder, name, to, new, (unsigned)va_arg(arguments, int));
+        }
+        va_end(arguments);
+        return result;
+}
+
+static int readings;
+
+/* A message goes while cur/ is read, and is looked for when it is counted. */
+static bool
+fail_search(void)
+{
+        readings++;
+        if (readings == 4)
+                unlink(path_of("cur/2.b"));
+        errno = EIO;
+        return readings != 9;
+}
+
+/* Nor does a search that fails make messages vanish, for this session and for those to come. */
+static void
+test_search_fails(void)
+{
+        const char *part = "";
+        struct maildrop *drop;
+
+        begin();
+        put_text("cur/1.a", "one\n");
+        put_text("cur/2.b", "two\n");
+        put_text("cur/3.c", "three\n");
+        wait_for_clock();
+        at_reading = fail_search;
+        drop = maildrop_open(maildir_open(root), 0, &part);
+        test(drop == NULL && errno == EIO && readings == 9 && strcmp(part, "/new") == 0,
+            "folders that cannot be read again");
+        if (drop != NULL)
+                maildrop_close(drop);
+        at_reading = NULL;
+        drop = session();
+        test(maildrop_count(drop) == 2 && maildrop_octets(drop) == 12, "hide no message");
+        maildrop_close(drop);
+}
+
 /* Of many messages that are gone only the first few cost a reading of the folders. */
 static void
 test_search_is_remembered(void)
@@ -662,6 +729,7 @@ main(void)
         test_hints();
         test_index();
         test_ids_last();
+        test_search_fails();
         test_search_is_remembered();
         test_racy_delivery();
         test_forged_header();
