@@ -18,7 +18,7 @@ enum { TICK_MAX = 2 };          /* seconds in which a change may leave a stamp a
 
 struct scan {
         struct maildrop *drop;
-        struct area slots;      /* by inode, at most half full: numbers of records, 0 is free */
+        struct area slots;      /* by inode, at most half full: inode and number of record, or 0 */
         bool is_search;         /* for known messages only */
 };
 
@@ -52,9 +52,9 @@ static bool is_before(const struct record *a, const struct record *b, const char
         return order < 0 || (order == 0 && a->inode < b->inode);
 }
 
-static uint32_t *slot_at(const struct scan *scan, uint64_t position)
+static uint64_t *slot_at(const struct scan *scan, uint64_t position)
 {
-        uint32_t *slots = (uint32_t *)(void *)scan->slots.data;
+        uint64_t *slots = (uint64_t *)(void *)scan->slots.data;
 
         return slots + (position & (scan->slots.size / sizeof(*slots) - 1));
 }
@@ -72,17 +72,18 @@ static uint32_t fold(const struct dirent64 *entry)
 
 static void remember(const struct scan *scan, size_t number)
 {
-        uint64_t at = drop_records(scan->drop)[number - 1].inode;
+        const uint64_t inode = drop_records(scan->drop)[number - 1].inode;
+        uint64_t at = inode;
 
         while (*slot_at(scan, at) != 0)
                 at++;
-        *slot_at(scan, at) = (uint32_t)number;
+        *slot_at(scan, at) = inode << 32 | number;
 }
 
 /* Makes room for more records, and a table large enough for all. */
 static int make_room(struct scan *scan, size_t more)
 {
-        size_t known = drop_length(scan->drop), needed = (known + more) * 2 * sizeof(uint32_t);
+        size_t known = drop_length(scan->drop), needed = (known + more) * 2 * sizeof(uint64_t);
 
         /* a search adds none, and whoever asked for it points to one */
         if (!scan->is_search &&
@@ -100,20 +101,29 @@ static int make_room(struct scan *scan, size_t more)
         return 0;
 }
 
+/* The next message of this inode, from a place in the table on, or NULL. */
+static struct record *next_of(const struct scan *scan, uint32_t inode, uint64_t *at)
+{
+        uint64_t slot;
+
+        while ((slot = *slot_at(scan, (*at)++)) != 0)
+                if (slot >> 32 == inode)
+                        return drop_records(scan->drop) + ((uint32_t)slot - 1);
+        return NULL;
+}
+
 /* The message that this file is: the same inode, and the same base name. */
 static struct record *recognise(const struct scan *scan, const char *name, size_t length,
     uint32_t inode)
 {
-        uint32_t number;
+        struct record *record;
+        uint64_t at = inode;
 
-        for (uint64_t at = inode; (number = *slot_at(scan, at)) != 0; at++) {
-                struct record *record = drop_records(scan->drop) + number - 1;
-
-                if (record->inode == inode && record->base_length <= length &&
+        while ((record = next_of(scan, inode, &at)) != NULL)
+                if (record->base_length <= length &&
                     memcmp(record_name(scan->drop, record), name, record->base_length) == 0 &&
                     (name[record->base_length] == '\0' || name[record->base_length] == ':'))
                         return record;
-        }
         return NULL;
 }
 
@@ -141,8 +151,7 @@ static int place(struct scan *scan, int folder, const char *name, size_t length,
         if (record == NULL)
                 record = add(scan, name, length, inode);
         else if ((record->flags & IN_CUR) == folder && record->name_length == length &&
-            memcmp(record_name(scan->drop, record) + record->base_length,
-            name + record->base_length, length - record->base_length) == 0) {
+            memcmp(record_name(scan->drop, record), name, length) == 0) {
                 record->flags |= SEEN;
                 return 0;
         }
@@ -151,23 +160,30 @@ static int place(struct scan *scan, int folder, const char *name, size_t length,
         return text_append(&scan->drop->text, name, length, &record->name);
 }
 
-/* Table, records and text are larger than a cache, and met in no order: they are fetched ahead. */
+/*
+ * Table, records and text are larger than a cache, and met in no order: they are fetched
+ * ahead. A name lies in two lines of the cache as often as in one.
+ */
 static void fetch_ahead(const struct scan *scan, long length)
 {
         for (int step = 0; step < 3; step++)
                 for (long at = 0; at < length;) {
                         const struct dirent64 *entry = (const void *)(scan->drop->piece + at);
-                        const uint32_t *slot = slot_at(scan, fold(entry));
-                        const struct record *record;
+                        const uint32_t inode = fold(entry);
+                        uint64_t place = inode;
+                        const struct record *record =
+                            step == 0 ? NULL : next_of(scan, inode, &place);
 
                         at += entry->d_reclen;
-                        if (step == 0)
-                                __builtin_prefetch(slot);
-                        if (step == 0 || *slot == 0)
-                                continue;
-                        record = drop_records(scan->drop) + (*slot - 1);
-                        __builtin_prefetch(step == 1 ? (const char *)record :
-                            record_name(scan->drop, record));
+                        if (step == 0) {
+                                __builtin_prefetch(slot_at(scan, place));
+                        } else if (record != NULL && step == 1) {
+                                __builtin_prefetch(record);
+                        } else if (record != NULL) {
+                                __builtin_prefetch(record_name(scan->drop, record));
+                                __builtin_prefetch(record_name(scan->drop, record) +
+                                    record->base_length);
+                        }
                 }
 }
 
