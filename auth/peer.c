@@ -22,8 +22,9 @@ void process_begin(bool keeps_stderr)
         sigset_t none;
         int null;
 
-        for (int number = 1; number < NSIG; number++)
-                (void)signal(number, SIG_DFL); /* fails for SIGKILL and the like: no matter */
+        /* those beyond are real-time signals, which nobody sends; fails for SIGKILL: no matter */
+        for (int number = 1; number < 32; number++)
+                (void)signal(number, SIG_DFL);
         (void)signal(SIGPIPE, SIG_IGN);
         (void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes means no index, not no mail */
         sigemptyset(&none);
