@@ -313,7 +313,10 @@ static struct outcome examine(const struct auth *auth, struct login *login,
         result = authenticate(auth, login);
         if (result.verdict == VERDICT_GRANTED)
                 return identify(auth, login, identity);
-        return is_out_of_reach(account_of(auth, login)) ? without_root : result;
+        /* root's PAM has said all there is to say: no database is asked once more */
+        if (geteuid() != 0 && is_out_of_reach(account_of(auth, login)))
+                return without_root;
+        return result;
 }
 
 static void log_refusal(const struct login *login, const struct outcome *result)
