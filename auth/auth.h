@@ -235,11 +235,11 @@ void log_violation(const char *process, int call);      /* the system call it wa
  */
 void become_user(const struct identity *identity);
 
-/* The account's numbers; false if it is unknown, errno then as getpwnam(3) leaves it. */
-bool find_account(const char *name, uid_t *uid, gid_t *gid);
-
 /* AUTHORIZATION leaves root, the file system, the log and all descriptors but 0, 1, 2 and pam. */
 void become_powerless(uid_t uid, gid_t gid, int pam);
+
+/* An account's numbers, 0 and false if it is unknown; errno then as getpwnam(3) leaves it. */
+bool find_account(const char *name, uid_t *uid, gid_t *gid);
 
 /* The PAM helper. Answers logins until one is granted. */
 _Noreturn void pam_helper(const struct auth *auth, int logins, int identities);

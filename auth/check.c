@@ -75,8 +75,8 @@ void auth_check_process(const struct auth *auth, check_row row, void *context)
                 const char *name;
         } needed[] = { { CAP_SETUID, "SETUID" }, { CAP_SETGID, "SETGID" },
                 { CAP_SYS_CHROOT, "SYS_CHROOT" }, { CAP_KILL, "KILL" } };
-        uid_t uid = 0;
-        gid_t gid = 0;
+        uid_t uid;
+        gid_t gid;
         bool is_known = find_account(auth->powerless_account, &uid, &gid);
         bool has_landlock = syscall(SYS_landlock_create_ruleset, NULL, 0, 1) >= 2;
         bool is_root = geteuid() == 0;

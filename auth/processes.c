@@ -148,12 +148,13 @@ bool find_account(const char *name, uid_t *uid, gid_t *gid)
             user >= UINT_MAX || group == 0 || group >= UINT_MAX) {
                 errno = 0;
                 entry = getpwnam(name);
-                user = group = 0;
+                user = entry != NULL ? entry->pw_uid : 0;
+                group = entry != NULL ? entry->pw_gid : 0;
         }
         /* whoever parses a stranger's octets is to have no list of accounts in memory */
         explicit_bzero(text, sizeof(text));
-        *uid = entry != NULL ? entry->pw_uid : (uid_t)user;
-        *gid = entry != NULL ? entry->pw_gid : (gid_t)group;
+        *uid = (uid_t)user;
+        *gid = (gid_t)group;
         return entry != NULL || user != 0;
 }
 
