@@ -998,17 +998,10 @@ static bool parse_seconds(const char *text, unsigned *seconds)
         return true;
 }
 
-static const char *name_option(const char *problem)
-{
-        static char named[32];
-
-        (void)snprintf(named, sizeof(named), "-%c %s", isgraph(optopt) ? optopt : '?', problem);
-        return named;
-}
-
 /* Takes one option; what is wrong with it, or NULL. */
 static const char *take_option(struct options *options, int option, const char *value)
 {
+        static char named[32];
         struct auth *auth = &options->auth;
 
         switch (option) {
@@ -1036,8 +1029,10 @@ static const char *take_option(struct options *options, int option, const char *
                     ? NULL : "-t takes 1 to 86400 seconds";
         case 'v': auth->virtual_account = value; return NULL;
         case 'x': auth->expects_proxy = true; return NULL;
-        case ':': return name_option("lacks its value");
-        default: return name_option("is no option");
+        default:
+                (void)snprintf(named, sizeof(named), "-%c %s", isgraph(optopt) ? optopt : '?',
+                    option == ':' ? "lacks its value" : "is no option");
+                return named;
         }
 }
 
