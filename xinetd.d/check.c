@@ -365,6 +365,7 @@ static void check_port(struct survey *survey, unsigned port)
         static const char *const tables[] = { "/proc/net/tcp", "/proc/net/tcp6" };
         const struct entry *entry = entry_of_port(survey, port, PORT, "");
         const struct entry *before = entry_of_port(survey, port, CONNECT, "");
+        bool is_bare = survey->count == 0 && port == POP3_PORT;
         struct listener listener;
         unsigned state, count = 0;
         char line[256], address[33];
@@ -390,15 +391,15 @@ static void check_port(struct survey *survey, unsigned port)
                         (void)fclose(table);
         }
         if (count == 0 && entry != NULL)
-                ROW(survey, "fail", "port", "nobody listens on %u, in spite of %s\n"
-                    "remedy: %s %s and see its log, or switch it off there", port, entry->file, RESTART(entry));
+                ROW(survey, "fail", "port", "nobody listens on %u, in spite of %s\nremedy: %s %s and "
+                    "see its log, or switch it off there", port, entry->file, RESTART(entry));
         else if (count == 0 && before != NULL)
                 ROW(survey, "fail", "port", "nobody listens on %u, where %s connects\nremedy: mend "
                     "that, or switch on what is to listen, as pop3-inner", port, before->file);
         else if (count == 0)
-                ROW(survey, survey->count == 0 && port == POP3_PORT ? "warn" : "skip", "port",
-                    "nobody listens on %u, nor is anything set to%s", port, port == POP3_PORT &&
-                    survey->count == 0 ? "\nremedy: choose a launcher from xinetd.d/" : "");
+                ROW(survey, is_bare ? "warn" : "skip", "port",
+                    "nobody listens on %u, nor is anything set to%s", port,
+                    is_bare ? "\nremedy: choose a launcher from xinetd.d/" : "");
 }
 
 /* What is wrong with an entry, cause and remedy, or "". */
