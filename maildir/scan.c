@@ -150,6 +150,7 @@ static int place(struct scan *scan, int folder, const char *name, size_t length,
                 return 0;
         if (record == NULL)
                 record = add(scan, name, length, inode);
+        /* from its beginning: of the last octets alone memcmp reads beyond what was fetched ahead */
         else if ((record->flags & IN_CUR) == folder && record->name_length == length &&
             memcmp(record_name(scan->drop, record), name, length) == 0) {
                 record->flags |= SEEN;
@@ -263,32 +264,31 @@ static bool is_settled(const struct stamp *stamp, uint64_t now)
  * Reads the folders until nothing changes meanwhile; what was met in any
  * reading counts, so that a message which is renamed while its folder is read
  * is not missed. A change in the same tick of the clock goes unnoticed, hence
- * a cur/ as young as that, or if now is 0, is read twice. before: the stamps
- * that the last reading began under. after: those it ended under, but zero if
- * they prove nothing.
+ * a cur/ as young as that, or if now is 0, is read twice. stamps: those that the
+ * last reading began under, zero where a folder changed even then.
  */
-static int read_settled(struct scan *scan, struct stamp before[FOLDERS],
-    struct stamp after[FOLDERS], uint64_t now)
+static int read_settled(struct scan *scan, struct stamp stamps[FOLDERS], uint64_t now)
 {
+        struct stamp after[FOLDERS];
+
         for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-                if (drop_stamps(scan->drop, before) != 0 || read_folders(scan) != 0 ||
+                if (drop_stamps(scan->drop, stamps) != 0 || read_folders(scan) != 0 ||
                     drop_stamps(scan->drop, after) != 0)
                         return -1;
-                if (memcmp(before, after, FOLDERS * sizeof(*before)) == 0 &&
+                if (memcmp(stamps, after, sizeof(after)) == 0 &&
                     (attempt > 0 || is_settled(&after[FOLDER_CUR], now)))
                         break;
         }
         for (int folder = 0; folder < FOLDERS; folder++)
-                if (memcmp(&before[folder], &after[folder], sizeof(*before)) != 0 ||
-                    !is_settled(&after[folder], now))
-                        after[folder] = (struct stamp){ 0 };
+                if (memcmp(&stamps[folder], &after[folder], sizeof(*after)) != 0)
+                        stamps[folder] = (struct stamp){ 0 };
         return 0;
 }
 
 RARE int drop_search(struct maildrop *drop)
 {
         struct scan scan = { .drop = drop, .is_search = true };
-        struct stamp stamps[FOLDERS], after[FOLDERS];
+        struct stamp stamps[FOLDERS];
         struct timespec now;
         int result;
 
@@ -300,7 +300,7 @@ RARE int drop_search(struct maildrop *drop)
                 return 0;
         for (size_t i = 0; i < drop_length(drop); i++)
                 drop_records(drop)[i].flags &= (uint8_t)~SEEN;
-        result = read_settled(&scan, stamps, after, 0);
+        result = read_settled(&scan, stamps, 0);
         area_free(&scan.slots);
         if (memcmp(stamps, drop->searched, sizeof(stamps)) != 0)
                 drop->stamped = now.tv_sec;
@@ -404,15 +404,18 @@ static int arrange(struct maildrop *drop)
 int drop_scan(struct maildrop *drop)
 {
         struct scan scan = { .drop = drop };
-        struct stamp before[FOLDERS], *stamps = drop->header.folders;
+        struct stamp *stamps = drop->header.folders;
         size_t known = drop_length(drop), known_text = drop->text.used;
         uint64_t now = index_begin(drop);
         int result = -1;
 
         /* they exist then, even for no message at all */
         if (area_reserve(&drop->records, 0) == 0 && area_reserve(&drop->text, 0) == 0)
-                result = read_settled(&scan, before, stamps, now);
+                result = read_settled(&scan, stamps, now);
         area_free(&scan.slots);
+        for (int folder = 0; folder < FOLDERS; folder++)
+                if (!is_settled(&stamps[folder], now))
+                        stamps[folder] = (struct stamp){ 0 };
         /* in the order of the folders, which is that of the names in memory */
         for (size_t i = 0; i < drop_length(drop) && result == 0; i++)
                 if ((drop_records(drop)[i].flags & (UNCOUNTED | SEEN)) == (UNCOUNTED | SEEN))
