@@ -28,9 +28,10 @@ FORTIFY = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 CPPFLAGS = -D_GNU_SOURCE -DVERSION='"$(VERSION)"' $(FORTIFY)
 LINKING = -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed $(PACKED)
 # Relocations in a twentieth of the room, where the C library of this machine can read them.
-PACKED := $(shell mkdir -p build && echo 'int to, *volatile from = &to; int main(void) { return from != &to; }' | \
-	$(CC) -x c - -fPIE -pie -Wl,-z,pack-relative-relocs -o build/packed 2>/dev/null && build/packed && \
-	echo -Wl,-z,pack-relative-relocs)
+PACKED := $(shell mkdir -p build; probe=build/packed.$$$$; \
+	echo 'int to, *volatile from = &to; int main(void) { return from != &to; }' | \
+	$(CC) -x c - -fPIE -pie -Wl,-z,pack-relative-relocs -o $$probe 2>/dev/null && $$probe && \
+	echo -Wl,-z,pack-relative-relocs; rm -f $$probe)
 BUILD = build
 PROGRAM = pop3d
 
