@@ -88,7 +88,8 @@ enum outcome {
 
 /* The clocks */
 
-static int64_t now_milliseconds(void)
+static int64_t
+now_milliseconds(void)
 {
         struct timespec now;
 
@@ -96,7 +97,8 @@ static int64_t now_milliseconds(void)
         return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static void on_tick(int number)
+static void
+on_tick(int number)
 {
 }
 
@@ -105,7 +107,8 @@ static void on_tick(int number)
  * that a deadline is looked at without a system call per command to watch it.
  * One signal alone could come just before a read blocks, and be lost.
  */
-static void start_ticks(unsigned seconds)
+static void
+start_ticks(unsigned seconds)
 {
         struct sigaction action = { .sa_handler = on_tick }; /* no SA_RESTART, on purpose */
         const struct timeval tick = { seconds / 10, seconds % 10 * 100000 };
@@ -117,14 +120,16 @@ static void start_ticks(unsigned seconds)
 
 /* Output */
 
-static void client_is_gone(struct session *session, enum session_end end)
+static void
+client_is_gone(struct session *session, enum session_end end)
 {
         session->end = end;
         session->is_gone = true;
         session->output.used = 0;
 }
 
-static int flush_output(struct output *output)
+static int
+flush_output(struct output *output)
 {
         struct session *session = (struct session *)output;
         size_t done = 0;
@@ -153,7 +158,8 @@ static int flush_output(struct output *output)
 
 /* Appends a line. What is filled in is cut where it would be longer than the protocol allows. */
 __attribute__((format(printf, 2, 3)))
-static void reply(struct session *session, const char *format, ...)
+static void
+reply(struct session *session, const char *format, ...)
 {
         struct output *output = &session->output;
         char line[REPLY_MAX - 1] = "";
@@ -179,7 +185,8 @@ static void reply(struct session *session, const char *format, ...)
 /* Input */
 
 /* Reads up to wanted octets more; what is to be said is said before waiting. False at the end. */
-static bool read_client(struct session *session, size_t wanted)
+static bool
+read_client(struct session *session, size_t wanted)
 {
         struct pollfd client = { .fd = 0, .events = POLLIN };
         ssize_t count;
@@ -204,7 +211,8 @@ static bool read_client(struct session *session, size_t wanted)
 }
 
 /* Finishes a line that is length octets with its LF. False if it is too long, or has a NUL. */
-static bool take_line(char *line, size_t length, size_t limit)
+static bool
+take_line(char *line, size_t length, size_t limit)
 {
         size_t text = length - 1;
 
@@ -221,7 +229,8 @@ static bool take_line(char *line, size_t length, size_t limit)
  * octets with its end is swallowed whole, in the memory of this one buffer: that, or
  * one with a NUL in it, is no line that can be obeyed, and NULL.
  */
-static bool next_line(struct session *session, size_t limit, char **line)
+static bool
+next_line(struct session *session, size_t limit, char **line)
 {
         size_t searched = 0;
         bool is_too_long = false;
@@ -280,7 +289,8 @@ struct command {
 };
 
 /* Digits only; a number beyond all measure is taken as the largest, INT64_MAX. */
-static bool parse_number(const char **text, uint64_t *number)
+static bool
+parse_number(const char **text, uint64_t *number)
 {
         const char *at = *text;
 
@@ -296,7 +306,8 @@ static bool parse_number(const char **text, uint64_t *number)
 }
 
 /* The client is wrong: it is told so, and twenty times in a row are enough. */
-static enum outcome bad_command(struct session *session, const char *why)
+static enum outcome
+bad_command(struct session *session, const char *why)
 {
         if (++session->bad_commands < BAD_COMMANDS_MAX) {
                 reply(session, "-ERR %s", why);
@@ -307,7 +318,8 @@ static enum outcome bad_command(struct session *session, const char *why)
         return END_SESSION;
 }
 
-static void log_fault(const struct session *session, const char *path, int error)
+static void
+log_fault(const struct session *session, const char *path, int error)
 {
         char uid[16];
 
@@ -317,7 +329,8 @@ static void log_fault(const struct session *session, const char *path, int error
 }
 
 /* Numbers of messages, resolved: a handler never sees one that is not there. */
-static enum outcome parse_message(struct session *session, enum argument_kind kind,
+static enum outcome
+parse_message(struct session *session, enum argument_kind kind,
     struct argument *argument)
 {
         const char *at = argument->text;
@@ -345,13 +358,15 @@ static enum outcome parse_message(struct session *session, enum argument_kind ki
         return PROCEED;
 }
 
-static bool refuses_passwords(const struct session *session)
+static bool
+refuses_passwords(const struct session *session)
 {
         return session->peer.is_remote && !session->peer.is_secured &&
             !session->options->allows_clear_text;
 }
 
-static enum outcome parse_argument(struct session *session, enum argument_kind kind,
+static enum outcome
+parse_argument(struct session *session, enum argument_kind kind,
     struct argument *argument)
 {
         if (kind >= MESSAGE)
@@ -376,7 +391,8 @@ static enum outcome parse_argument(struct session *session, enum argument_kind k
 static enum outcome do_capa(struct session *session, const struct argument *argument);
 
 /* UPDATE, after a login; its outcome decides what is said. */
-static enum outcome do_quit(struct session *session, const struct argument *argument)
+static enum outcome
+do_quit(struct session *session, const struct argument *argument)
 {
         struct maildrop_update *update = &session->update;
 
@@ -401,7 +417,8 @@ static enum outcome do_quit(struct session *session, const struct argument *argu
 
 /* AUTHORIZATION */
 
-static enum outcome login_failed(struct session *session, enum verdict verdict)
+static enum outcome
+login_failed(struct session *session, enum verdict verdict)
 {
         const char *why = verdict == VERDICT_DENIED
             ? "-ERR [AUTH] Logon failure: unknown user name or bad password."
@@ -423,7 +440,8 @@ static enum outcome login_failed(struct session *session, enum verdict verdict)
  * An authorization identity (RFC 4616) names a mailbox: in the login's own domain, and
  * where it names a user beside the mailbox, the login's own. False if it is neither.
  */
-static bool take_authorization(struct login_name *name, const char *authorization)
+static bool
+take_authorization(struct login_name *name, const char *authorization)
 {
         struct login_name other;
 
@@ -437,7 +455,8 @@ static bool take_authorization(struct login_name *name, const char *authorizatio
 }
 
 /* Asks PAM. A login that breaks the rules goes the same way, so that it takes the same time. */
-static enum outcome log_in(struct session *session, enum mechanism mechanism, const char *typed,
+static enum outcome
+log_in(struct session *session, enum mechanism mechanism, const char *typed,
     const char *authorization, const char *password)
 {
         struct login login = { .kind = LOGIN_QUESTION, .mechanism = (uint32_t)mechanism };
@@ -461,14 +480,16 @@ static enum outcome log_in(struct session *session, enum mechanism mechanism, co
         return END_SESSION;
 }
 
-static enum outcome do_user(struct session *session, const struct argument *argument)
+static enum outcome
+do_user(struct session *session, const struct argument *argument)
 {
         memcpy(session->user, argument->text, strlen(argument->text) + 1);
         reply(session, "+OK Password, please");
         return NEXT_COMMAND;
 }
 
-static enum outcome do_pass(struct session *session, const struct argument *argument)
+static enum outcome
+do_pass(struct session *session, const struct argument *argument)
 {
         enum outcome outcome;
 
@@ -484,7 +505,8 @@ static enum outcome do_pass(struct session *session, const struct argument *argu
  * One response of a SASL exchange, decoded where it lies, a NUL behind it. With initial
  * it came with the command, "=" for an empty one; else the client is prompted.
  */
-static enum outcome read_response(struct session *session, const char *prompt, char *initial,
+static enum outcome
+read_response(struct session *session, const char *prompt, char *initial,
     char **response, size_t *length)
 {
         ssize_t decoded;
@@ -513,7 +535,8 @@ static enum outcome read_response(struct session *session, const char *prompt, c
         return PROCEED;
 }
 
-static enum outcome auth_plain(struct session *session, char *initial)
+static enum outcome
+auth_plain(struct session *session, char *initial)
 {
         struct sasl_plain plain;
         char *message;
@@ -530,7 +553,8 @@ static enum outcome auth_plain(struct session *session, char *initial)
         return outcome;
 }
 
-static enum outcome auth_login(struct session *session, char *initial)
+static enum outcome
+auth_login(struct session *session, char *initial)
 {
         char user[LOGIN_TYPED_MAX + 1], *response;
         bool is_good;
@@ -552,7 +576,8 @@ static enum outcome auth_login(struct session *session, char *initial)
         return outcome;
 }
 
-static enum outcome do_auth(struct session *session, const struct argument *argument)
+static enum outcome
+do_auth(struct session *session, const struct argument *argument)
 {
         char *initial = argument->text;
         const char *mechanism = strsep(&initial, " ");
@@ -579,27 +604,31 @@ static const struct command authorization_commands[] = {
 
 /* TRANSACTION */
 
-static enum outcome do_stat(struct session *session, const struct argument *argument)
+static enum outcome
+do_stat(struct session *session, const struct argument *argument)
 {
         reply(session, "+OK %zu %" PRIu64, maildrop_count(session->drop),
             maildrop_octets(session->drop));
         return NEXT_COMMAND;
 }
 
-static enum outcome do_noop(struct session *session, const struct argument *argument)
+static enum outcome
+do_noop(struct session *session, const struct argument *argument)
 {
         reply(session, "+OK");
         return NEXT_COMMAND;
 }
 
-static enum outcome do_dele(struct session *session, const struct argument *argument)
+static enum outcome
+do_dele(struct session *session, const struct argument *argument)
 {
         maildrop_delete(session->drop, argument->number);
         reply(session, "+OK Message %zu deleted", argument->number);
         return NEXT_COMMAND;
 }
 
-static enum outcome do_rset(struct session *session, const struct argument *argument)
+static enum outcome
+do_rset(struct session *session, const struct argument *argument)
 {
         maildrop_reset(session->drop);
         reply(session, "+OK %zu messages", maildrop_count(session->drop));
@@ -607,7 +636,8 @@ static enum outcome do_rset(struct session *session, const struct argument *argu
 }
 
 /* printf would take longer than all the rest of a scan listing */
-static size_t write_number(char *out, uint64_t number)
+static size_t
+write_number(char *out, uint64_t number)
 {
         char digits[20];
         size_t count = 0;
@@ -621,7 +651,8 @@ static size_t write_number(char *out, uint64_t number)
 }
 
 /* "number octets", a scan listing (RFC 1939, LIST), or "number unique-id". */
-static size_t write_listing(const struct session *session, size_t number, bool is_uidl, char *out)
+static size_t
+write_listing(const struct session *session, size_t number, bool is_uidl, char *out)
 {
         size_t used = write_number(out, number);
 
@@ -631,7 +662,8 @@ static size_t write_listing(const struct session *session, size_t number, bool i
 }
 
 /* One message, or all that are not deleted. */
-static enum outcome list(struct session *session, const struct argument *argument, bool is_uidl)
+static enum outcome
+list(struct session *session, const struct argument *argument, bool is_uidl)
 {
         struct output *output = &session->output;
         char line[LISTING_MAX];
@@ -656,18 +688,21 @@ static enum outcome list(struct session *session, const struct argument *argumen
         return NEXT_COMMAND;
 }
 
-static enum outcome do_list(struct session *session, const struct argument *argument)
+static enum outcome
+do_list(struct session *session, const struct argument *argument)
 {
         return list(session, argument, false);
 }
 
-static enum outcome do_uidl(struct session *session, const struct argument *argument)
+static enum outcome
+do_uidl(struct session *session, const struct argument *argument)
 {
         return list(session, argument, true);
 }
 
 /* A message failed: the log names it by its unique-id. */
-static void log_message_fault(const struct session *session, size_t number, int error)
+static void
+log_message_fault(const struct session *session, size_t number, int error)
 {
         char id[UNIQUE_ID_MAX + 1];
 
@@ -676,7 +711,8 @@ static void log_message_fault(const struct session *session, size_t number, int 
 }
 
 /* RETR, and TOP with its lines: all that there could be are still not a RETR. */
-static enum outcome do_retr(struct session *session, const struct argument *argument)
+static enum outcome
+do_retr(struct session *session, const struct argument *argument)
 {
         size_t number = argument->number;
 
@@ -720,7 +756,8 @@ static const struct command transaction_commands[] = {
 static const struct command *const tables[] = { authorization_commands, transaction_commands };
 
 /* RFC 2449; the same in both states. A password that would be refused is not asked for. */
-static enum outcome do_capa(struct session *session, const struct argument *argument)
+static enum outcome
+do_capa(struct session *session, const struct argument *argument)
 {
         reply(session, "+OK Capability list follows");
         for (size_t table = refuses_passwords(session); table < 2; table++)
@@ -734,7 +771,8 @@ static enum outcome do_capa(struct session *session, const struct argument *argu
 
 /* The conversation */
 
-static const struct command *find_command(const struct command *table, const char *name)
+static const struct command *
+find_command(const struct command *table, const char *name)
 {
         for (; table->name != NULL; table++)
                 if (strcasecmp(table->name, name) == 0)
@@ -742,7 +780,8 @@ static const struct command *find_command(const struct command *table, const cha
         return NULL;
 }
 
-static enum outcome obey(struct session *session, char *line)
+static enum outcome
+obey(struct session *session, char *line)
 {
         struct argument argument = { .lines = UINT64_MAX };
         const struct command *command;
@@ -764,7 +803,8 @@ static enum outcome obey(struct session *session, char *line)
 }
 
 /* Obeys the commands of one state until it ends. */
-static void converse(struct session *session)
+static void
+converse(struct session *session)
 {
         enum outcome outcome = NEXT_COMMAND;
         char *line;
@@ -787,7 +827,8 @@ static void converse(struct session *session)
  * What is still unread when a socket is closed makes the kernel reset the
  * connection, and the last reply may be lost. So unread commands are drained.
  */
-static void part_from_client(struct session *session)
+static void
+part_from_client(struct session *session)
 {
         struct pollfd client = { .fd = 0, .events = POLLIN };
         int64_t end = now_milliseconds() + LINGER_MILLISECONDS;
@@ -803,7 +844,8 @@ static void part_from_client(struct session *session)
 }
 
 /* The PROXY header, before all else. False: there is none, or none in time. */
-static bool read_proxy_header(struct session *session)
+static bool
+read_proxy_header(struct session *session)
 {
         int64_t login_deadline = session->deadline;
         int64_t own_deadline = now_milliseconds() + PROXY_SECONDS * 1000;
@@ -823,7 +865,8 @@ static bool read_proxy_header(struct session *session)
 }
 
 /* The AUTHORIZATION process, from its first octet to its last. */
-static enum session_end authorization(void *context, int pam)
+static enum session_end
+authorization(void *context, int pam)
 {
         struct session *session = context;
         const struct auth *auth = &session->options->auth;
@@ -854,7 +897,8 @@ static enum session_end authorization(void *context, int pam)
 /* Opening the maildrop */
 
 /* Instead of the login's +OK; always false. What may pass is told from what is to be mended. */
-static bool refuse_maildrop(struct session *session, const char *path, int error)
+static bool
+refuse_maildrop(struct session *session, const char *path, int error)
 {
         bool is_permanent = error == EACCES || error == EPERM || error == ENOENT ||
             error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
@@ -874,7 +918,8 @@ static bool refuse_maildrop(struct session *session, const char *path, int error
 }
 
 /* Whether a template tells, for one, users from each other ("um") or domains ("d"). */
-static bool template_tells(const char *template, const char *letters)
+static bool
+template_tells(const char *template, const char *letters)
 {
         for (const char *at = strchr(template, '%'); at != NULL; at = strchr(at + 2, '%'))
                 if (strchr(letters, at[1]) != NULL)
@@ -883,7 +928,8 @@ static bool template_tells(const char *template, const char *letters)
 }
 
 /* Where a maildrop lies: 0, or errno and what is to blame. */
-static int place_maildrop(const struct options *options, const struct identity *identity,
+static int
+place_maildrop(const struct options *options, const struct identity *identity,
     char path[PATH_MAX], const char **culprit)
 {
         const struct login_name *name = &identity->name;
@@ -901,7 +947,8 @@ static int place_maildrop(const struct options *options, const struct identity *
         return maildir_path(path, PATH_MAX, options->maildir, &names) != 0 ? errno : 0;
 }
 
-static bool open_maildrop(struct session *session)
+static bool
+open_maildrop(struct session *session)
 {
         char path[PATH_MAX], place[PATH_MAX + 8];
         const char *part = "", *culprit;
@@ -924,7 +971,8 @@ static bool open_maildrop(struct session *session)
         return refuse_maildrop(session, place, errno);
 }
 
-static void log_login(const struct session *session)
+static void
+log_login(const struct session *session)
 {
         char taken[24];
 
@@ -936,7 +984,8 @@ static void log_login(const struct session *session)
             maildrop_taken_over(session->drop) > 0 ? "taken-over" : NULL, taken, NULL);
 }
 
-static void log_logout(const struct session *session)
+static void
+log_logout(const struct session *session)
 {
         size_t marked = maildrop_last(session->drop) - maildrop_count(session->drop);
         size_t removed = session->update.marked - session->update.remaining;
@@ -954,7 +1003,8 @@ static void log_logout(const struct session *session)
 }
 
 /* From a granted login on: the user's process, and the only one. */
-static enum session_end transaction(struct session *session)
+static enum session_end
+transaction(struct session *session)
 {
         const struct login_name *name = &session->identity.name;
         bool shows_domain = session->options->auth.virtual_account != NULL &&
@@ -988,7 +1038,8 @@ static const char usage[] =
     "             [-s service] [-t seconds] [-v account]\n"
     "       pop3d -c [options] [login]     (what is wrong, and how to mend it)\n";
 
-static bool parse_seconds(const char *text, unsigned *seconds)
+static bool
+parse_seconds(const char *text, unsigned *seconds)
 {
         uint64_t number;
 
@@ -999,7 +1050,8 @@ static bool parse_seconds(const char *text, unsigned *seconds)
 }
 
 /* Takes one option; what is wrong with it, or NULL. */
-static const char *take_option(struct options *options, int option, const char *value)
+static const char *
+take_option(struct options *options, int option, const char *value)
 {
         static char named[32];
         struct auth *auth = &options->auth;
@@ -1037,7 +1089,8 @@ static const char *take_option(struct options *options, int option, const char *
 }
 
 /* Under an inetd nobody reads stderr: the client and the log are told of a problem. */
-static int serve(struct options *options, const char *problem)
+static int
+serve(struct options *options, const char *problem)
 {
         static char data[OUTPUT_SIZE];
         static struct session session;
@@ -1067,7 +1120,8 @@ static int serve(struct options *options, const char *problem)
 }
 
 /* What is wrong with the arguments, or NULL; optind is then at the operand. */
-static const char *take_options(struct options *options, int argc, char **argv)
+static const char *
+take_options(struct options *options, int argc, char **argv)
 {
         const char *problem = NULL;
         int option;
@@ -1102,7 +1156,8 @@ struct check {
 
 /* Prints a row, broken into lines. What is not printable came from others, and stays away. */
 __attribute__((format(printf, 4, 5)))
-static void print_row(void *context, const char *state, const char *what, const char *format, ...)
+static void
+print_row(void *context, const char *state, const char *what, const char *format, ...)
 {
         struct check *check = context;
         int column = printf("%-5s %-*s", state, ROW_INDENT - 7, what);
@@ -1133,7 +1188,8 @@ static void print_row(void *context, const char *state, const char *what, const 
         (void)printf("\n");
 }
 
-static int check_pam(void *context)
+static int
+check_pam(void *context)
 {
         struct check *check = context;
 
@@ -1143,7 +1199,8 @@ static int check_pam(void *context)
 }
 
 /* As its user: for that the process is another for ever, and it has seen no shadow file. */
-static int check_maildrop(void *context)
+static int
+check_maildrop(void *context)
 {
         struct check *check = context;
         struct identity *identity = &check->identity;
@@ -1166,7 +1223,8 @@ static int check_maildrop(void *context)
         return check->worst;
 }
 
-static void check_apart(struct check *check, int (*part)(void *context), const char *what)
+static void
+check_apart(struct check *check, int (*part)(void *context), const char *what)
 {
         int worst = apart_end(apart_start(part, check, NULL));
 
@@ -1177,7 +1235,8 @@ static void check_apart(struct check *check, int (*part)(void *context), const c
                 check->worst = worst;
 }
 
-static int check_serve(void *context)
+static int
+check_serve(void *context)
 {
         struct check *check = context;
 
@@ -1190,7 +1249,8 @@ static int check_serve(void *context)
  * What was said, in turn, as people have it from telnet; from a session gone wrong as much as
  * fits. Commands were sent at once: PIPELINING.
  */
-static bool write_dialogue(char *out, size_t size, char *heard, const char *const *commands)
+static bool
+write_dialogue(char *out, size_t size, char *heard, const char *const *commands)
 {
         bool is_listing = false, is_good = true;
         size_t used = 0;
@@ -1209,7 +1269,8 @@ static bool write_dialogue(char *out, size_t size, char *heard, const char *cons
 }
 
 /* A session with the real thing; on a terminal a password may be tried. */
-static void check_session(struct check *check, const char *login)
+static void
+check_session(struct check *check, const char *login)
 {
         char heard[2048], dialogue[4096], user[COMMAND_MAX], *password = NULL;
         const char *const without_login[] = { "CAPA", "QUIT", NULL };
@@ -1243,7 +1304,8 @@ static void check_session(struct check *check, const char *login)
 }
 
 /* Options as the launcher gives them, unless some were given by hand. */
-static void take_launcher_options(struct check *check)
+static void
+take_launcher_options(struct check *check)
 {
         const char *problem, *file = NULL;
         char *words = launcher_check(greeting, print_row, check, &file);
@@ -1263,7 +1325,8 @@ static void take_launcher_options(struct check *check)
                 print_row(check, "fail", "options", "%s\nremedy: mend %s", problem, file);
 }
 
-static int check(struct options *options, const char *login)
+static int
+check(struct options *options, const char *login)
 {
         struct check check = { .options = options };
 
@@ -1283,7 +1346,8 @@ static int check(struct options *options, const char *login)
         return check.worst;
 }
 
-int main(int argc, char **argv)
+int
+main(int argc, char **argv)
 {
         struct options options = {
                 .auth = { .service = "pop3", .powerless_account = "nobody", .login_seconds = 60 },

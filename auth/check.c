@@ -23,7 +23,8 @@
 
 enum { APART_SECONDS = 120, INCLUDES_MAX = 8, HASH_MIN = 13 };
 
-pid_t apart_start(int (*part)(void *context), void *context, int *client)
+pid_t
+apart_start(int (*part)(void *context), void *context, int *client)
 {
         int channel[2] = { -1, -1 };
         pid_t child;
@@ -45,7 +46,8 @@ pid_t apart_start(int (*part)(void *context), void *context, int *client)
         return child;
 }
 
-int apart_end(pid_t child)
+int
+apart_end(pid_t child)
 {
         int status;
 
@@ -55,7 +57,8 @@ int apart_end(pid_t child)
 }
 
 /* One of priority debug; whoever is there but does not read must not hold the check. */
-static void check_log(check_row row, void *context)
+static void
+check_log(check_row row, void *context)
 {
         static const char line[] = "<23>pop3d: checked";
         const struct sockaddr_un log = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
@@ -68,7 +71,8 @@ static void check_log(check_row row, void *context)
         (void)close(fd);
 }
 
-void auth_check_process(const struct auth *auth, check_row row, void *context)
+void
+auth_check_process(const struct auth *auth, check_row row, void *context)
 {
         static const struct {
                 unsigned long number;
@@ -121,7 +125,8 @@ struct rule {
  * Of auth those that neither want a password nor count tries. Of account, where these refuse, all
  * but pam_deny, which only says what others meant, and pam_faillock; beside that the required.
  */
-static bool may_be_asked(const struct walk *walk, const struct rule *rule)
+static bool
+may_be_asked(const struct walk *walk, const struct rule *rule)
 {
         static const char harmless[] = "pam_listfile.so pam_nologin.so pam_succeed_if.so "
             "pam_access.so pam_shells.so pam_localuser.so", never[] = "pam_deny.so pam_faillock.so";
@@ -134,7 +139,8 @@ static bool may_be_asked(const struct walk *walk, const struct rule *rule)
 }
 
 /* Asks one rule alone: a service of its own, in memory, so that nothing is written. */
-static const char *ask_alone(const struct walk *walk, const struct rule *rule)
+static const char *
+ask_alone(const struct walk *walk, const struct rule *rule)
 {
         struct auth alone = *walk->auth;
         char name[16];
@@ -156,7 +162,8 @@ static const char *ask_alone(const struct walk *walk, const struct rule *rule)
 }
 
 /* Modules lie beside libpam. */
-static bool is_loadable(const char *module)
+static bool
+is_loadable(const char *module)
 {
         char path[PATH_MAX];
         Dl_info libpam;
@@ -170,7 +177,8 @@ static bool is_loadable(const char *module)
         return dlopen(module[0] == '/' ? module : path, RTLD_LAZY) != NULL;
 }
 
-static void take_rule(struct walk *walk, const char *path, unsigned line, const struct rule *rule)
+static void
+take_rule(struct walk *walk, const char *path, unsigned line, const struct rule *rule)
 {
         const char *refusal = walk->login == NULL ? NULL : ask_alone(walk, rule);
 
@@ -189,7 +197,8 @@ static void take_rule(struct walk *walk, const char *path, unsigned line, const 
 }
 
 /* A rule, less its comment, which ends it; else it goes on behind a \ at the end of a line. */
-static bool read_rule(FILE *file, char *line, size_t size, unsigned *number)
+static bool
+read_rule(FILE *file, char *line, size_t size, unsigned *number)
 {
         bool goes_on = true;
         size_t used = 0;
@@ -204,7 +213,8 @@ static bool read_rule(FILE *file, char *line, size_t size, unsigned *number)
         return !goes_on || used > 0;
 }
 
-static bool parse_rule(const char *line, struct rule *rule)
+static bool
+parse_rule(const char *line, struct rule *rule)
 {
         int at = 0;
 
@@ -219,7 +229,8 @@ static bool parse_rule(const char *line, struct rule *rule)
 }
 
 /* The rules of one file, of one type if given, and of the files that it includes. */
-static void walk_file(struct walk *walk, const char *directory, const char *name, const char *type)
+static void
+walk_file(struct walk *walk, const char *directory, const char *name, const char *type)
 {
         char path[PATH_MAX], line[1024];
         struct rule rule;
@@ -259,7 +270,8 @@ static void walk_file(struct walk *walk, const char *directory, const char *name
 }
 
 /* Where passwords lie elsewhere, as in LDAP, '*' is seen here; '!' is somebody's no. */
-static void check_password(const char *hash, const char *user, check_row row, void *context)
+static void
+check_password(const char *hash, const char *user, check_row row, void *context)
 {
         const char *own = hash + strspn(hash, "!");
         bool is_set = own[0] != '*' && strlen(own) >= HASH_MIN;
@@ -270,7 +282,8 @@ static void check_password(const char *hash, const char *user, check_row row, vo
                     : "no password is set\nremedy: passwd %s, unless it lies elsewhere", user);
 }
 
-void auth_check_pam(const struct auth *auth, struct login *login, check_row row, void *context)
+void
+auth_check_pam(const struct auth *auth, struct login *login, check_row row, void *context)
 {
         const char *directory = auth->configuration == NULL ? "/etc/pam.d" : auth->configuration;
         const char *hash = login == NULL ? NULL : auth_hash(auth, login->name.user);
@@ -307,7 +320,8 @@ void auth_check_pam(const struct auth *auth, struct login *login, check_row row,
                     "cause: pam_faillock would forget failed tries: see `faillock --user NAME`");
 }
 
-bool auth_check_login(const struct auth *auth, const char *typed, struct login *login,
+bool
+auth_check_login(const struct auth *auth, const char *typed, struct login *login,
     struct identity *identity, check_row row, void *context)
 {
         static const struct {

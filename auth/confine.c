@@ -20,7 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static void become(uid_t uid, gid_t gid)
+static void
+become(uid_t uid, gid_t gid)
 {
         uid_t real, effective, saved;
         gid_t real_group, effective_group, saved_group;
@@ -38,7 +39,8 @@ static void become(uid_t uid, gid_t gid)
         must(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0, "cannot forbid core dumps");
 }
 
-void become_user(const struct identity *identity)
+void
+become_user(const struct identity *identity)
 {
         /* reads the zone, if none is known yet: behind the fences there is no file of it */
         (void)localtime_r(&(time_t){ 0 }, &(struct tm){ 0 });
@@ -51,7 +53,8 @@ void become_user(const struct identity *identity)
         must(getuid() == identity->uid && geteuid() == identity->uid, "not the user meant");
 }
 
-void become_powerless(uid_t uid, gid_t gid, int pam)
+void
+become_powerless(uid_t uid, gid_t gid, int pam)
 {
         log_leave_standard(2);
         if (geteuid() == 0) {
@@ -68,13 +71,15 @@ void become_powerless(uid_t uid, gid_t gid, int pam)
 }
 
 /* Says which layer this kernel, or this build, cannot give; what is left holds. */
-static void log_missing(const char *layer)
+static void
+log_missing(const char *layer)
 {
         log_event(LOG_INFO, "UNCONFINED", NULL, NULL, "layer", layer, "error", error_name(errno),
             NULL);
 }
 
-void log_violation(const char *process, int call)
+void
+log_violation(const char *process, int call)
 {
         char number[16];
 
@@ -147,7 +152,8 @@ static const struct sock_filter transaction_rules[] = {
 /* Where AUTHORIZATION reports what it was made to try; TRANSACTION (-1) has the log. */
 static volatile int reporting_channel = -1;
 
-static void report_violation(int number, siginfo_t *info, void *context)
+static void
+report_violation(int number, siginfo_t *info, void *context)
 {
         struct login report = { .kind = LOGIN_VIOLATION, .mechanism = (uint32_t)info->si_syscall };
 
@@ -159,7 +165,8 @@ static void report_violation(int number, siginfo_t *info, void *context)
 }
 
 /* channel is AUTHORIZATION's, to PAM; -1: TRANSACTION. */
-static void filter_calls(int channel)
+static void
+filter_calls(int channel)
 {
         struct sigaction action = { .sa_sigaction = report_violation, .sa_flags = SA_SIGINFO };
         struct sock_filter code[COUNT(authorization_rules) + COUNT(transaction_rules) + 1];
@@ -181,7 +188,8 @@ static void filter_calls(int channel)
         log_missing("seccomp");
 }
 #else
-static void filter_calls(int channel)
+static void
+filter_calls(int channel)
 {
         errno = ENOSYS;
         log_missing("seccomp");
@@ -197,7 +205,8 @@ enum {
 };
 
 /* All of the file system is out of reach, but for what a session does in its Maildir. */
-static void keep_to(int directory)
+static void
+keep_to(int directory)
 {
         struct {
                 uint64_t files;         /* 14 kinds in version 2, 15 from 3, 16 from 5 */
@@ -231,7 +240,8 @@ static void keep_to(int directory)
         (void)close(ruleset);
 }
 
-void confine_authorization(int pam)
+void
+confine_authorization(int pam)
 {
         /* no new descriptors (poll wants one place), no new processes */
         const struct rlimit one = { 1, 1 }, none = { 0, 0 };
@@ -241,7 +251,8 @@ void confine_authorization(int pam)
         filter_calls(pam);
 }
 
-void confine_transaction(int directory)
+void
+confine_transaction(int directory)
 {
         must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "cannot confine TRANSACTION");
         keep_to(directory);

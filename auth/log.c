@@ -26,12 +26,14 @@ static struct {
         int stderr_fd, syslog_fd;
 } log_state = { -1, -1 };
 
-void log_own_again(void)
+void
+log_own_again(void)
 {
         openlog("pop3d", LOG_NDELAY | LOG_PID, LOG_MAIL);
 }
 
-void log_open(bool to_stderr)
+void
+log_open(bool to_stderr)
 {
         int next = fcntl(0, F_DUPFD, 3);
 
@@ -45,7 +47,8 @@ void log_open(bool to_stderr)
         log_state.stderr_fd = to_stderr ? 2 : -1;
 }
 
-void log_leave_standard(int first)
+void
+log_leave_standard(int first)
 {
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -56,13 +59,15 @@ void log_leave_standard(int first)
         (void)close(null);
 }
 
-void log_leave(void)
+void
+log_leave(void)
 {
         closelog();
         log_state.syslog_fd = log_state.stderr_fd = -1;
 }
 
-void log_close_others(int keep)
+void
+log_close_others(int keep)
 {
         const int kept[] = { log_state.stderr_fd, log_state.syslog_fd, keep };
         int last = 2;
@@ -78,7 +83,8 @@ void log_close_others(int keep)
                         (void)close(fd);
 }
 
-const char *error_name(int error)
+const char *
+error_name(int error)
 {
 #ifdef __GLIBC__
         const char *name = strerrorname_np(error);
@@ -90,7 +96,8 @@ const char *error_name(int error)
 }
 
 /* Octets of the value stand for themselves where none can mislead; all others become %XX. */
-static void append(char line[LINE_MAX_OCTETS], const char *name, const char *value)
+static void
+append(char line[LINE_MAX_OCTETS], const char *name, const char *value)
 {
         static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                     "0123456789._@+-/";
@@ -104,7 +111,8 @@ static void append(char line[LINE_MAX_OCTETS], const char *name, const char *val
             *value == '\0' ? "" : "+");
 }
 
-void log_event(int priority, const char *event, const char *user, const char *address, ...)
+void
+log_event(int priority, const char *event, const char *user, const char *address, ...)
 {
         char line[LINE_MAX_OCTETS], head[32];
         const char *name;
@@ -131,7 +139,8 @@ void log_event(int priority, const char *event, const char *user, const char *ad
         errno = saved;
 }
 
-void must(bool is_done, const char *what)
+void
+must(bool is_done, const char *what)
 {
         if (is_done)
                 return;
@@ -140,7 +149,8 @@ void must(bool is_done, const char *what)
         _exit(END_FAULT);
 }
 
-const char *session_end_name(enum session_end end)
+const char *
+session_end_name(enum session_end end)
 {
         switch (end) {
         case END_QUIT: return "quit";

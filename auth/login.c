@@ -5,7 +5,8 @@
  */
 #include "auth.h"
 
-static bool part_is_valid(const char *part)
+static bool
+part_is_valid(const char *part)
 {
         size_t length = strnlen(part, LOGIN_PART_MAX + 1);
 
@@ -18,14 +19,16 @@ static bool part_is_valid(const char *part)
         return true;
 }
 
-bool login_name_is_valid(const struct login_name *name)
+bool
+login_name_is_valid(const struct login_name *name)
 {
         return part_is_valid(name->user) && part_is_valid(name->mailbox) &&
             (name->domain[0] == '\0' || part_is_valid(name->domain));
 }
 
 /* An empty part is not one left out. */
-static bool take_part(char part[LOGIN_PART_MAX + 1], const char *text)
+static bool
+take_part(char part[LOGIN_PART_MAX + 1], const char *text)
 {
         if (!part_is_valid(text))
                 return false;
@@ -33,7 +36,8 @@ static bool take_part(char part[LOGIN_PART_MAX + 1], const char *text)
         return true;
 }
 
-bool login_name_parse(struct login_name *name, const char *text, size_t length)
+bool
+login_name_parse(struct login_name *name, const char *text, size_t length)
 {
         char copy[3 * LOGIN_PART_MAX + 3] = "", *mailbox = copy, *domain, *user;
 
@@ -53,7 +57,8 @@ bool login_name_parse(struct login_name *name, const char *text, size_t length)
         return true;
 }
 
-ssize_t base64_decode(char *out, size_t size, const char *text, size_t length)
+ssize_t
+base64_decode(char *out, size_t size, const char *text, size_t length)
 {
         static const char alphabet[] =
             "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -81,7 +86,8 @@ ssize_t base64_decode(char *out, size_t size, const char *text, size_t length)
         return (ssize_t)(used - padding);
 }
 
-bool sasl_plain_parse(struct sasl_plain *plain, char *message, size_t length)
+bool
+sasl_plain_parse(struct sasl_plain *plain, char *message, size_t length)
 {
         char *end = message + length, *first = memchr(message, '\0', length);
         char *second = first == NULL ? NULL : memchr(first + 1, '\0', (size_t)(end - first - 1));

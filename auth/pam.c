@@ -42,7 +42,8 @@ static struct {
         __typeof__(pam_end) *end;
 } libpam;
 
-const char *auth_load_pam(void)
+const char *
+auth_load_pam(void)
 {
         static const struct {
                 const char *name;
@@ -67,7 +68,8 @@ const char *auth_load_pam(void)
 }
 
 /* PAM frees the answers. It is told what it asks for, and nothing else. */
-static int converse(int count, const struct pam_message **messages,
+static int
+converse(int count, const struct pam_message **messages,
     struct pam_response **responses, void *context)
 {
         const struct login *login = context;
@@ -103,11 +105,13 @@ static int converse(int count, const struct pam_message **messages,
 }
 
 /* The time of a refusal is ours to choose, and always the same. */
-static void no_delay(int status, unsigned microseconds, void *context)
+static void
+no_delay(int status, unsigned microseconds, void *context)
 {
 }
 
-const char *auth_hash(const struct auth *auth, const char *user)
+const char *
+auth_hash(const struct auth *auth, const char *user)
 {
         const struct spwd *shadow =
             auth->virtual_account == NULL && geteuid() == 0 ? getspnam(user) : NULL;
@@ -116,7 +120,8 @@ const char *auth_hash(const struct auth *auth, const char *user)
 }
 
 /* Without a service file libpam asks "other", which as a rule says no. */
-static bool lacks_service_file(const struct auth *auth)
+static bool
+lacks_service_file(const struct auth *auth)
 {
         char path[PATH_MAX];
 
@@ -125,7 +130,8 @@ static bool lacks_service_file(const struct auth *auth)
         return access(path, F_OK) != 0;
 }
 
-static struct outcome outcome_of_pam(const struct auth *auth, const char *user, int status)
+static struct outcome
+outcome_of_pam(const struct auth *auth, const char *user, int status)
 {
         static const struct {
                 int status;
@@ -159,7 +165,8 @@ static struct outcome outcome_of_pam(const struct auth *auth, const char *user, 
         return (struct outcome){ VERDICT_UNAVAILABLE, "PAM-failed" };
 }
 
-static bool domain_is_ours(const struct auth *auth, const char *domain)
+static bool
+domain_is_ours(const struct auth *auth, const char *domain)
 {
         for (size_t i = 0; i < auth->our_domain_count; i++)
                 if (strcasecmp(auth->our_domains[i], domain) == 0)
@@ -168,7 +175,8 @@ static bool domain_is_ours(const struct auth *auth, const char *domain)
 }
 
 /* The name that PAM hands back is the one that counts. */
-static bool take_pam_user(pam_handle_t *pam, const struct auth *auth, struct login_name *name)
+static bool
+take_pam_user(pam_handle_t *pam, const struct auth *auth, struct login_name *name)
 {
         const void *item = NULL;
         struct login_name found;
@@ -189,7 +197,8 @@ static bool take_pam_user(pam_handle_t *pam, const struct auth *auth, struct log
 }
 
 /* A transaction as every login has it; pam_end() is due unless *pam stays NULL. */
-static int begin(const struct auth *auth, struct login *login, pam_handle_t **pam)
+static int
+begin(const struct auth *auth, struct login *login, pam_handle_t **pam)
 {
         const struct pam_conv conversation = { converse, login };
         char user[2 * LOGIN_PART_MAX + 2];
@@ -210,7 +219,8 @@ static int begin(const struct auth *auth, struct login *login, pam_handle_t **pa
 }
 
 /* Authenticates; on success login->name is as PAM sees it. */
-static struct outcome authenticate(const struct auth *auth, struct login *login)
+static struct outcome
+authenticate(const struct auth *auth, struct login *login)
 {
         struct outcome result = granted;
         pam_handle_t *pam = NULL;
@@ -238,18 +248,21 @@ static struct outcome authenticate(const struct auth *auth, struct login *login)
 }
 
 /* The system account that is to serve the login, or NULL. */
-static const struct passwd *account_of(const struct auth *auth, const struct login *login)
+static const struct passwd *
+account_of(const struct auth *auth, const struct login *login)
 {
         return getpwnam(auth->virtual_account != NULL ? auth->virtual_account : login->name.user);
 }
 
 /* Without root nobody else's account can be taken on, nor, as a rule, his password be looked at. */
-static bool is_out_of_reach(const struct passwd *entry)
+static bool
+is_out_of_reach(const struct passwd *entry)
 {
         return geteuid() != 0 && (entry == NULL || entry->pw_uid != getuid());
 }
 
-static struct outcome identify(const struct auth *auth, const struct login *login,
+static struct outcome
+identify(const struct auth *auth, const struct login *login,
     struct identity *identity)
 {
         const struct passwd *entry = account_of(auth, login);
@@ -280,7 +293,8 @@ static struct outcome identify(const struct auth *auth, const struct login *logi
         return granted;
 }
 
-const char *auth_ask_rules(const struct auth *auth, struct login *login, bool are_account)
+const char *
+auth_ask_rules(const struct auth *auth, struct login *login, bool are_account)
 {
         pam_handle_t *pam = NULL;
         int status = begin(auth, login, &pam);
@@ -292,14 +306,16 @@ const char *auth_ask_rules(const struct auth *auth, struct login *login, bool ar
         return status == PAM_SUCCESS ? NULL : libpam.strerror(NULL, status);
 }
 
-const char *auth_foresee(const struct auth *auth, const struct login *login,
+const char *
+auth_foresee(const struct auth *auth, const struct login *login,
     struct identity *identity)
 {
         return domain_is_ours(auth, login->name.domain) ? identify(auth, login, identity).reason
             : "foreign-domain";
 }
 
-static struct outcome examine(const struct auth *auth, struct login *login,
+static struct outcome
+examine(const struct auth *auth, struct login *login,
     struct identity *identity)
 {
         struct outcome result;
@@ -319,7 +335,8 @@ static struct outcome examine(const struct auth *auth, struct login *login,
         return result;
 }
 
-static void log_refusal(const struct login *login, const struct outcome *result)
+static void
+log_refusal(const struct login *login, const struct outcome *result)
 {
         bool is_ours = result->verdict != VERDICT_DENIED || result->reason == no_service_file;
 
@@ -330,7 +347,8 @@ static void log_refusal(const struct login *login, const struct outcome *result)
 }
 
 /* Takes the next login, which may be anything; the process ends when AUTHORIZATION has. */
-static void next_login(const struct auth *auth, int logins, struct login *login)
+static void
+next_login(const struct auth *auth, int logins, struct login *login)
 {
         ssize_t count = channel_receive(logins, login, sizeof(*login), MSG_TRUNC);
         bool is_whole = count == (ssize_t)sizeof(*login);
@@ -349,7 +367,8 @@ static void next_login(const struct auth *auth, int logins, struct login *login)
                 login->peer = auth->peer;
 }
 
-void pam_helper(const struct auth *auth, int logins, int identities)
+void
+pam_helper(const struct auth *auth, int logins, int identities)
 {
         static struct login login;
         static struct identity identity;

@@ -16,7 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void process_begin(bool keeps_stderr)
+void
+process_begin(bool keeps_stderr)
 {
         const struct rlimit no_core = { 0, 0 };
         sigset_t none;
@@ -43,7 +44,8 @@ void process_begin(bool keeps_stderr)
                 _exit(END_FAULT);
 }
 
-bool peer_set_address(struct peer *peer, const char *text)
+bool
+peer_set_address(struct peer *peer, const char *text)
 {
         struct in_addr four;
         struct in6_addr six;
@@ -61,7 +63,8 @@ bool peer_set_address(struct peer *peer, const char *text)
         return inet_ntop(AF_INET, &four, peer->address, sizeof(peer->address));
 }
 
-static bool ask_socket(struct peer *peer, int fd)
+static bool
+ask_socket(struct peer *peer, int fd)
 {
         union {
                 struct sockaddr any;
@@ -78,7 +81,8 @@ static bool ask_socket(struct peer *peer, int fd)
 }
 
 /* All of it is a help; what refuses an option, or is no socket, serves as well. */
-static void tune_socket(int fd)
+static void
+tune_socket(int fd)
 {
         static const struct {
                 int level, name, value;
@@ -97,7 +101,8 @@ static void tune_socket(int fd)
                     sizeof(options[i].value));
 }
 
-void peer_find(struct peer *peer, int fd)
+void
+peer_find(struct peer *peer, int fd)
 {
         static const char *const hints[] = { "REMOTE_HOST", "REMOTE_ADDR", "TCPREMOTEIP" };
         bool is_known = ask_socket(peer, fd) && peer->is_remote;

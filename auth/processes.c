@@ -23,14 +23,16 @@
 #include <time.h>
 #include <unistd.h>
 
-const char *mechanism_name(enum mechanism mechanism)
+const char *
+mechanism_name(enum mechanism mechanism)
 {
         static const char *const names[MECHANISMS] = { "PASS", "PLAIN", "LOGIN" };
 
         return names[mechanism];
 }
 
-bool channel_send(int channel, const void *message, size_t size)
+bool
+channel_send(int channel, const void *message, size_t size)
 {
         ssize_t count;
 
@@ -40,7 +42,8 @@ bool channel_send(int channel, const void *message, size_t size)
         return count == (ssize_t)size;
 }
 
-ssize_t channel_receive(int channel, void *message, size_t size, int flags)
+ssize_t
+channel_receive(int channel, void *message, size_t size, int flags)
 {
         ssize_t count;
 
@@ -50,7 +53,8 @@ ssize_t channel_receive(int channel, void *message, size_t size, int flags)
         return count;
 }
 
-void die_after(unsigned seconds)
+void
+die_after(unsigned seconds)
 {
         struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
         const struct itimerspec when = { .it_value.tv_sec = (time_t)seconds };
@@ -61,7 +65,8 @@ void die_after(unsigned seconds)
 }
 
 /* With its own end of a channel. It must not outlive pop3d, which may be killed, nor the seconds. */
-static pid_t fork_helper(int *channel, unsigned seconds)
+static pid_t
+fork_helper(int *channel, unsigned seconds)
 {
         pid_t parent = getpid(), child;
         int ends[2];
@@ -81,7 +86,8 @@ static pid_t fork_helper(int *channel, unsigned seconds)
 }
 
 /* Logs under this name (NULL: not) if it was a signal that ended the child. */
-static int await_end(pid_t child, const char *name)
+static int
+await_end(pid_t child, const char *name)
 {
         char number[16];
         int status;
@@ -98,7 +104,8 @@ static int await_end(pid_t child, const char *name)
 }
 
 /* PAM is trusted, but not to keep a promise about memory. */
-static bool identity_is_sound(const struct identity *identity)
+static bool
+identity_is_sound(const struct identity *identity)
 {
         return identity->group_count <= GROUPS_MAX && IS_STRING(identity->home) &&
             IS_STRING(identity->peer.address) && login_name_is_valid(&identity->name) &&
@@ -106,7 +113,8 @@ static bool identity_is_sound(const struct identity *identity)
 }
 
 /* When no login was granted: waits for the helpers (pam 0: not forked), and says how it ended. */
-static enum session_end end_session(const struct auth *auth, pid_t authorization, pid_t pam)
+static enum session_end
+end_session(const struct auth *auth, pid_t authorization, pid_t pam)
 {
         enum session_end end;
         int status;
@@ -126,7 +134,8 @@ static enum session_end end_session(const struct auth *auth, pid_t authorization
 }
 
 /* In the first lines of /etc/passwd, as a rule: the name service takes as long as the greeting. */
-bool find_account(const char *name, uid_t *uid, gid_t *gid)
+bool
+find_account(const char *name, uid_t *uid, gid_t *gid)
 {
         const size_t length = strlen(name);
         unsigned long user = 0, group = 0;
@@ -158,7 +167,8 @@ bool find_account(const char *name, uid_t *uid, gid_t *gid)
         return entry != NULL || user != 0;
 }
 
-enum session_end auth_session(const struct auth *auth,
+enum session_end
+auth_session(const struct auth *auth,
     enum session_end (*authorization)(void *context, int pam), void *context,
     struct identity *identity)
 {
@@ -199,7 +209,8 @@ enum session_end auth_session(const struct auth *auth,
         return END_GRANTED;
 }
 
-enum verdict auth_ask(int pam, struct login *login)
+enum verdict
+auth_ask(int pam, struct login *login)
 {
         bool is_sent = channel_send(pam, login, sizeof(*login));
         uint32_t verdict;

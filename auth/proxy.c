@@ -20,7 +20,8 @@ enum {
 static const unsigned char signature[] = "\r\n\r\n\0\r\nQUIT\n";
 enum { SIGNATURE_OCTETS = sizeof(signature) - 1 };
 
-static bool port_is_valid(const char *text)
+static bool
+port_is_valid(const char *text)
 {
         size_t digits = strspn(text, "0123456789");
 
@@ -29,7 +30,8 @@ static bool port_is_valid(const char *text)
 }
 
 /* "PROXY TCP4 source destination port port" CRLF */
-static int parse_version_1(const unsigned char *data, size_t length, struct peer *peer)
+static int
+parse_version_1(const unsigned char *data, size_t length, struct peer *peer)
 {
         char line[VERSION_1_MAX + 1], *rest = line, *word[7];
         unsigned char unused[sizeof(struct in6_addr)];
@@ -60,7 +62,8 @@ static int parse_version_1(const unsigned char *data, size_t length, struct peer
 }
 
 /* Whether a TLV says that the proxy's client spoke TLS; -1 if they are malformed. */
-static int find_tls(const unsigned char *tlv, size_t length)
+static int
+find_tls(const unsigned char *tlv, size_t length)
 {
         int is_tls = 0;
 
@@ -77,7 +80,8 @@ static int find_tls(const unsigned char *tlv, size_t length)
         return is_tls;
 }
 
-static int parse_version_2(const unsigned char *data, size_t length, struct peer *peer)
+static int
+parse_version_2(const unsigned char *data, size_t length, struct peer *peer)
 {
         size_t rest, addresses;
         char text[INET6_ADDRSTRLEN];
@@ -109,7 +113,8 @@ static int parse_version_2(const unsigned char *data, size_t length, struct peer
         return 0;
 }
 
-int proxy_parse(const unsigned char *data, size_t length, struct peer *peer)
+int
+proxy_parse(const unsigned char *data, size_t length, struct peer *peer)
 {
         if (length == 0)
                 return 1;

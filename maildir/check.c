@@ -17,7 +17,8 @@
 #include "internal.h"
 
 /* Whether a part of the path will do for a session; a row says what else is wrong with it. */
-static bool check_part(const char *part, int needed, int wanted, check_row row, void *context)
+static bool
+check_part(const char *part, int needed, int wanted, check_row row, void *context)
 {
         struct stat status = { 0 };
         int error = stat(part, &status) != 0 ? errno : !S_ISDIR(status.st_mode) ? ENOTDIR
@@ -43,7 +44,8 @@ static bool check_part(const char *part, int needed, int wanted, check_row row, 
         return will_do;
 }
 
-static bool check_path(const char *path, check_row row, void *context)
+static bool
+check_path(const char *path, check_row row, void *context)
 {
         static const char *const folders[] = { "", "/new", "/cur", "/tmp" };
         char part[PATH_MAX + 8];
@@ -65,7 +67,8 @@ static bool check_path(const char *path, check_row row, void *context)
 }
 
 /* Nothing is lost on a full disk but speed; on one that cannot be written to, deletions are. */
-static void check_file_system(const char *path, check_row row, void *context)
+static void
+check_file_system(const char *path, check_row row, void *context)
 {
         static const struct {
                 uint32_t type;
@@ -93,7 +96,8 @@ static void check_file_system(const char *path, check_row row, void *context)
 }
 
 /* Another session's lock, and whose it is. */
-static bool check_lock(int directory, check_row row, void *context)
+static bool
+check_lock(int directory, check_row row, void *context)
 {
         struct stat status = { 0 };
         char line[256], wanted[32];
@@ -116,7 +120,8 @@ static bool check_lock(int directory, check_row row, void *context)
 }
 
 /* The maildrop as a session would see it; the index that it would write goes nowhere. */
-static struct maildrop *scan(int directory, const char **index)
+static struct maildrop *
+scan(int directory, const char **index)
 {
         struct maildrop *drop = drop_begin(directory);
         struct stamp stamps[FOLDERS];
@@ -137,7 +142,8 @@ static struct maildrop *scan(int directory, const char **index)
 }
 
 /* Whether clients that knew a former server will take all mail for new. */
-static void check_unique_ids(const struct maildrop *drop, check_row row, void *context)
+static void
+check_unique_ids(const struct maildrop *drop, check_row row, void *context)
 {
         char now[UNIQUE_ID_MAX], then[UNIQUE_ID_MAX];
         const struct maildrop *fresh;
@@ -163,7 +169,8 @@ static void check_unique_ids(const struct maildrop *drop, check_row row, void *c
             "remedy: none, if clients have used it since; else remove pop3d.index once");
 }
 
-void maildir_check(const char *path, check_row row, void *context)
+void
+maildir_check(const char *path, check_row row, void *context)
 {
         const struct maildrop *drop;
         const char *index;

@@ -23,7 +23,8 @@
 #define INDEX_MAGIC UINT64_C(0x32784449446f7050)
 
 /* Finds damage, not malice. The same on every machine, for unique-ids are made of it too. */
-uint64_t checksum(uint64_t sum, const void *data, size_t length)
+uint64_t
+checksum(uint64_t sum, const void *data, size_t length)
 {
         const char *octets = data;
         uint64_t word;
@@ -40,19 +41,22 @@ uint64_t checksum(uint64_t sum, const void *data, size_t length)
         return sum ^ sum >> 32;
 }
 
-static uint64_t header_checksum(const struct index_header *header)
+static uint64_t
+header_checksum(const struct index_header *header)
 {
         return checksum(0, header, offsetof(struct index_header, header_checksum));
 }
 
-static uint64_t body_checksum(const struct index_header *header, const void *records,
+static uint64_t
+body_checksum(const struct index_header *header, const void *records,
     const char *text)
 {
         return checksum(checksum(0, records, header->count * sizeof(struct record)), text,
             header->text_length);
 }
 
-bool index_header_is_sound(const struct index_header *header, uint64_t file_size)
+bool
+index_header_is_sound(const struct index_header *header, uint64_t file_size)
 {
         return header->magic == INDEX_MAGIC && header->header_checksum == header_checksum(header) &&
             header->text_length <= UINT32_MAX &&
@@ -60,7 +64,8 @@ bool index_header_is_sound(const struct index_header *header, uint64_t file_size
             sizeof(*header) + header->count * sizeof(struct record) + header->text_length;
 }
 
-bool octets_are_id(const char *octets, size_t length)
+bool
+octets_are_id(const char *octets, size_t length)
 {
         bool is_good = length > 0 && length <= UNIQUE_ID_MAX;
 
@@ -70,7 +75,8 @@ bool octets_are_id(const char *octets, size_t length)
 }
 
 /* Whether length octets and a NUL follow in the text, at *at, which then moves on. */
-static bool take_string(const char *text, uint64_t text_length, uint64_t *at, uint32_t place,
+static bool
+take_string(const char *text, uint64_t text_length, uint64_t *at, uint32_t place,
     uint8_t length)
 {
         if (place != *at || length >= text_length - *at ||
@@ -85,7 +91,8 @@ static bool take_string(const char *text, uint64_t text_length, uint64_t *at, ui
  * two share octets and none is left over. Of neighbours with the same base
  * name at most one has it for its id.
  */
-static bool record_is_sound(const struct index_header *header, struct record *record, bool is_first,
+static bool
+record_is_sound(const struct index_header *header, struct record *record, bool is_first,
     const char *text, uint64_t *at)
 {
         const struct record *before = record - !is_first;
@@ -106,7 +113,8 @@ static bool record_is_sound(const struct index_header *header, struct record *re
             (before->id_length != 0 || record->id_length != 0));
 }
 
-bool index_body_is_sound(const struct index_header *header, struct record *records,
+bool
+index_body_is_sound(const struct index_header *header, struct record *records,
     const char *text)
 {
         uint64_t octets = 0, at = 0;
@@ -124,7 +132,8 @@ bool index_body_is_sound(const struct index_header *header, struct record *recor
  * A file that is read in parts only is one that was cut, or is about to be. errno is set in any
  * case: ESTALE, for whatever is found wrong with what was read, unless the reading failed.
  */
-static bool read_at(int fd, void *data, size_t length, size_t offset)
+static bool
+read_at(int fd, void *data, size_t length, size_t offset)
 {
         ssize_t count = RETRY(pread(fd, data, length, (off_t)offset));
 
@@ -134,7 +143,8 @@ static bool read_at(int fd, void *data, size_t length, size_t offset)
 }
 
 /* It was read, or never will be. errno stays. */
-static void close_index(struct maildrop *drop)
+static void
+close_index(struct maildrop *drop)
 {
         int error = errno;
 
@@ -143,7 +153,8 @@ static void close_index(struct maildrop *drop)
         errno = error;
 }
 
-int index_open(struct maildrop *drop)
+int
+index_open(struct maildrop *drop)
 {
         struct stat status;
 
@@ -161,7 +172,8 @@ int index_open(struct maildrop *drop)
         return 0;
 }
 
-int index_load(struct maildrop *drop)
+int
+index_load(struct maildrop *drop)
 {
         const struct index_header *header = &drop->header;
         size_t records_length = header->count * sizeof(struct record);
@@ -182,7 +194,8 @@ int index_load(struct maildrop *drop)
         return ids_settle(drop);
 }
 
-uint64_t index_begin(struct maildrop *drop)
+uint64_t
+index_begin(struct maildrop *drop)
 {
         struct stat status;
 
@@ -206,7 +219,8 @@ uint64_t index_begin(struct maildrop *drop)
  * Brings what stays together, in the order of the records, and in a text of its
  * own. A message that could not be counted is to be tried again by the next session.
  */
-static bool gather(struct maildrop *drop, bool *has_ids)
+static bool
+gather(struct maildrop *drop, bool *has_ids)
 {
         struct index_header *header = &drop->header;
         struct record *records = drop_records(drop), *to = records;
@@ -243,7 +257,8 @@ static bool gather(struct maildrop *drop, bool *has_ids)
 }
 
 /* Whether the file begun has its name still, which another host's session might have taken. */
-RARE static bool is_next(const struct maildrop *drop)
+RARE static bool
+is_next(const struct maildrop *drop)
 {
         struct stat ours, named;
 
@@ -251,7 +266,8 @@ RARE static bool is_next(const struct maildrop *drop)
             AT_SYMLINK_NOFOLLOW) == 0 && ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
 }
 
-RARE static bool write_next(struct maildrop *drop)
+RARE static bool
+write_next(struct maildrop *drop)
 {
         struct index_header *header = &drop->header;
         bool has_ids = drop->has_list, is_gathered = gather(drop, &has_ids);
@@ -266,7 +282,8 @@ RARE static bool write_next(struct maildrop *drop)
             renameat(drop->directory, NEXT_NAME, drop->directory, INDEX_NAME) == 0;
 }
 
-void index_write(struct maildrop *drop)
+void
+index_write(struct maildrop *drop)
 {
         if (drop->is_better)
                 index_begin(drop);

@@ -104,22 +104,26 @@ struct maildrop {
         _Alignas(uint64_t) char piece[PIECE_SIZE];
 };
 
-static inline struct record *drop_records(const struct maildrop *drop)
+static inline struct record *
+drop_records(const struct maildrop *drop)
 {
         return (struct record *)(void *)drop->records.data;
 }
 
-static inline size_t drop_length(const struct maildrop *drop)
+static inline size_t
+drop_length(const struct maildrop *drop)
 {
         return drop->records.used / sizeof(struct record);
 }
 
-static inline const char *record_name(const struct maildrop *drop, const struct record *record)
+static inline const char *
+record_name(const struct maildrop *drop, const struct record *record)
 {
         return drop->text.data + record->name;
 }
 
-static inline int record_folder(const struct maildrop *drop, const struct record *record)
+static inline int
+record_folder(const struct maildrop *drop, const struct record *record)
 {
         return drop->folders[record->flags & IN_CUR];
 }

@@ -23,7 +23,8 @@ enum { LOCK_PAUSE = 50 };       /* milliseconds between attempts to lock */
 const char *const folder_parts[FOLDERS] = { "/new", "/cur" };
 
 /* Not malloc(), which keeps what is freed: a session lasts longer than its largest array. */
-int area_reserve(struct area *area, size_t more)
+int
+area_reserve(struct area *area, size_t more)
 {
         size_t size = area->size > 0 ? area->size : 4096;
         void *data;
@@ -41,14 +42,16 @@ int area_reserve(struct area *area, size_t more)
         return 0;
 }
 
-void area_free(struct area *area)
+void
+area_free(struct area *area)
 {
         if (area->data != NULL)
                 munmap(area->data, area->size);
         *area = (struct area){ 0 };
 }
 
-int text_append(struct area *text, const char *octets, size_t length, uint32_t *place)
+int
+text_append(struct area *text, const char *octets, size_t length, uint32_t *place)
 {
         if (text->used > UINT32_MAX - length) {
                 errno = EOVERFLOW;
@@ -63,17 +66,20 @@ int text_append(struct area *text, const char *octets, size_t length, uint32_t *
         return 0;
 }
 
-static int open_below(int directory, const char *path, int flags)
+static int
+open_below(int directory, const char *path, int flags)
 {
         return (int)RETRY(openat(directory, path, O_RDONLY | O_CLOEXEC | flags));
 }
 
-int open_file(int directory, const char *name)
+int
+open_file(int directory, const char *name)
 {
         return open_below(directory, name, O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 }
 
-int open_list(const struct maildrop *drop, const char *name, struct stat *status)
+int
+open_list(const struct maildrop *drop, const char *name, struct stat *status)
 {
         int fd = open_file(drop->directory, name), error = ENOENT;
 
@@ -91,7 +97,8 @@ int open_list(const struct maildrop *drop, const char *name, struct stat *status
         return -1;
 }
 
-int maildir_open(const char *path)
+int
+maildir_open(const char *path)
 {
         int directory = open_below(AT_FDCWD, path, O_DIRECTORY);
 
@@ -100,7 +107,8 @@ int maildir_open(const char *path)
         return directory;
 }
 
-RARE bool maildir_is_not_yet_there(const char *path, uid_t uid)
+RARE bool
+maildir_is_not_yet_there(const char *path, uid_t uid)
 {
         char own[PATH_MAX];
         size_t length = strlen(path);
@@ -119,7 +127,8 @@ RARE bool maildir_is_not_yet_there(const char *path, uid_t uid)
  * systems lock no read-only descriptor, and a directory has no other: there a
  * file of ours is locked, and stays.
  */
-RARE static int lock_wait(struct maildrop *drop, unsigned milliseconds)
+RARE static int
+lock_wait(struct maildrop *drop, unsigned milliseconds)
 {
         static const struct timespec pause = { .tv_nsec = LOCK_PAUSE * 1000000L };
         int fd = drop->directory;
@@ -140,7 +149,8 @@ RARE static int lock_wait(struct maildrop *drop, unsigned milliseconds)
         return 0;
 }
 
-struct maildrop *drop_begin(int directory)
+struct maildrop *
+drop_begin(int directory)
 {
         struct maildrop *drop = calloc(1, sizeof(*drop));
 
@@ -153,7 +163,8 @@ struct maildrop *drop_begin(int directory)
         return drop;
 }
 
-int drop_open_folders(struct maildrop *drop)
+int
+drop_open_folders(struct maildrop *drop)
 {
         struct stat status;
 
@@ -171,7 +182,8 @@ int drop_open_folders(struct maildrop *drop)
 }
 
 /* Fixes what the session will see. While the folders are as the index says, nothing is read. */
-static int fix(struct maildrop *drop)
+static int
+fix(struct maildrop *drop)
 {
         struct stamp now[FOLDERS];
 
@@ -189,7 +201,8 @@ static int fix(struct maildrop *drop)
         return drop_scan(drop);
 }
 
-struct maildrop *maildrop_open(int directory, unsigned lock_milliseconds, const char **part)
+struct maildrop *
+maildrop_open(int directory, unsigned lock_milliseconds, const char **part)
 {
         struct maildrop *drop = drop_begin(directory);
         bool is_locked;
@@ -214,7 +227,8 @@ struct maildrop *maildrop_open(int directory, unsigned lock_milliseconds, const 
         return NULL;
 }
 
-int maildrop_load(struct maildrop *drop)
+int
+maildrop_load(struct maildrop *drop)
 {
         uint64_t octets = drop->octets;
 
@@ -233,38 +247,45 @@ int maildrop_load(struct maildrop *drop)
         return -1;
 }
 
-size_t maildrop_count(const struct maildrop *drop)
+size_t
+maildrop_count(const struct maildrop *drop)
 {
         return drop->count;
 }
 
-uint64_t maildrop_octets(const struct maildrop *drop)
+uint64_t
+maildrop_octets(const struct maildrop *drop)
 {
         return drop->octets;
 }
 
-size_t maildrop_last(const struct maildrop *drop)
+size_t
+maildrop_last(const struct maildrop *drop)
 {
         return drop->last;
 }
 
-size_t maildrop_taken_over(const struct maildrop *drop)
+size_t
+maildrop_taken_over(const struct maildrop *drop)
 {
         return drop->taken_over;
 }
 
-bool maildrop_has(const struct maildrop *drop, size_t number)
+bool
+maildrop_has(const struct maildrop *drop, size_t number)
 {
         return number >= 1 && number <= drop_length(drop) &&
             (drop_records(drop)[number - 1].flags & DELETED) == 0;
 }
 
-uint64_t maildrop_message_octets(const struct maildrop *drop, size_t number)
+uint64_t
+maildrop_message_octets(const struct maildrop *drop, size_t number)
 {
         return drop_records(drop)[number - 1].octets;
 }
 
-size_t maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UNIQUE_ID_MAX])
+size_t
+maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UNIQUE_ID_MAX])
 {
         const struct record *record = drop_records(drop) + number - 1;
         size_t length = record->id_length != 0 ? record->id_length : record->base_length;
@@ -273,7 +294,8 @@ size_t maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UN
         return length;
 }
 
-void maildrop_delete(struct maildrop *drop, size_t number)
+void
+maildrop_delete(struct maildrop *drop, size_t number)
 {
         struct record *record = drop_records(drop) + number - 1;
 
@@ -282,7 +304,8 @@ void maildrop_delete(struct maildrop *drop, size_t number)
         drop->octets -= record->octets;
 }
 
-void maildrop_reset(struct maildrop *drop)
+void
+maildrop_reset(struct maildrop *drop)
 {
         drop->count = drop->last;
         for (size_t i = 0; i < drop_length(drop); i++) {
@@ -294,7 +317,8 @@ void maildrop_reset(struct maildrop *drop)
 }
 
 /* Removes what is marked, where it was last seen; what was not found there is counted. */
-RARE static size_t remove_marked(struct maildrop *drop, int *error)
+RARE static size_t
+remove_marked(struct maildrop *drop, int *error)
 {
         size_t missing = 0;
 
@@ -314,7 +338,8 @@ RARE static size_t remove_marked(struct maildrop *drop, int *error)
 }
 
 /* The same wherever they are by now, and who is nowhere any more is removed as well. */
-RARE static void remove_all(struct maildrop *drop, int *error)
+RARE static void
+remove_all(struct maildrop *drop, int *error)
 {
         for (int tries = 0; remove_marked(drop, error) > 0; tries++) {
                 if (tries == ATTEMPTS || drop_search(drop) != 0) {
@@ -328,7 +353,8 @@ RARE static void remove_all(struct maildrop *drop, int *error)
 }
 
 /* Moves a message that was read to cur/, with the S flag. What fails here harms nothing. */
-static void record_move(struct maildrop *drop, const struct record *record)
+static void
+record_move(struct maildrop *drop, const struct record *record)
 {
         char name[NAME_LIMIT + sizeof(":2,S")], *info = name + record->base_length;
         const char *old = record_name(drop, record);
@@ -345,7 +371,8 @@ static void record_move(struct maildrop *drop, const struct record *record)
                 unlinkat(from, old, 0);
 }
 
-RARE void maildrop_update(struct maildrop *drop, struct maildrop_update *result)
+RARE void
+maildrop_update(struct maildrop *drop, struct maildrop_update *result)
 {
         bool is_changed[FOLDERS] = { false, false };
 
@@ -367,7 +394,8 @@ RARE void maildrop_update(struct maildrop *drop, struct maildrop_update *result)
                         result->error = errno;
 }
 
-void maildrop_close(struct maildrop *drop)
+void
+maildrop_close(struct maildrop *drop)
 {
         const int descriptors[] = { drop->index, drop->folders[FOLDER_NEW],
             drop->folders[FOLDER_CUR], drop->directory, drop->lock };

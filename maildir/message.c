@@ -13,7 +13,8 @@
 /* An octet count in a name is not believed beyond this. */
 #define HINT_LIMIT (UINT64_C(1) << 40)
 
-int record_open(struct maildrop *drop, const struct record *record)
+int
+record_open(struct maildrop *drop, const struct record *record)
 {
         for (int tries = 0;; tries++) {
                 int fd = open_file(record_folder(drop, record), record_name(drop, record));
@@ -30,7 +31,8 @@ int record_open(struct maildrop *drop, const struct record *record)
 }
 
 /* The wire octets that the base name announces as ,W=, if it does. */
-static bool name_tells_octets(const char *name, const struct record *record, uint64_t *octets)
+static bool
+name_tells_octets(const char *name, const struct record *record, uint64_t *octets)
 {
         const char *hint = memmem(name, record->base_length, ",W=", 3);
         char *end;
@@ -42,7 +44,8 @@ static bool name_tells_octets(const char *name, const struct record *record, uin
 }
 
 /* Skips a hole, whose octets are all NUL, as if it had been counted. */
-static void skip_hole(int fd, struct wire *wire)
+static void
+skip_hole(int fd, struct wire *wire)
 {
         off_t here = lseek(fd, 0, SEEK_CUR), there = lseek(fd, here, SEEK_DATA);
 
@@ -53,7 +56,8 @@ static void skip_hole(int fd, struct wire *wire)
 }
 
 /* Until the end is met: a reading shorter than asked for need not be the last. */
-static bool count_file(int fd, char *piece, uint64_t *octets)
+static bool
+count_file(int fd, char *piece, uint64_t *octets)
 {
         struct wire wire;
         ssize_t length;
@@ -68,7 +72,8 @@ static bool count_file(int fd, char *piece, uint64_t *octets)
         return length == 0;
 }
 
-int record_count(struct maildrop *drop, struct record *record)
+int
+record_count(struct maildrop *drop, struct record *record)
 {
         uint64_t octets = 0;
         bool is_counted = name_tells_octets(record_name(drop, record), record, &octets);
@@ -96,7 +101,8 @@ int record_count(struct maildrop *drop, struct record *record)
         return 0;
 }
 
-static void correct(struct maildrop *drop, uint64_t octets)
+static void
+correct(struct maildrop *drop, uint64_t octets)
 {
         struct record *record = drop->current;
 
@@ -110,7 +116,8 @@ static void correct(struct maildrop *drop, uint64_t octets)
  * Reads the beginning. When that makes the recorded count, it is the whole
  * message, and nothing more needs to be asked; else the file must say what it is.
  */
-static int read_beginning(struct maildrop *drop)
+static int
+read_beginning(struct maildrop *drop)
 {
         ssize_t length = RETRY(read(drop->message, drop->piece, PIECE_SIZE));
         struct wire wire;
@@ -134,7 +141,8 @@ static int read_beginning(struct maildrop *drop)
         return 0;
 }
 
-int message_open(struct maildrop *drop, size_t number)
+int
+message_open(struct maildrop *drop, size_t number)
 {
         drop->current = drop_records(drop) + number - 1;
         drop->message = record_open(drop, drop->current);
@@ -147,7 +155,8 @@ int message_open(struct maildrop *drop, size_t number)
 }
 
 /* Whether the file, read to its end, is what it was at the beginning. */
-static bool is_intact(const struct maildrop *drop)
+static bool
+is_intact(const struct maildrop *drop)
 {
         const struct stat *before = &drop->before;
         struct stat after;
@@ -158,7 +167,8 @@ static bool is_intact(const struct maildrop *drop)
 }
 
 /* Sends piece after piece, to the end or as far as the lines that are asked for. */
-static int send_pieces(struct maildrop *drop, struct wire *wire, bool is_top, struct output *output)
+static int
+send_pieces(struct maildrop *drop, struct wire *wire, bool is_top, struct output *output)
 {
         ssize_t length = (ssize_t)drop->piece_length;
         off_t octets = 0;
@@ -181,7 +191,8 @@ static int send_pieces(struct maildrop *drop, struct wire *wire, bool is_top, st
         return -1;
 }
 
-int message_send(struct maildrop *drop, uint64_t body_lines, struct output *output)
+int
+message_send(struct maildrop *drop, uint64_t body_lines, struct output *output)
 {
         bool is_top = body_lines != UINT64_MAX;
         struct wire wire;

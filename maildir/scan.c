@@ -22,7 +22,8 @@ struct scan {
         bool is_search;         /* for known messages only */
 };
 
-void record_describe(struct record *record, const char *name)
+void
+record_describe(struct record *record, const char *name)
 {
         const char *colon = memchr(name, ':', record->name_length);
         uint64_t number = 0;
@@ -33,7 +34,8 @@ void record_describe(struct record *record, const char *name)
         record->delivered = number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
 }
 
-int record_compare(const struct record *a, const char *a_text, const struct record *b,
+int
+record_compare(const struct record *a, const char *a_text, const struct record *b,
     const char *b_text)
 {
         size_t shorter = a->base_length < b->base_length ? a->base_length : b->base_length;
@@ -45,14 +47,16 @@ int record_compare(const struct record *a, const char *a_text, const struct reco
         return order != 0 ? order : a->base_length - b->base_length;
 }
 
-static bool is_before(const struct record *a, const struct record *b, const char *text)
+static bool
+is_before(const struct record *a, const struct record *b, const char *text)
 {
         int order = record_compare(a, text, b, text);
 
         return order < 0 || (order == 0 && a->inode < b->inode);
 }
 
-static uint64_t *slot_at(const struct scan *scan, uint64_t position)
+static uint64_t *
+slot_at(const struct scan *scan, uint64_t position)
 {
         uint64_t *slots = (uint64_t *)(void *)scan->slots.data;
 
@@ -60,7 +64,8 @@ static uint64_t *slot_at(const struct scan *scan, uint64_t position)
 }
 
 /* What a record keeps of an inode, and where its search of the table begins. */
-static uint32_t fold(const struct dirent64 *entry)
+static uint32_t
+fold(const struct dirent64 *entry)
 {
         uint64_t inode = entry->d_ino;
 
@@ -70,7 +75,8 @@ static uint32_t fold(const struct dirent64 *entry)
         return (uint32_t)(inode * UINT64_C(0x9e3779b97f4a7c15) >> 32);
 }
 
-static void remember(const struct scan *scan, size_t number)
+static void
+remember(const struct scan *scan, size_t number)
 {
         const uint64_t inode = drop_records(scan->drop)[number - 1].inode;
         uint64_t at = inode;
@@ -81,7 +87,8 @@ static void remember(const struct scan *scan, size_t number)
 }
 
 /* Makes room for more records, and a table large enough for all. */
-static int make_room(struct scan *scan, size_t more)
+static int
+make_room(struct scan *scan, size_t more)
 {
         size_t known = drop_length(scan->drop), needed = (known + more) * 2 * sizeof(uint64_t);
 
@@ -102,7 +109,8 @@ static int make_room(struct scan *scan, size_t more)
 }
 
 /* The next message of this inode, from a place in the table on, or NULL. */
-static struct record *next_of(const struct scan *scan, uint32_t inode, uint64_t *at)
+static struct record *
+next_of(const struct scan *scan, uint32_t inode, uint64_t *at)
 {
         uint64_t slot;
 
@@ -113,7 +121,8 @@ static struct record *next_of(const struct scan *scan, uint32_t inode, uint64_t 
 }
 
 /* The message that this file is: the same inode, and the same base name. */
-static struct record *recognise(const struct scan *scan, const char *name, size_t length,
+static struct record *
+recognise(const struct scan *scan, const char *name, size_t length,
     uint32_t inode)
 {
         struct record *record;
@@ -128,7 +137,8 @@ static struct record *recognise(const struct scan *scan, const char *name, size_
 }
 
 /* There is room for it. */
-static struct record *add(struct scan *scan, const char *name, size_t length, uint32_t inode)
+static struct record *
+add(struct scan *scan, const char *name, size_t length, uint32_t inode)
 {
         struct record *record = drop_records(scan->drop) + drop_length(scan->drop);
 
@@ -142,7 +152,8 @@ static struct record *add(struct scan *scan, const char *name, size_t length, ui
 }
 
 /* Notes that a file is there, as a new message or as the place of one that is known. */
-static int place(struct scan *scan, int folder, const char *name, size_t length, uint32_t inode)
+static int
+place(struct scan *scan, int folder, const char *name, size_t length, uint32_t inode)
 {
         struct record *record = recognise(scan, name, length, inode);
 
@@ -165,7 +176,8 @@ static int place(struct scan *scan, int folder, const char *name, size_t length,
  * Table, records and text are larger than a cache, and met in no order: they are fetched
  * ahead. A name lies in two lines of the cache as often as in one.
  */
-static void fetch_ahead(const struct scan *scan, long length)
+static void
+fetch_ahead(const struct scan *scan, long length)
 {
         for (int step = 0; step < 3; step++)
                 for (long at = 0; at < length;) {
@@ -188,7 +200,8 @@ static void fetch_ahead(const struct scan *scan, long length)
                 }
 }
 
-static bool is_message(int folder, const struct dirent64 *entry, size_t length)
+static bool
+is_message(int folder, const struct dirent64 *entry, size_t length)
 {
         struct stat status;
 
@@ -201,7 +214,8 @@ static bool is_message(int folder, const struct dirent64 *entry, size_t length)
             ? S_ISREG(status.st_mode) : errno != ENOENT;
 }
 
-static int read_folder(struct scan *scan, int folder)
+static int
+read_folder(struct scan *scan, int folder)
 {
         int fd = scan->drop->folders[folder];
         char *piece = scan->drop->piece;
@@ -227,7 +241,8 @@ static int read_folder(struct scan *scan, int folder)
 }
 
 /* A message that moves on meanwhile is met in cur/ at the latest: hence the order. */
-static int read_folders(struct scan *scan)
+static int
+read_folders(struct scan *scan)
 {
         for (int folder = 0; folder < FOLDERS; folder++) {
                 scan->drop->part = folder_parts[folder];
@@ -238,7 +253,8 @@ static int read_folders(struct scan *scan)
         return 0;
 }
 
-int drop_stamps(const struct maildrop *drop, struct stamp stamps[FOLDERS])
+int
+drop_stamps(const struct maildrop *drop, struct stamp stamps[FOLDERS])
 {
         struct stat status;
 
@@ -255,7 +271,8 @@ int drop_stamps(const struct maildrop *drop, struct stamp stamps[FOLDERS])
 }
 
 /* Whether every change to come will give the folder another stamp than this. */
-static bool is_settled(const struct stamp *stamp, uint64_t now)
+static bool
+is_settled(const struct stamp *stamp, uint64_t now)
 {
         return stamp->modified < now && stamp->changed < now;
 }
@@ -267,7 +284,8 @@ static bool is_settled(const struct stamp *stamp, uint64_t now)
  * a cur/ as young as that, or if now is 0, is read twice. stamps: those that the
  * last reading began under, zero where a folder changed even then.
  */
-static int read_settled(struct scan *scan, struct stamp stamps[FOLDERS], uint64_t now)
+static int
+read_settled(struct scan *scan, struct stamp stamps[FOLDERS], uint64_t now)
 {
         struct stamp after[FOLDERS];
 
@@ -285,7 +303,8 @@ static int read_settled(struct scan *scan, struct stamp stamps[FOLDERS], uint64_
         return 0;
 }
 
-RARE int drop_search(struct maildrop *drop)
+RARE int
+drop_search(struct maildrop *drop)
 {
         struct scan scan = { .drop = drop, .is_search = true };
         struct stamp stamps[FOLDERS];
@@ -310,7 +329,8 @@ RARE int drop_search(struct maildrop *drop)
 }
 
 /* Merges, with spare for half of them. What is in order, as all but new mail is, stays in place. */
-static void sort(struct record *records, size_t count, struct record *spare, const char *text)
+static void
+sort(struct record *records, size_t count, struct record *spare, const char *text)
 {
         size_t first = count / 2, second = count - first;
 
@@ -328,7 +348,8 @@ static void sort(struct record *records, size_t count, struct record *spare, con
 }
 
 /* Of two in one place the later one is there: it replaced the other while the folders were read. */
-RARE static void forget_replaced(struct record *group, struct record *end, const char *text)
+RARE static void
+forget_replaced(struct record *group, struct record *end, const char *text)
 {
         for (struct record *a = group; a < end; a++)
                 for (struct record *b = group; b < end; b++)
@@ -343,7 +364,8 @@ RARE static void forget_replaced(struct record *group, struct record *end, const
  * their unique-ids. A file that took the place of another, as after a restore,
  * is the same message; one beside another is not.
  */
-RARE static void compare_namesakes(struct record *group, struct record *end, const char *text)
+RARE static void
+compare_namesakes(struct record *group, struct record *end, const char *text)
 {
         struct record *gone = NULL, *fresh = NULL;
         size_t gone_count = 0, fresh_count = 0, here = 0;
@@ -367,7 +389,8 @@ RARE static void compare_namesakes(struct record *group, struct record *end, con
 }
 
 /* Drops what is no longer there; whether any of the rest is fresh. */
-static bool forget_unseen(struct maildrop *drop)
+static bool
+forget_unseen(struct maildrop *drop)
 {
         struct record *record = drop_records(drop), *to = record, *end = record + drop_length(drop);
         const char *text = drop->text.data;
@@ -389,7 +412,8 @@ static bool forget_unseen(struct maildrop *drop)
         return has_fresh;
 }
 
-static int arrange(struct maildrop *drop)
+static int
+arrange(struct maildrop *drop)
 {
         size_t count = drop_length(drop);
         struct area spare = { 0 };
@@ -401,7 +425,8 @@ static int arrange(struct maildrop *drop)
         return forget_unseen(drop) ? ids_take_over(drop) : 0;
 }
 
-int drop_scan(struct maildrop *drop)
+int
+drop_scan(struct maildrop *drop)
 {
         struct scan scan = { .drop = drop };
         struct stamp *stamps = drop->header.folders;

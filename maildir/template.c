@@ -9,7 +9,8 @@
 #include "maildir.h"
 
 /* What a % and this letter stand for; NULL if they stand for nothing. */
-static const char *expansion(char letter, const struct maildir_names *names)
+static const char *
+expansion(char letter, const struct maildir_names *names)
 {
         switch (letter) {
         case 'u': return names->user;
@@ -21,7 +22,8 @@ static const char *expansion(char letter, const struct maildir_names *names)
         }
 }
 
-bool maildir_template_is_valid(const char *template)
+bool
+maildir_template_is_valid(const char *template)
 {
         static const struct maildir_names names = { "", "", "", "" };
         const char *at = template;
@@ -32,13 +34,15 @@ bool maildir_template_is_valid(const char *template)
 }
 
 /* A name must not lead to another folder than the template means. */
-static bool is_one_component(const char *name)
+static bool
+is_one_component(const char *name)
 {
         return name[0] != '.' && strchr(name, '/') == NULL;
 }
 
 /* Appends what a template stands for; returns how long the path is, 0 when it does not fit. */
-static size_t expand(char *path, size_t size, size_t used, const char *template,
+static size_t
+expand(char *path, size_t size, size_t used, const char *template,
     const struct maildir_names *names)
 {
         for (; *template != '\0'; template++) {
@@ -53,7 +57,8 @@ static size_t expand(char *path, size_t size, size_t used, const char *template,
         return used;
 }
 
-int maildir_path(char *path, size_t size, const char *template, const struct maildir_names *names)
+int
+maildir_path(char *path, size_t size, const char *template, const struct maildir_names *names)
 {
         bool is_absolute = template[0] == '/' || strncmp(template, "%h", 2) == 0;
         size_t used;

@@ -18,7 +18,8 @@
 
 enum { LIST_LIMIT = 1 << 28 };  /* octets of a list; it would be one of millions of messages */
 
-static bool take_number(char **at, uint64_t *number)
+static bool
+take_number(char **at, uint64_t *number)
 {
         bool is_number = **at >= '0' && **at <= '9';
 
@@ -27,7 +28,8 @@ static bool take_number(char **at, uint64_t *number)
 }
 
 /* The next line. What has no end was cut off, and is none. */
-static char *take_line(struct former *former)
+static char *
+take_line(struct former *former)
 {
         char *line = former->at, *end = memchr(line, '\n', (size_t)(former->end - line));
 
@@ -39,7 +41,8 @@ static char *take_line(struct former *former)
 }
 
 /* "3 V1795472669 N25 ...", or "/3 4 1795472344" */
-bool former_begin(struct former *former, char *text, size_t length)
+bool
+former_begin(struct former *former, char *text, size_t length)
 {
         uint64_t version;
         char *at;
@@ -58,7 +61,8 @@ bool former_begin(struct former *former, char *text, size_t length)
 }
 
 /* "25006 W1394 Pid :name": number, fields that begin with a letter, name */
-static char *parse_dovecot(const struct former *former, char *at, char id[UNIQUE_ID_MAX + 1])
+static char *
+parse_dovecot(const struct former *former, char *at, char id[UNIQUE_ID_MAX + 1])
 {
         char *name = strstr(at, " :"), *field;
         uint64_t number;
@@ -76,7 +80,8 @@ static char *parse_dovecot(const struct former *former, char *at, char id[UNIQUE
 }
 
 /* "name 1355 17:1795472344:0": name, octets, number, validity, since version 3 a flag */
-static char *parse_courier(char *line, char id[UNIQUE_ID_MAX + 1])
+static char *
+parse_courier(char *line, char id[UNIQUE_ID_MAX + 1])
 {
         char *numbers = strrchr(line, ' '), *octets;
         uint64_t number, validity;
@@ -97,7 +102,8 @@ static char *parse_courier(char *line, char id[UNIQUE_ID_MAX + 1])
         return number != 0 ? line : NULL;
 }
 
-char *former_next(struct former *former, char id[UNIQUE_ID_MAX + 1])
+char *
+former_next(struct former *former, char id[UNIQUE_ID_MAX + 1])
 {
         char *line;
 
@@ -120,7 +126,8 @@ char *former_next(struct former *former, char id[UNIQUE_ID_MAX + 1])
  * that is there and cannot be read now fails the session, for ids given
  * without it would stay for ever.
  */
-static int read_list(const struct maildrop *drop, struct area *list)
+static int
+read_list(const struct maildrop *drop, struct area *list)
 {
         static const char *const names[] = { "dovecot-uidlist", "courierpop3dsizelist" };
         struct stat status[2];
@@ -151,7 +158,8 @@ static int read_list(const struct maildrop *drop, struct area *list)
 }
 
 /* The message of this base name, or NULL. */
-static struct record *find_record(const struct maildrop *drop, const char *base)
+static struct record *
+find_record(const struct maildrop *drop, const char *base)
 {
         struct record wanted = { .name_length = (uint8_t)strlen(base) };
         size_t low = 0, high = drop_length(drop);
@@ -172,7 +180,8 @@ static struct record *find_record(const struct maildrop *drop, const char *base)
         return NULL;
 }
 
-int ids_take_over(struct maildrop *drop)
+int
+ids_take_over(struct maildrop *drop)
 {
         char id[UNIQUE_ID_MAX + 1], *base;
         struct area list = { 0 };
@@ -197,7 +206,8 @@ int ids_take_over(struct maildrop *drop)
 }
 
 /* Adds an id to a set of hashes, which is large enough; whether it was not in it. */
-static bool add_id(const struct maildrop *drop, size_t number, const struct area *set)
+static bool
+add_id(const struct maildrop *drop, size_t number, const struct area *set)
 {
         char id[UNIQUE_ID_MAX];
         uint64_t *slots = (uint64_t *)(void *)set->data, mask = set->size / sizeof(*slots) - 1;
@@ -216,7 +226,8 @@ static bool add_id(const struct maildrop *drop, size_t number, const struct area
  * the content too, then of how often it was tried. The content's length and
  * beginning will do: a file may be larger than anyone can read.
  */
-static int store_digest(struct maildrop *drop, struct record *record, int attempt)
+static int
+store_digest(struct maildrop *drop, struct record *record, int attempt)
 {
         int fd = attempt > 0 ? record_open(drop, record) : -1;
         ssize_t length = fd >= 0 ? RETRY(read(fd, drop->piece, PIECE_SIZE)) : 0;
@@ -239,7 +250,8 @@ static int store_digest(struct maildrop *drop, struct record *record, int attemp
 }
 
 /* An id that is all right stays, if no message before has it. */
-static int settle(struct maildrop *drop, size_t number, const struct area *set)
+static int
+settle(struct maildrop *drop, size_t number, const struct area *set)
 {
         struct record *record = drop_records(drop) + number - 1;
         bool is_fit = (record->flags & SHARED) == 0 && record->id_length != NO_ID;
@@ -251,7 +263,8 @@ static int settle(struct maildrop *drop, size_t number, const struct area *set)
         return 0;
 }
 
-int ids_settle(struct maildrop *drop)
+int
+ids_settle(struct maildrop *drop)
 {
         const struct record *records = drop_records(drop);
         struct area set = { 0 };

@@ -29,18 +29,21 @@ enum {
         ROOM = 256,             /* output is flushed when less is free */
 };
 
-void wire_begin(struct wire *wire, uint64_t body_lines)
+void
+wire_begin(struct wire *wire, uint64_t body_lines)
 {
         *wire = (struct wire){ .lines_left = body_lines, .last = '\n' };
 }
 
-uint64_t wire_total(const struct wire *wire)
+uint64_t
+wire_total(const struct wire *wire)
 {
         return wire->octets + (wire->last == '\n' ? 0 : 2);
 }
 
 /* Line feeds without a carriage return; data[-1] can be read. The compiler makes vectors of it. */
-static size_t count_bare_line_feeds(const unsigned char *data, size_t length)
+static size_t
+count_bare_line_feeds(const unsigned char *data, size_t length)
 {
         size_t found = 0;
 
@@ -56,7 +59,8 @@ static size_t count_bare_line_feeds(const unsigned char *data, size_t length)
         return found;
 }
 
-void wire_count(struct wire *wire, const char *data, size_t length)
+void
+wire_count(struct wire *wire, const char *data, size_t length)
 {
         const unsigned char *octets = (const unsigned char *)data;
 
@@ -67,7 +71,8 @@ void wire_count(struct wire *wire, const char *data, size_t length)
         wire->last = octets[length - 1];
 }
 
-size_t wire_extent(struct wire *wire, const char *data, size_t length)
+size_t
+wire_extent(struct wire *wire, const char *data, size_t length)
 {
         size_t at = 0;
 
@@ -95,7 +100,8 @@ size_t wire_extent(struct wire *wire, const char *data, size_t length)
  * carriage return, a dot at the start of a line. Four bits of each octet's
  * comparison make a word, in which the highest of the four is left.
  */
-static inline uint64_t insertions(const unsigned char *block)
+static inline uint64_t
+insertions(const unsigned char *block)
 {
         vector here = *(const vector *)block, before = *(const vector *)(block - 1);
         vector found = (vector)(((here == '\n') & (before != '\r')) |
@@ -108,7 +114,8 @@ static inline uint64_t insertions(const unsigned char *block)
 }
 
 /* Whether two blocks are to be copied as they are, for no line ends in them or before. */
-static inline bool no_line_ends(const unsigned char *blocks)
+static inline bool
+no_line_ends(const unsigned char *blocks)
 {
         words found = (words)((*(const vector *)(blocks - 1) == '\n') |
             (*(const vector *)(blocks + BLOCK - 1) == '\n') |
@@ -122,7 +129,8 @@ typedef unsigned char *block_encoder(const unsigned char *data, unsigned char *t
     uint64_t *stuffed);
 
 /* What follows an insertion is simply written again, one further on, and beyond the block. */
-static inline unsigned char *encode_block(const unsigned char *data, unsigned char *to,
+static inline unsigned char *
+encode_block(const unsigned char *data, unsigned char *to,
     uint64_t *stuffed)
 {
         *(vector *)to = *(const vector *)data;
@@ -146,7 +154,8 @@ static inline unsigned char *encode_block(const unsigned char *data, unsigned ch
  * in the output. data[-1] can be read.
  */
 __attribute__((always_inline))
-static inline const unsigned char *encode_blocks_by(block_encoder *encode, struct wire *wire,
+static inline const unsigned char *
+encode_blocks_by(block_encoder *encode, struct wire *wire,
     const unsigned char *data, const unsigned char *end, struct output *output)
 {
         unsigned char *room = (unsigned char *)output->data, *begin = room + output->used;
@@ -178,7 +187,8 @@ static inline const unsigned char *encode_blocks_by(block_encoder *encode, struc
 /* For each set of 8 octets that need another before them: which of the 16 come, in turn. */
 static unsigned char turns[256][BLOCK];
 
-static void fill_turns(void)
+static void
+fill_turns(void)
 {
         for (unsigned set = 0; set < 256; set++)
                 for (unsigned octet = 0, turn = 0; octet < 8; octet++) {
@@ -189,13 +199,15 @@ static void fill_turns(void)
 }
 
 /* Half a block at once, however many insertions: the other 8 octets are what is put in. */
-SHUFFLE static inline unsigned char *shuffle_half(__m128i octets, unsigned set, unsigned char *to)
+SHUFFLE static inline unsigned char *
+shuffle_half(__m128i octets, unsigned set, unsigned char *to)
 {
         *(vector *)to = (vector)_mm_shuffle_epi8(octets, (__m128i)*(const vector *)turns[set]);
         return to + 8 + __builtin_popcount(set);
 }
 
-SHUFFLE static inline unsigned char *shuffle_block(const unsigned char *data, unsigned char *to,
+SHUFFLE static inline unsigned char *
+shuffle_block(const unsigned char *data, unsigned char *to,
     uint64_t *stuffed)
 {
         vector here = *(const vector *)data, before = *(const vector *)(data - 1);
@@ -209,14 +221,16 @@ SHUFFLE static inline unsigned char *shuffle_block(const unsigned char *data, un
         return shuffle_half(_mm_unpackhi_epi64((__m128i)here, (__m128i)added), set >> 8, to);
 }
 
-SHUFFLE static const unsigned char *shuffle_blocks(struct wire *wire, const unsigned char *data,
+SHUFFLE static const unsigned char *
+shuffle_blocks(struct wire *wire, const unsigned char *data,
     const unsigned char *end, struct output *output)
 {
         return encode_blocks_by(shuffle_block, wire, data, end, output);
 }
 
 /* Asked once, and not at the start of every program: in a virtual machine it takes its time. */
-static bool can_shuffle(void)
+static bool
+can_shuffle(void)
 {
         static enum { UNKNOWN, YES, NO } answer;
         unsigned a, b, c, d;
@@ -229,7 +243,8 @@ static bool can_shuffle(void)
 }
 #endif
 
-static const unsigned char *encode_blocks(struct wire *wire, const unsigned char *data,
+static const unsigned char *
+encode_blocks(struct wire *wire, const unsigned char *data,
     const unsigned char *end, struct output *output)
 {
 #ifdef SHUFFLE
@@ -240,7 +255,8 @@ static const unsigned char *encode_blocks(struct wire *wire, const unsigned char
 }
 
 /* The same octet by octet, where blocks do not reach. */
-static const unsigned char *encode_octets(struct wire *wire, const unsigned char *data,
+static const unsigned char *
+encode_octets(struct wire *wire, const unsigned char *data,
     ptrdiff_t length, struct output *output)
 {
         for (char *to = output->data; length > 0; length--, data++) {
@@ -258,12 +274,14 @@ static const unsigned char *encode_octets(struct wire *wire, const unsigned char
 }
 
 /* Sees that ROOM is free; -1 when the client is gone. */
-static int make_room(struct output *output)
+static int
+make_room(struct output *output)
 {
         return output->size - output->used < ROOM ? output->flush(output) : 0;
 }
 
-int wire_encode(struct wire *wire, const char *data, size_t length, struct output *output)
+int
+wire_encode(struct wire *wire, const char *data, size_t length, struct output *output)
 {
         const unsigned char *from = (const unsigned char *)data, *end = from + length;
 
@@ -279,7 +297,8 @@ int wire_encode(struct wire *wire, const char *data, size_t length, struct outpu
         return 0;
 }
 
-int wire_end(struct wire *wire, struct output *output)
+int
+wire_end(struct wire *wire, struct output *output)
 {
         const char *ending = wire->last == '\n' ? ".\r\n" : "\r\n.\r\n";
 

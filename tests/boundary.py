@@ -140,10 +140,47 @@ def test_sources_open_with_a_passport(world):
             assert word in head, f"{path} does not say {word!r} at its top"
 
 
-def test_sources_stay_small(world):
-    """the product grows no further: the aim is 4,000 lines, and it is above that"""
-    lines = sum(open(path).read().count("\n") for path in sources())
-    assert lines < 6220, f"{lines} lines"
+FUNCTION_LINES, FILE_LINES = 45, 515
+
+
+def functions_of(path):
+    """Name and length of each function: from its name, which begins a line, to its closing brace."""
+    began = name = None
+    with open(path) as file:
+        for number, line in enumerate(file, 1):
+            head = re.match(r"(\w+)\(", line)
+            if head:
+                began, name = number, head[1]
+            elif line == "}\n" and began:
+                yield name, number - began + 1
+                began = None
+
+
+def test_functions_fit_a_screen(world):
+    """no function of the product is longer than a screen, no file but pop3d.c longer than a sitting"""
+    found = 0
+    for path in sources():
+        for name, length in functions_of(path):
+            found += 1
+            assert length <= FUNCTION_LINES, \
+                f"{path}: {name}() has {length} lines: give what it does a second name, and let it call that"
+        with open(path) as file:
+            length = len(file.readlines())
+        assert length <= FILE_LINES or path.endswith("/pop3d.c"), \
+            f"{path} has {length} lines, {FILE_LINES} are the limit: find the second subject in it, and make it a file"
+    assert found > 250, f"only {found} functions were found: is the type of each on a line of its own?"
+
+
+def test_one_style_for_the_head_of_a_function(world):
+    """in product and tests the type of a function stands on a line of its own, so that grep ^name finds it"""
+    for path in sources() + glob.glob(f"{TREE}/tests/*/*.[ch]"):
+        with open(path) as file:
+            lines = file.read().split("\n")
+        for number, line in enumerate(lines, 1):
+            # what goes on until a line that is an opening brace is a definition, not a prototype
+            if re.match(r"[A-Za-z_][\w *]*[ *]\w+\(", line) and not line.startswith("typedef"):
+                end = next((text for text in lines[number - 1:] if text == "{" or text.endswith(";")), ";")
+                assert end != "{", f"{path}:{number}: the type belongs on a line of its own"
 
 
 def readelf(world, option):

@@ -76,7 +76,8 @@ struct listener {
 /* Of entries */
 
 /* The port in "110", "pop3", "127.0.0.1:1110", or else of the service so named. */
-static unsigned port_of(const char *text, const char *service)
+static unsigned
+port_of(const char *text, const char *service)
 {
         const char *given = *text == '\0' ? service : text;
         const char *name = strrchr(given, ':') == NULL ? given : strrchr(given, ':') + 1;
@@ -86,12 +87,14 @@ static unsigned port_of(const char *text, const char *service)
         return strcmp(name, "pop3s") == 0 ? POP3S_PORT : (unsigned)atoi(name);
 }
 
-static bool is_on(const struct entry *entry)
+static bool
+is_on(const struct entry *entry)
 {
         return entry->value[OFF][0] == '\0' || strcmp(entry->value[OFF], "no") == 0;
 }
 
-static bool runs_us(const struct survey *survey, const struct entry *entry)
+static bool
+runs_us(const struct survey *survey, const struct entry *entry)
 {
         struct stat program;
 
@@ -100,7 +103,8 @@ static bool runs_us(const struct survey *survey, const struct entry *entry)
 }
 
 /* Whether the arguments set a flag, alone or among others. */
-static bool has_flag(const struct entry *entry, char flag)
+static bool
+has_flag(const struct entry *entry, char flag)
 {
         for (const char *at = entry->value[ARGUMENTS]; *at != '\0'; at += strcspn(at, " ")) {
                 at += strspn(at, " ");
@@ -111,20 +115,23 @@ static bool has_flag(const struct entry *entry, char flag)
 }
 
 /* inetd may be called inetutils-inetd, but not xinetd. */
-static bool is_by(const struct entry *entry, const char *process)
+static bool
+is_by(const struct entry *entry, const char *process)
 {
         return strstr(process, entry->launcher) != NULL &&
             (entry->launcher != inetd || *process != 'x');
 }
 
-static bool is_here(const char *address)
+static bool
+is_here(const char *address)
 {
         return strchr(address, ':') == NULL || strncmp(address, "127.", 4) == 0 ||
             strncmp(address, "::1:", 4) == 0 || strncmp(address, "localhost:", 10) == 0;
 }
 
 /* The entry that is on and has this PORT, or CONNECTs to it, or NULL; rather the holder's own. */
-static struct entry *entry_of_port(struct survey *survey, unsigned port, enum field field,
+static struct entry *
+entry_of_port(struct survey *survey, unsigned port, enum field field,
     const char *holder)
 {
         struct entry *found = NULL, *end = survey->entries + survey->count;
@@ -140,7 +147,8 @@ static struct entry *entry_of_port(struct survey *survey, unsigned port, enum fi
 /* Reading them */
 
 /* The entry read so far is kept if it has to do with POP3; then the next one begins. */
-static struct entry *begin_entry(struct survey *survey, const char *launcher, const char *file,
+static struct entry *
+begin_entry(struct survey *survey, const char *launcher, const char *file,
     const char *name)
 {
         struct entry *entry = &survey->entries[survey->count];
@@ -160,7 +168,8 @@ static struct entry *begin_entry(struct survey *survey, const char *launcher, co
 }
 
 /* "pop3 stream tcp nowait root /usr/local/sbin/pop3d pop3d -S", also behind "#<off># ". */
-static void take_inetd_line(struct survey *survey, const char *file, const char *line)
+static void
+take_inetd_line(struct survey *survey, const char *file, const char *line)
 {
         struct entry *entry = begin_entry(survey, inetd, file, "");
 
@@ -173,7 +182,8 @@ static void take_inetd_line(struct survey *survey, const char *file, const char 
 }
 
 /* systemd makes one % of two, and expands what stands behind a single one itself. */
-static void take_exec_start(struct survey *survey, const char *file, const char *value)
+static void
+take_exec_start(struct survey *survey, const char *file, const char *value)
 {
         struct entry *entry = &survey->entries[survey->count];
         char *at = entry->value[ARGUMENTS];
@@ -188,7 +198,8 @@ static void take_exec_start(struct survey *survey, const char *file, const char 
                             "cause: systemd expands it itself\nremedy: write %%%.2s", file, at, at);
 }
 
-static void take_line(struct survey *survey, const char *launcher, const char *file,
+static void
+take_line(struct survey *survey, const char *launcher, const char *file,
     const char *line)
 {
         struct entry *entry = &survey->entries[survey->count];
@@ -211,7 +222,8 @@ static void take_line(struct survey *survey, const char *launcher, const char *f
 }
 
 /* Root believes no file that somebody else may have written. */
-static void read_file(struct survey *survey, const char *launcher, const char *path)
+static void
+read_file(struct survey *survey, const char *launcher, const char *path)
 {
         int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
         FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
@@ -236,7 +248,8 @@ static void read_file(struct survey *survey, const char *launcher, const char *p
 
 /* xinetd passes over names with a dot; systemd has NAME.socket, on by a link, NAME@.service, and
  * next to either a folder of changes to it. */
-static void read_files(struct survey *survey, const char *launcher, const char *pattern)
+static void
+read_files(struct survey *survey, const char *launcher, const char *pattern)
 {
         glob_t found;
 
@@ -266,7 +279,8 @@ static void read_files(struct survey *survey, const char *launcher, const char *
 /* Of ports */
 
 /* The process that holds the socket, and its name; 0 if none is seen. */
-static int find_holder(unsigned long inode, char name[64])
+static int
+find_holder(unsigned long inode, char name[64])
 {
         char path[64], wanted[64], held[64] = "";
         glob_t links;
@@ -293,7 +307,8 @@ static int find_holder(unsigned long inode, char name[64])
 }
 
 /* What whoever listens says first. Behind -x that takes a PROXY header, one that says nothing. */
-static void hear(const struct listener *listener, bool expects_proxy, char heard[128])
+static void
+hear(const struct listener *listener, bool expects_proxy, char heard[128])
 {
         const struct timeval patience = { .tv_sec = 4 };
         const in_port_t port = htons((uint16_t)listener->port);
@@ -320,7 +335,8 @@ static void hear(const struct listener *listener, bool expects_proxy, char heard
         (void)close(fd);
 }
 
-static void check_listener(struct survey *survey, const struct listener *listener)
+static void
+check_listener(struct survey *survey, const struct listener *listener)
 {
         char name[64], heard[128] = "", what[16], address[INET6_ADDRSTRLEN];
         int pid = find_holder(listener->inode, name);
@@ -360,7 +376,8 @@ static void check_listener(struct survey *survey, const struct listener *listene
 }
 
 /* All who listen on a port, in both families; if nobody does, is that meant? */
-static void check_port(struct survey *survey, unsigned port)
+static void
+check_port(struct survey *survey, unsigned port)
 {
         static const char *const tables[] = { "/proc/net/tcp", "/proc/net/tcp6" };
         const struct entry *entry = entry_of_port(survey, port, PORT, "");
@@ -403,7 +420,8 @@ static void check_port(struct survey *survey, unsigned port)
 }
 
 /* What is wrong with an entry, cause and remedy, or "". */
-static const char *trouble(struct survey *survey, const struct entry *entry)
+static const char *
+trouble(struct survey *survey, const struct entry *entry)
 {
         unsigned to = port_of(entry->value[CONNECT], "");
         const struct entry *inner = entry_of_port(survey, to, PORT, "");
@@ -434,7 +452,8 @@ static const char *trouble(struct survey *survey, const struct entry *entry)
 }
 
 /* A row for each entry; one that is off where another is on is no fault. */
-static void check_entries(struct survey *survey, bool is_any_on)
+static void
+check_entries(struct survey *survey, bool is_any_on)
 {
         bool has_tls = false, is_open = false;
 
@@ -465,7 +484,8 @@ static void check_entries(struct survey *survey, bool is_any_on)
                       "remedy: set up pop3s, unless all are on this one");
 }
 
-char *launcher_check(const char *greeting, check_row row, void *context, const char **file)
+char *
+launcher_check(const char *greeting, check_row row, void *context, const char **file)
 {
         static struct survey survey;
         bool is_any_on = false;

@@ -36,7 +36,8 @@ struct client {
         bool has_said_all;      /* at once, before the first reply was read */
 };
 
-static int64_t now_milliseconds(void)
+static int64_t
+now_milliseconds(void)
 {
         struct timespec now;
 
@@ -45,7 +46,8 @@ static int64_t now_milliseconds(void)
 }
 
 __attribute__((format(printf, 2, 3)))
-static void is_false(struct client *client, const char *format, ...)
+static void
+is_false(struct client *client, const char *format, ...)
 {
         va_list arguments;
 
@@ -62,7 +64,8 @@ static void is_false(struct client *client, const char *format, ...)
 /* Octets */
 
 /* Reads more; false when nothing comes any more. */
-static bool fill(struct client *client)
+static bool
+fill(struct client *client)
 {
         struct pollfd waiting = { .fd = client->fd, .events = POLLIN };
         ssize_t got;
@@ -85,7 +88,8 @@ static bool fill(struct client *client)
         return got > 0;
 }
 
-static bool next_octet(struct client *client, char *octet)
+static bool
+next_octet(struct client *client, char *octet)
 {
         if (client->taken == client->filled && !fill(client))
                 return false;
@@ -94,7 +98,8 @@ static bool next_octet(struct client *client, char *octet)
 }
 
 /* A line without its CRLF; false when the connection was cut before its end. */
-static bool read_line(struct client *client, char line[LINE_SIZE])
+static bool
+read_line(struct client *client, char line[LINE_SIZE])
 {
         size_t used = 0;
 
@@ -115,7 +120,8 @@ static bool read_line(struct client *client, char line[LINE_SIZE])
         return false;
 }
 
-static void say(const struct client *client, const char *command)
+static void
+say(const struct client *client, const char *command)
 {
         char line[128];
         int length = snprintf(line, sizeof(line), "%s\r\n", command);
@@ -130,7 +136,8 @@ static void say(const struct client *client, const char *command)
 enum answer { CUT, GRANTED, REFUSED };
 
 /* A status line. What is refused must be refused in words that fit what was done. */
-static enum answer status_line(struct client *client, const char *command, char line[LINE_SIZE])
+static enum answer
+status_line(struct client *client, const char *command, char line[LINE_SIZE])
 {
         const struct expectation *expected = client->expected;
         const char *text;
@@ -161,7 +168,8 @@ static enum answer status_line(struct client *client, const char *command, char 
         return REFUSED;
 }
 
-static enum answer ask(struct client *client, const char *command, char line[LINE_SIZE])
+static enum answer
+ask(struct client *client, const char *command, char line[LINE_SIZE])
 {
         if (client->is_cut)
                 return CUT;
@@ -170,7 +178,8 @@ static enum answer ask(struct client *client, const char *command, char line[LIN
 }
 
 /* The octets that must follow, up to the closing dot. Cut off is true as well. */
-static void expect_octets(struct client *client, const char *command, const char *wanted,
+static void
+expect_octets(struct client *client, const char *command, const char *wanted,
     size_t length)
 {
         for (size_t at = 0; at < length;) {
@@ -196,7 +205,8 @@ static void expect_octets(struct client *client, const char *command, const char
 static const bool all_there[MESSAGES_MAX] = { true, true, true, true, true, true, true, true };
 
 /* Whether this may be said of a message's octets. */
-static bool octets_are_true(const struct client *client, const struct message *message,
+static bool
+octets_are_true(const struct client *client, const struct message *message,
     uint64_t octets)
 {
         return octets == message->octets ||
@@ -204,7 +214,8 @@ static bool octets_are_true(const struct client *client, const struct message *m
             (client->expected->may_count_less && octets < message->octets);
 }
 
-static void expect_stat(struct client *client, const struct drop *drop, const bool there[])
+static void
+expect_stat(struct client *client, const struct drop *drop, const bool there[])
 {
         char line[LINE_SIZE];
         uint64_t octets = 0, least = 0;
@@ -226,7 +237,8 @@ static void expect_stat(struct client *client, const struct drop *drop, const bo
                 is_false(client, "STAT: %.60s and not +OK %zu %zu", line, count, (size_t)octets);
 }
 
-static bool listing_is_true(const struct client *client, const struct message *message,
+static bool
+listing_is_true(const struct client *client, const struct message *message,
     size_t number, bool is_uidl, const char *line)
 {
         unsigned long long told_number, octets;
@@ -243,7 +255,8 @@ static bool listing_is_true(const struct client *client, const struct message *m
 }
 
 /* LIST or UIDL: a line for each message, then a dot; or less, and no dot. */
-static void expect_listing(struct client *client, const char *command, const struct drop *drop,
+static void
+expect_listing(struct client *client, const char *command, const struct drop *drop,
     const bool there[])
 {
         char line[LINE_SIZE];
@@ -266,7 +279,8 @@ static void expect_listing(struct client *client, const char *command, const str
                 is_false(client, "%s: %.60s behind the last message", command, line);
 }
 
-static void expect_message(struct client *client, size_t number)
+static void
+expect_message(struct client *client, size_t number)
 {
         char line[LINE_SIZE], command[32];
         const struct message *message = &messages[number - 1];
@@ -276,7 +290,8 @@ static void expect_message(struct client *client, size_t number)
                 expect_octets(client, command, message->wire, message->wire_length);
 }
 
-static void expect_top(struct client *client, size_t number, size_t lines)
+static void
+expect_top(struct client *client, size_t number, size_t lines)
 {
         char line[LINE_SIZE], command[32];
         size_t length;
@@ -288,7 +303,8 @@ static void expect_top(struct client *client, size_t number, size_t lines)
         free(top);
 }
 
-static void mark(struct client *client, size_t number)
+static void
+mark(struct client *client, size_t number)
 {
         char line[LINE_SIZE], command[32];
 
@@ -298,7 +314,8 @@ static void mark(struct client *client, size_t number)
                 client->result->is_marked[number - 1] = true;
 }
 
-static void quit(struct client *client)
+static void
+quit(struct client *client)
 {
         struct conversation *result = client->result;
         char line[LINE_SIZE];
@@ -316,7 +333,8 @@ static void quit(struct client *client)
 }
 
 /* Logs in; false when that did not come to pass. */
-static bool log_in(struct client *client)
+static bool
+log_in(struct client *client)
 {
         const struct drop *drop = client->expected->drop;
         bool is_wrong = drop->situation == WRONG_PASSWORD;
@@ -342,7 +360,8 @@ static bool log_in(struct client *client)
 static const size_t retrieved[] = { 1, 2, 3, 4 }, deleted[] = { 1, 4, 5 };
 
 /* All that is going to be said, in one write; the replies are read as they come. */
-static void say_all(struct client *client)
+static void
+say_all(struct client *client)
 {
         char text[512] = "USER alice\r\nPASS secret\r\nSTAT\r\nLIST\r\nUIDL\r\nTOP 1 2\r\n";
 
@@ -358,7 +377,8 @@ static void say_all(struct client *client)
         client->has_said_all = true;
 }
 
-static void be_served(struct client *client)
+static void
+be_served(struct client *client)
 {
         const struct drop *drop = client->expected->drop;
 
@@ -375,7 +395,8 @@ static void be_served(struct client *client)
         quit(client);
 }
 
-void converse(int fd, const struct expectation *expected, struct conversation *result)
+void
+converse(int fd, const struct expectation *expected, struct conversation *result)
 {
         struct client *client = calloc(1, sizeof(*client));
 
@@ -395,7 +416,8 @@ void converse(int fd, const struct expectation *expected, struct conversation *r
 
 /* Afterwards */
 
-bool login_again(int fd, const struct expectation *expected, const bool there[], char why[WHY_SIZE])
+bool
+login_again(int fd, const struct expectation *expected, const bool there[], char why[WHY_SIZE])
 {
         const struct drop *drop = expected->drop;
         struct conversation result = { .remaining = -1 };

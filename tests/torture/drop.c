@@ -24,7 +24,8 @@ static const char *const folders[] = { "new", "cur" };
 
 /* Messages */
 
-static void *allocate(size_t size)
+static void *
+allocate(size_t size)
 {
         void *memory = malloc(size);
 
@@ -34,7 +35,8 @@ static void *allocate(size_t size)
 }
 
 /* The wire form, octet by octet; independent of the product's on purpose. */
-static char *wire_of(const char *content, size_t length, size_t *wire_length, uint64_t *octets)
+static char *
+wire_of(const char *content, size_t length, size_t *wire_length, uint64_t *octets)
 {
         char *wire = allocate(2 * length + 8);
         size_t used = 0, stuffed = 0;
@@ -60,7 +62,8 @@ static char *wire_of(const char *content, size_t length, size_t *wire_length, ui
         return wire;
 }
 
-static void prepare(struct message *message, unsigned number, const char *text, size_t length)
+static void
+prepare(struct message *message, unsigned number, const char *text, size_t length)
 {
         (void)snprintf(message->base, sizeof(message->base), "%u.M%uP%u.torture", 1700000000 + number,
             number * 7, number);
@@ -72,7 +75,8 @@ static void prepare(struct message *message, unsigned number, const char *text, 
 }
 
 /* Longer than what pop3d reads, and than what it collects, at once. */
-static void prepare_long(struct message *message, unsigned number)
+static void
+prepare_long(struct message *message, unsigned number)
 {
         size_t size = 330000, used = 0;
         char *text = allocate(size + 200);
@@ -85,7 +89,8 @@ static void prepare_long(struct message *message, unsigned number)
         free(text);
 }
 
-void messages_prepare(void)
+void
+messages_prepare(void)
 {
         static const char dots[] = "From: a@example.org\nSubject: dots\n\n.\n..\n.dot\nlast\n";
         static const char cut[] = "Subject: no line end\n\nthe last line has no end";
@@ -100,7 +105,8 @@ void messages_prepare(void)
         prepare(&messages[5], 6, small, sizeof(small) - 1);
 }
 
-char *top_of(const struct message *message, size_t lines, size_t *length)
+char *
+top_of(const struct message *message, size_t lines, size_t *length)
 {
         const char *at = message->wire, *end = message->wire + message->wire_length - 3;
         bool in_body = false;
@@ -124,7 +130,8 @@ char *top_of(const struct message *message, size_t lines, size_t *length)
 
 /* Making the maildrop */
 
-static void write_file(const char *path, const char *content, size_t length, uid_t uid)
+static void
+write_file(const char *path, const char *content, size_t length, uid_t uid)
 {
         int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
@@ -133,7 +140,8 @@ static void write_file(const char *path, const char *content, size_t length, uid
         (void)close(fd);
 }
 
-static void empty_folder(const char *path)
+static void
+empty_folder(const char *path)
 {
         DIR *directory = opendir(path);
         const struct dirent *entry;
@@ -146,14 +154,16 @@ static void empty_folder(const char *path)
         (void)closedir(directory);
 }
 
-static void make_folder(const char *path, uid_t uid)
+static void
+make_folder(const char *path, uid_t uid)
 {
         empty_folder(path);
         if ((mkdir(path, 0700) != 0 && access(path, F_OK) != 0) || chown(path, uid, uid) != 0)
                 err(1, "%s", path);
 }
 
-static void deliver(const struct drop *drop, size_t number, bool in_cur, uid_t uid)
+static void
+deliver(const struct drop *drop, size_t number, bool in_cur, uid_t uid)
 {
         char path[PATH_SIZE + 128];
 
@@ -162,7 +172,8 @@ static void deliver(const struct drop *drop, size_t number, bool in_cur, uid_t u
         write_file(path, messages[number].content, messages[number].length, uid);
 }
 
-static void set_ids(const struct drop *drop, uid_t uid)
+static void
+set_ids(const struct drop *drop, uid_t uid)
 {
         char path[PATH_SIZE + 32], list[512];
 
@@ -180,7 +191,8 @@ static void set_ids(const struct drop *drop, uid_t uid)
         (void)snprintf(messages[2].id, sizeof(messages[2].id), "000000035f5e1000");
 }
 
-void drop_make(struct drop *drop, uid_t uid, void (*login)(const struct drop *drop))
+void
+drop_make(struct drop *drop, uid_t uid, void (*login)(const struct drop *drop))
 {
         static const char *const parts[] = { "", "/new", "/cur", "/tmp" };
         enum situation situation = drop->situation;
@@ -203,7 +215,8 @@ void drop_make(struct drop *drop, uid_t uid, void (*login)(const struct drop *dr
                 deliver(drop, drop->count++, false, uid);
 }
 
-void drop_disturb(const struct drop *drop)
+void
+drop_disturb(const struct drop *drop)
 {
         char old[PATH_SIZE + 128], new[PATH_SIZE + 128];
 
@@ -223,7 +236,8 @@ void drop_disturb(const struct drop *drop)
 
 /* Judging it */
 
-static bool is_whole(int folder, const char *name, const struct message *message)
+static bool
+is_whole(int folder, const char *name, const struct message *message)
 {
         static char content[400000];
         int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -238,7 +252,8 @@ static bool is_whole(int folder, const char *name, const struct message *message
         return got == 0 && have == message->length && memcmp(content, message->content, have) == 0;
 }
 
-static bool judge_entry(const struct drop *drop, int folder, const char *name, bool there[],
+static bool
+judge_entry(const struct drop *drop, int folder, const char *name, bool there[],
     char why[WHY_SIZE])
 {
         size_t base_length = strcspn(name, ":");
@@ -257,7 +272,8 @@ static bool judge_entry(const struct drop *drop, int folder, const char *name, b
         return false;
 }
 
-static bool judge_folder(const struct drop *drop, const char *name, bool there[],
+static bool
+judge_folder(const struct drop *drop, const char *name, bool there[],
     char why[WHY_SIZE])
 {
         char path[PATH_SIZE + 8];
@@ -276,7 +292,8 @@ static bool judge_folder(const struct drop *drop, const char *name, bool there[]
         return is_good;
 }
 
-bool drop_judge(const struct drop *drop, const bool may_be_gone[], const bool must_be_gone[],
+bool
+drop_judge(const struct drop *drop, const bool may_be_gone[], const bool must_be_gone[],
     bool there[], char why[WHY_SIZE])
 {
         memset(there, 0, MESSAGES_MAX * sizeof(*there));
@@ -295,7 +312,8 @@ bool drop_judge(const struct drop *drop, const bool may_be_gone[], const bool mu
         return true;
 }
 
-bool drop_is_locked(const struct drop *drop)
+bool
+drop_is_locked(const struct drop *drop)
 {
         int fd = open(drop->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         bool is_locked;

@@ -132,7 +132,8 @@ static const struct entry {
 #undef CALL
 };
 
-static const struct entry *find(long call)
+static const struct entry *
+find(long call)
 {
         for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
                 if (entries[i].call == call)
@@ -140,26 +141,30 @@ static const struct entry *find(long call)
         return NULL;
 }
 
-const int *errors_of(long call)
+const int *
+errors_of(long call)
 {
         const struct entry *entry = find(call);
 
         return entry == NULL ? NULL : entry->errors;
 }
 
-const char *call_name(long call)
+const char *
+call_name(long call)
 {
         const struct entry *entry = find(call);
 
         return entry == NULL ? "unknown" : entry->name;
 }
 
-bool is_read_call(long call)
+bool
+is_read_call(long call)
 {
         return call == SYS_read || call == SYS_pread64 || call == SYS_recvfrom;
 }
 
-bool is_write_call(long call)
+bool
+is_write_call(long call)
 {
         return call == SYS_write || call == SYS_writev || call == SYS_sendto;
 }

@@ -25,7 +25,8 @@ void *__libc_memalign(size_t alignment, size_t size);
 
 static struct failing_memory *page;
 
-__attribute__((constructor)) static void begin(void)
+__attribute__((constructor)) static void
+begin(void)
 {
         const char *path = getenv(FAILING_MEMORY_VARIABLE);
         int fd = path == NULL ? -1 : open(path, O_RDWR | O_CLOEXEC);
@@ -40,7 +41,8 @@ __attribute__((constructor)) static void begin(void)
                 page = memory;
 }
 
-static bool fails(void)
+static bool
+fails(void)
 {
         uint32_t number;
 
@@ -54,27 +56,32 @@ static bool fails(void)
         return true;
 }
 
-void *malloc(size_t size)
+void *
+malloc(size_t size)
 {
         return fails() ? NULL : __libc_malloc(size);
 }
 
-void *calloc(size_t count, size_t size)
+void *
+calloc(size_t count, size_t size)
 {
         return fails() ? NULL : __libc_calloc(count, size);
 }
 
-void *realloc(void *memory, size_t size)
+void *
+realloc(void *memory, size_t size)
 {
         return fails() ? NULL : __libc_realloc(memory, size);
 }
 
-void *aligned_alloc(size_t alignment, size_t size)
+void *
+aligned_alloc(size_t alignment, size_t size)
 {
         return fails() ? NULL : __libc_memalign(alignment, size);
 }
 
-int posix_memalign(void **memory, size_t alignment, size_t size)
+int
+posix_memalign(void **memory, size_t alignment, size_t size)
 {
         if (fails())
                 return ENOMEM;
@@ -82,13 +89,15 @@ int posix_memalign(void **memory, size_t alignment, size_t size)
         return *memory == NULL ? ENOMEM : 0;
 }
 
-void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)
+void *
+mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)
 {
         return fails() ? MAP_FAILED
                        : (void *)syscall(SYS_mmap, address, length, protection, flags, fd, offset);
 }
 
-void *mremap(void *old, size_t old_size, size_t new_size, int flags, ...)
+void *
+mremap(void *old, size_t old_size, size_t new_size, int flags, ...)
 {
         va_list rest;
         void *place;
@@ -101,7 +110,8 @@ void *mremap(void *old, size_t old_size, size_t new_size, int flags, ...)
 }
 
 /* A refused login is answered two seconds later: not worth waiting for thousands of times. */
-int clock_nanosleep(clockid_t clock, int flags, const struct timespec *until, struct timespec *left)
+int
+clock_nanosleep(clockid_t clock, int flags, const struct timespec *until, struct timespec *left)
 {
         if ((flags & TIMER_ABSTIME) != 0)
                 return 0;

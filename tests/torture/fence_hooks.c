@@ -38,7 +38,8 @@ size_t __wrap_maildrop_unique_id(const struct maildrop *drop, size_t number, cha
 static char place[32], what[32], argument[512];
 static pid_t above;             /* whoever started this process; not to be asked for later */
 
-__attribute__((constructor)) static void remember(void)
+__attribute__((constructor)) static void
+remember(void)
 {
         const char *text = getenv("POP3D_FENCE");
 
@@ -50,7 +51,8 @@ __attribute__((constructor)) static void remember(void)
 }
 
 /* The descriptor of the Maildir: the first directory there is. */
-static int maildir_fd(void)
+static int
+maildir_fd(void)
 {
         struct stat status;
 
@@ -60,78 +62,91 @@ static int maildir_fd(void)
         return -1;
 }
 
-static long try_call(void)
+static long
+try_call(void)
 {
         return syscall(atol(argument), 0, 0, 0, 0, 0, 0);
 }
 
-static long try_open(void)
+static long
+try_open(void)
 {
         return openat(AT_FDCWD, argument, O_RDONLY | O_NONBLOCK);
 }
 
-static long try_open_below(void)
+static long
+try_open_below(void)
 {
         return openat(maildir_fd(), argument, O_RDONLY | O_NONBLOCK);
 }
 
 /* In two steps, by way of a descriptor that may only be walked from. */
-static long try_climb(void)
+static long
+try_climb(void)
 {
         int up = openat(maildir_fd(), "..", O_PATH | O_DIRECTORY);
 
         return up < 0 ? up : openat(up, argument, O_RDONLY);
 }
 
-static long try_write_below(void)
+static long
+try_write_below(void)
 {
         return openat(maildir_fd(), argument, O_WRONLY);
 }
 
-static long try_truncate_below(void)
+static long
+try_truncate_below(void)
 {
         return openat(maildir_fd(), argument, O_WRONLY | O_TRUNC);
 }
 
-static long try_create(void)
+static long
+try_create(void)
 {
         return openat(maildir_fd(), argument, O_WRONLY | O_CREAT | O_EXCL, 0600);
 }
 
-static long try_rename(void)
+static long
+try_rename(void)
 {
         int fd = maildir_fd();
 
         return renameat2(fd, "new/victim", fd, argument, 0);
 }
 
-static long try_rename_in(void)
+static long
+try_rename_in(void)
 {
         int fd = maildir_fd();
 
         return renameat2(fd, argument, fd, "new/planted", 0);
 }
 
-static long try_link(void)
+static long
+try_link(void)
 {
         int fd = maildir_fd();
 
         return linkat(fd, "new/victim", fd, argument, 0);
 }
 
-static long try_link_in(void)
+static long
+try_link_in(void)
 {
         int fd = maildir_fd();
 
         return linkat(fd, argument, fd, "new/planted", 0);
 }
 
-static long try_unlink(void)
+static long
+try_unlink(void)
 {
         return unlinkat(maildir_fd(), argument, 0);
 }
 
-static long try_executable_memory(void)
+static long
+try_executable_memory(void)
 {
         void *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -139,7 +154,8 @@ static long try_executable_memory(void)
         return memory == MAP_FAILED ? -1 : 0;
 }
 
-static long try_executable_later(void)
+static long
+try_executable_later(void)
 {
         void *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -147,26 +163,30 @@ static long try_executable_later(void)
 }
 
 /* Through whatever socket is there: the log's, the client's. */
-static long try_send_to(void)
+static long
+try_send_to(void)
 {
         struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
 
         return sendto(0, "x", 1, 0, (struct sockaddr *)&address, sizeof(address));
 }
 
-static long try_socket(void)
+static long
+try_socket(void)
 {
         return socket(AF_INET, SOCK_DGRAM, 0);
 }
 
-static long try_connect(void)
+static long
+try_connect(void)
 {
         struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
 
         return connect(0, (struct sockaddr *)&address, sizeof(address));
 }
 
-static long try_fork(void)
+static long
+try_fork(void)
 {
         long child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 
@@ -175,28 +195,33 @@ static long try_fork(void)
         return child;
 }
 
-static long try_root(void)
+static long
+try_root(void)
 {
         return setuid(0);
 }
 
-static long try_trace_parent(void)
+static long
+try_trace_parent(void)
 {
         return ptrace(PTRACE_SEIZE, above, NULL, NULL);
 }
 
-static long try_kill_parent(void)
+static long
+try_kill_parent(void)
 {
         return kill(above, SIGTERM);
 }
 
-static long try_exit(void)
+static long
+try_exit(void)
 {
         _exit(atoi(argument));
 }
 
 /* The same word for another kind of machine: its numbers mean other calls. */
-static long try_other_machine(void)
+static long
+try_other_machine(void)
 {
 #ifdef __x86_64__
         long result;
@@ -213,7 +238,8 @@ static long try_other_machine(void)
 
 /* What PAM is sent instead of a login */
 
-static void forge_octets(char *message, size_t size, unsigned seed)
+static void
+forge_octets(char *message, size_t size, unsigned seed)
 {
         unsigned state = seed * 2654435761U + 1;
 
@@ -223,7 +249,8 @@ static void forge_octets(char *message, size_t size, unsigned seed)
         }
 }
 
-static size_t forge_login(struct login *login)
+static size_t
+forge_login(struct login *login)
 {
         memset(login, 0, sizeof(*login));
         login->kind = LOGIN_QUESTION;
@@ -235,7 +262,8 @@ static size_t forge_login(struct login *login)
         return sizeof(*login);
 }
 
-static size_t forge(struct login *login, size_t room)
+static size_t
+forge(struct login *login, size_t room)
 {
         size_t size = forge_login(login);
         unsigned seed;
@@ -286,7 +314,8 @@ static size_t forge(struct login *login, size_t room)
 }
 
 /* Returns the verdict that came back; -3 if none did. */
-static long try_forge(void)
+static long
+try_forge(void)
 {
         static union {
                 struct login login;
@@ -337,7 +366,8 @@ static const struct attempt {
         { "write-below", try_write_below },
 };
 
-static void attempt(const char *here)
+static void
+attempt(const char *here)
 {
         char line[64];
 
@@ -361,13 +391,15 @@ static void attempt(const char *here)
         _exit(98);
 }
 
-ssize_t __wrap_base64_decode(char *out, size_t size, const char *text, size_t length)
+ssize_t
+__wrap_base64_decode(char *out, size_t size, const char *text, size_t length)
 {
         attempt("AUTHORIZATION");
         return __real_base64_decode(out, size, text, length);
 }
 
-size_t __wrap_maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UNIQUE_ID_MAX])
+size_t
+__wrap_maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UNIQUE_ID_MAX])
 {
         attempt("TRANSACTION");
         return __real_maildrop_unique_id(drop, number, id);

@@ -20,18 +20,21 @@ static char content[1 << 20];
 static size_t length;
 static uint64_t state;
 
-static uint64_t random_number(uint64_t limit)
+static uint64_t
+random_number(uint64_t limit)
 {
         state = state * 6364136223846793005U + 1442695040888963407U;
         return (state >> 33) % limit;
 }
 
-static struct index_header *the_header(void)
+static struct index_header *
+the_header(void)
 {
         return (struct index_header *)(void *)content;
 }
 
-static void seal(void)
+static void
+seal(void)
 {
         struct index_header *header = the_header();
         const char *records = content + sizeof(*header);
@@ -48,7 +51,8 @@ static void seal(void)
         header->header_checksum = checksum(0, header, offsetof(struct index_header, header_checksum));
 }
 
-static void damage(void)
+static void
+damage(void)
 {
         switch (random_number(4)) {
         case 0:
@@ -65,7 +69,8 @@ static void damage(void)
 }
 
 /* A number near the border of something, or any. */
-static uint64_t odd_number(void)
+static uint64_t
+odd_number(void)
 {
         static const uint64_t odd[] = { 0, 1, 2, 3, 63, 64, 70, 71, 127, 128, 254, 255, 256, 65535,
                 INT32_MAX, UINT32_MAX, (uint64_t)UINT32_MAX + 1, INT64_MAX, UINT64_MAX - 1, UINT64_MAX };
@@ -74,7 +79,8 @@ static uint64_t odd_number(void)
         return which < sizeof(odd) / sizeof(odd[0]) ? odd[which] : random_number(100000);
 }
 
-static void forge_record(void)
+static void
+forge_record(void)
 {
         struct index_header *header = the_header();
         struct record *record = (struct record *)(void *)(content + sizeof(*header)) +
@@ -92,14 +98,16 @@ static void forge_record(void)
         }
 }
 
-static void forge_text(void)
+static void
+forge_text(void)
 {
         static const char odd[] = "\0\n\r/:.,.. \x7f\xff%";
         content[length - 1 - random_number(length - sizeof(struct index_header))] =
             odd[random_number(sizeof(odd))];
 }
 
-static void forge(void)
+static void
+forge(void)
 {
         struct index_header *header = the_header();
         uint64_t octets = 0;
@@ -125,7 +133,8 @@ static void forge(void)
         seal();
 }
 
-int main(int argc, char **argv)
+int
+main(int argc, char **argv)
 {
         int fd = argc < 3 ? -1 : open(argv[1], O_RDWR);
         ssize_t got = fd < 0 ? -1 : read(fd, content, sizeof(content) / 2);

@@ -25,21 +25,24 @@ uint64_t __real_maildrop_octets(const struct maildrop *drop);
 uint64_t __wrap_maildrop_octets(const struct maildrop *drop);
 
 /* The removals last, it says. */
-int __wrap_fsync(int fd)
+int
+__wrap_fsync(int fd)
 {
         (void)__real_fsync(fd);
         return 0;
 }
 
 /* The message is removed, it says. */
-int __wrap_unlinkat(int directory, const char *name, int flags)
+int
+__wrap_unlinkat(int directory, const char *name, int flags)
 {
         (void)__real_unlinkat(directory, name, flags);
         return 0;
 }
 
 /* What cannot be read is made up. */
-ssize_t __wrap_read(int fd, void *data, size_t size)
+ssize_t
+__wrap_read(int fd, void *data, size_t size)
 {
         ssize_t got = __real_read(fd, data, size);
 
@@ -50,14 +53,16 @@ ssize_t __wrap_read(int fd, void *data, size_t size)
 }
 
 /* All of it has reached the client, it says. */
-ssize_t __wrap_write(int fd, const void *data, size_t size)
+ssize_t
+__wrap_write(int fd, const void *data, size_t size)
 {
         (void)__real_write(fd, data, size);
         return (ssize_t)size;
 }
 
 /* Deleted is deleted, and who waits for QUIT? */
-void __wrap_maildrop_delete(struct maildrop *drop, size_t number)
+void
+__wrap_maildrop_delete(struct maildrop *drop, size_t number)
 {
         struct maildrop_update result;
 
@@ -66,7 +71,8 @@ void __wrap_maildrop_delete(struct maildrop *drop, size_t number)
 }
 
 /* An octet more or less. */
-uint64_t __wrap_maildrop_octets(const struct maildrop *drop)
+uint64_t
+__wrap_maildrop_octets(const struct maildrop *drop)
 {
         return __real_maildrop_octets(drop) + 1;
 }

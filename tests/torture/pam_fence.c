@@ -16,7 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void note_descriptors(FILE *file)
+static void
+note_descriptors(FILE *file)
 {
         DIR *directory = opendir("/proc/self/fd");
         const struct dirent *entry;
@@ -38,7 +39,8 @@ static void note_descriptors(FILE *file)
                 (void)closedir(directory);
 }
 
-PAM_EXTERN int pam_sm_authenticate(pam_handle_t *pam, int flags, int count, const char **arguments)
+PAM_EXTERN int
+pam_sm_authenticate(pam_handle_t *pam, int flags, int count, const char **arguments)
 {
         struct rlimit core = { 1, 1 };
         FILE *file = count == 1 ? fopen(arguments[0], "w") : NULL;
@@ -53,7 +55,8 @@ PAM_EXTERN int pam_sm_authenticate(pam_handle_t *pam, int flags, int count, cons
         return PAM_SUCCESS;
 }
 
-PAM_EXTERN int pam_sm_setcred(pam_handle_t *pam, int flags, int count, const char **arguments)
+PAM_EXTERN int
+pam_sm_setcred(pam_handle_t *pam, int flags, int count, const char **arguments)
 {
         return PAM_SUCCESS;
 }

@@ -66,12 +66,14 @@ static struct {
 /* Starting pop3d */
 
 /* The way to the login is the same in most situations, and swept in these. */
-static bool is_login_of_interest(const struct drop *drop)
+static bool
+is_login_of_interest(const struct drop *drop)
 {
         return drop->situation == NO_INDEX || drop->situation == WRONG_PASSWORD;
 }
 
-static void run_pop3d(const struct drop *drop, int fd, bool is_watched)
+static void
+run_pop3d(const struct drop *drop, int fd, bool is_watched)
 {
         char *arguments[ARGUMENTS_MAX], *environment[4] = { NULL };
         char path[PATH_SIZE + 8], preload[PATH_SIZE + 16], page[PATH_SIZE + 64];
@@ -103,7 +105,8 @@ static void run_pop3d(const struct drop *drop, int fd, bool is_watched)
         _exit(1);
 }
 
-static pid_t start(const struct drop *drop, int server, int client, bool is_watched)
+static pid_t
+start(const struct drop *drop, int server, int client, bool is_watched)
 {
         pid_t child = fork();
 
@@ -118,7 +121,8 @@ static pid_t start(const struct drop *drop, int server, int client, bool is_watc
 }
 
 /* A connection over the loopback, as a super-server would accept it. */
-static void connect_pair(int *server, int *client)
+static void
+connect_pair(int *server, int *client)
 {
         struct sockaddr_in address = { .sin_family = AF_INET };
         socklen_t size = sizeof(address);
@@ -138,7 +142,8 @@ static void connect_pair(int *server, int *client)
         (void)close(listener);
 }
 
-static void unix_pair(int *server, int *client)
+static void
+unix_pair(int *server, int *client)
 {
         int pair[2];
 
@@ -149,7 +154,8 @@ static void unix_pair(int *server, int *client)
 }
 
 /* An undisturbed session that leaves an index behind. */
-static void build_index(const struct drop *drop)
+static void
+build_index(const struct drop *drop)
 {
         static const char commands[] = "USER alice\r\nPASS secret\r\nSTAT\r\nQUIT\r\n";
         char replies[1024];
@@ -182,7 +188,8 @@ struct task {
 };
 
 /* Ends what is left of a session: children of this worker, its own and inherited. */
-static void end_children(void)
+static void
+end_children(void)
 {
         char path[64];
         int child;
@@ -196,7 +203,8 @@ static void end_children(void)
                 (void)fclose(file);
 }
 
-static void *be_client(void *context)
+static void *
+be_client(void *context)
 {
         struct task *task = context;
         struct timespec end;
@@ -218,14 +226,16 @@ static void *be_client(void *context)
 
 /* One point */
 
-static void await_all(void)
+static void
+await_all(void)
 {
         while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
                 continue;
 }
 
 /* Runs the session; whether the point was met. */
-static bool disturb(const struct drop *drop, const struct point *point, struct task *task,
+static bool
+disturb(const struct drop *drop, const struct point *point, struct task *task,
     struct counts *counts)
 {
         pthread_t thread;
@@ -255,7 +265,8 @@ static bool disturb(const struct drop *drop, const struct point *point, struct t
 }
 
 /* A folder that could not be synced: then nobody may say that the removals will last. */
-static bool is_false_durability(const struct point *point, const struct conversation *result)
+static bool
+is_false_durability(const struct point *point, const struct conversation *result)
 {
         /* beside a former server's list an index is written first, at the login */
         size_t folder = point->occurrence - (point->situation == TAKEN_OVER);
@@ -266,7 +277,8 @@ static bool is_false_durability(const struct point *point, const struct conversa
                 point->value == EBADF);
 }
 
-static bool judge_replies(const struct point *point, const struct drop *drop,
+static bool
+judge_replies(const struct point *point, const struct drop *drop,
     struct conversation *result, const bool there[])
 {
         int left = 0;
@@ -289,7 +301,8 @@ static bool judge_replies(const struct point *point, const struct drop *drop,
  * Another server's list is not there, or never to be read, or empty: that is what pop3d was
  * told, and it must go on without.
  */
-static bool is_list_hidden(const struct point *point)
+static bool
+is_list_hidden(const struct point *point)
 {
         bool is_lasting = point->value == ENOENT || point->value == EACCES || point->value == ELOOP ||
             point->value == EISDIR || point->value == ENXIO;
@@ -299,7 +312,8 @@ static bool is_list_hidden(const struct point *point)
                 (point->injection == INJECT_ERROR && point->call == SYS_openat && is_lasting));
 }
 
-static bool judge_next_login(const struct drop *drop, const struct point *point, const bool there[],
+static bool
+judge_next_login(const struct drop *drop, const struct point *point, const bool there[],
     char why[WHY_SIZE])
 {
         const struct expectation expected = { .drop = drop,
@@ -324,7 +338,8 @@ static bool judge_next_login(const struct drop *drop, const struct point *point,
         return is_good;
 }
 
-static void describe(const struct point *point, char text[WHY_SIZE])
+static void
+describe(const struct point *point, char text[WHY_SIZE])
 {
         static const char *const done[] = { "", "fails with", "is cut to", "finds the end",
                 "is killed before",
@@ -341,7 +356,8 @@ static void describe(const struct point *point, char text[WHY_SIZE])
                     error == NULL ? "?" : error);
 }
 
-static void fail(const struct point *point, struct figures *figures, uint32_t *kind,
+static void
+fail(const struct point *point, struct figures *figures, uint32_t *kind,
     const char *why)
 {
         char text[WHY_SIZE];
@@ -354,7 +370,8 @@ static void fail(const struct point *point, struct figures *figures, uint32_t *k
             situation_names[point->situation], text, why);
 }
 
-static struct expectation expect(const struct drop *drop, const struct point *point)
+static struct expectation
+expect(const struct drop *drop, const struct point *point)
 {
         bool is_error = point->injection == INJECT_ERROR;
 
@@ -371,7 +388,8 @@ static struct expectation expect(const struct drop *drop, const struct point *po
 }
 
 /* Tries one point and judges all that came of it. Returns what was counted, for point NOTHING. */
-static void try_point(struct drop *drop, const struct point *point, struct counts *counts)
+static void
+try_point(struct drop *drop, const struct point *point, struct counts *counts)
 {
         struct figures *figures = &sweep.shared->figures[point->situation];
         struct conversation result;
@@ -412,14 +430,16 @@ static void try_point(struct drop *drop, const struct point *point, struct count
 
 /* All points */
 
-static void add_point(const struct point *point)
+static void
+add_point(const struct point *point)
 {
         if (sweep.shared->count == POINTS_MAX)
                 errx(1, "too many points");
         sweep.shared->points[sweep.shared->count++] = *point;
 }
 
-static void add_faults(struct point point)
+static void
+add_faults(struct point point)
 {
         const int *errors = errors_of(point.call);
 
@@ -447,7 +467,8 @@ static void add_faults(struct point point)
         }
 }
 
-static void add_kills(struct point point)
+static void
+add_kills(struct point point)
 {
         point.injection = INJECT_KILL_BEFORE;
         add_point(&point);
@@ -462,14 +483,16 @@ static void add_kills(struct point point)
 }
 
 /* The helpers and the way to the login are the same whatever lies in the maildrop. */
-static bool is_wanted(enum situation situation, enum role role)
+static bool
+is_wanted(enum situation situation, enum role role)
 {
         if (situation == WRONG_PASSWORD)
                 return role != ROLE_TRANSACTION && role != ROLE_OTHER;
         return role == ROLE_TRANSACTION || (situation == NO_INDEX && role != ROLE_OTHER);
 }
 
-static void add_calls(enum situation situation, const struct counts *counts)
+static void
+add_calls(enum situation situation, const struct counts *counts)
 {
         for (uint32_t role = 0; role < ROLES; role++)
                 for (uint32_t call = 0; call < SYSTEM_CALLS; call++)
@@ -486,7 +509,8 @@ static void add_calls(enum situation situation, const struct counts *counts)
                         }
 }
 
-static void add_allocations(enum situation situation, uint32_t count)
+static void
+add_allocations(enum situation situation, uint32_t count)
 {
         for (uint32_t n = 1; n <= count; n++) {
                 struct point point = { (uint32_t)situation, ROLE_OTHER, 0, n, INJECT_ALLOCATION, 0 };
@@ -498,7 +522,8 @@ static void add_allocations(enum situation situation, uint32_t count)
 }
 
 /* Runs an undisturbed session of each situation and counts what it does. */
-static void find_points(struct drop *drop)
+static void
+find_points(struct drop *drop)
 {
         static struct counts counts;
 
@@ -523,7 +548,8 @@ static void find_points(struct drop *drop)
         }
 }
 
-static void make_page(unsigned worker)
+static void
+make_page(unsigned worker)
 {
         int fd;
 
@@ -537,7 +563,8 @@ static void make_page(unsigned worker)
         (void)close(fd);
 }
 
-static void become_worker(unsigned worker, struct drop *drop)
+static void
+become_worker(unsigned worker, struct drop *drop)
 {
         /* what a session leaves behind comes to us, and is noticed */
         if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
@@ -546,7 +573,8 @@ static void become_worker(unsigned worker, struct drop *drop)
         (void)snprintf(drop->path, sizeof(drop->path), "%s/drop-%u", sweep.folder, worker);
 }
 
-static pid_t start_worker(unsigned worker)
+static pid_t
+start_worker(unsigned worker)
 {
         struct shared *shared = sweep.shared;
         pid_t child = fork();
@@ -562,7 +590,8 @@ static pid_t start_worker(unsigned worker)
 }
 
 /* Prints the figures; returns how many situations failed. */
-static int report(void)
+static int
+report(void)
 {
         int passed = 0, failed = 0;
 
@@ -586,7 +615,8 @@ static int report(void)
         return failed;
 }
 
-static void take_options(int argc, char **argv)
+static void
+take_options(int argc, char **argv)
 {
         int option;
 
@@ -619,7 +649,8 @@ static void take_options(int argc, char **argv)
                         "-u uid -d folder -p service -q service -- pop3d option ...");
 }
 
-int main(int argc, char **argv)
+int
+main(int argc, char **argv)
 {
         struct drop drop = { .count = 0 };
         int status, broken = 0;

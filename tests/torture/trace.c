@@ -48,7 +48,8 @@ struct tracer {
         bool is_done;           /* the point was met: nobody is followed any longer */
 };
 
-static struct process *process_of(struct tracer *tracer, pid_t pid)
+static struct process *
+process_of(struct tracer *tracer, pid_t pid)
 {
         for (size_t i = 0; i < tracer->count; i++)
                 if (tracer->processes[i].pid == pid)
@@ -63,7 +64,8 @@ static struct process *process_of(struct tracer *tracer, pid_t pid)
  * Until the point is met all that lead to it are followed. PAM is followed to its end, for it
  * would wait before it refuses; but not when only TRANSACTION is looked at.
  */
-static bool is_of_interest(const struct tracer *tracer, const struct process *process)
+static bool
+is_of_interest(const struct tracer *tracer, const struct process *process)
 {
         const struct point *point = tracer->point;
 
@@ -76,13 +78,15 @@ static bool is_of_interest(const struct tracer *tracer, const struct process *pr
 }
 
 /* TRANSACTION begins after PAM has been forked: no need to stop pop3d at each call before. */
-static bool is_before_it(const struct tracer *tracer, const struct process *process)
+static bool
+is_before_it(const struct tracer *tracer, const struct process *process)
 {
         return tracer->point->injection != INJECT_NOTHING && process->role == ROLE_PARENT &&
             tracer->point->role == ROLE_TRANSACTION && !tracer->has_pam;
 }
 
-static void go_on(struct tracer *tracer, struct process *process, int number)
+static void
+go_on(struct tracer *tracer, struct process *process, int number)
 {
         process->is_held = false;
         (void)ptrace(!is_of_interest(tracer, process) ? PTRACE_DETACH
@@ -91,7 +95,8 @@ static void go_on(struct tracer *tracer, struct process *process, int number)
 }
 
 /* The first child of pop3d is AUTHORIZATION, the second PAM; children of PAM's are modules'. */
-static void give_role(struct tracer *tracer, pid_t parent, pid_t child)
+static void
+give_role(struct tracer *tracer, pid_t parent, pid_t child)
 {
         static const enum role order[] = { ROLE_AUTHORIZATION, ROLE_PAM };
         size_t helpers = 0;
@@ -108,7 +113,8 @@ static void give_role(struct tracer *tracer, pid_t parent, pid_t child)
                 go_on(tracer, process, 0);
 }
 
-static void replace(struct process *process, const struct user_regs_struct *registers, long result)
+static void
+replace(struct process *process, const struct user_regs_struct *registers, long result)
 {
         struct user_regs_struct changed = *registers;
 
@@ -120,7 +126,8 @@ static void replace(struct process *process, const struct user_regs_struct *regi
         (void)ptrace(PTRACE_SETREGS, process->pid, NULL, &changed);
 }
 
-static void shorten(struct process *process, const struct user_regs_struct *registers,
+static void
+shorten(struct process *process, const struct user_regs_struct *registers,
     unsigned long long octets)
 {
         struct user_regs_struct changed = *registers;
@@ -134,7 +141,8 @@ static void shorten(struct process *process, const struct user_regs_struct *regi
 }
 
 /* Does at the point what is to be done when the call begins. */
-static void inject(struct tracer *tracer, struct process *process,
+static void
+inject(struct tracer *tracer, struct process *process,
     const struct user_regs_struct *registers)
 {
         const struct point *point = tracer->point;
@@ -168,7 +176,8 @@ static void inject(struct tracer *tracer, struct process *process,
                 tracer->is_done = true;
 }
 
-static bool is_point(const struct tracer *tracer, const struct process *process, long call)
+static bool
+is_point(const struct tracer *tracer, const struct process *process, long call)
 {
         const struct point *point = tracer->point;
 
@@ -177,7 +186,8 @@ static bool is_point(const struct tracer *tracer, const struct process *process,
             tracer->own.calls[process->role][call] == point->occurrence;
 }
 
-static void on_entry(struct tracer *tracer, struct process *process)
+static void
+on_entry(struct tracer *tracer, struct process *process)
 {
         struct user_regs_struct registers;
         long call;
@@ -195,7 +205,8 @@ static void on_entry(struct tracer *tracer, struct process *process)
                 replace(process, &registers, 0);
 }
 
-static void on_exit_of_call(struct tracer *tracer, struct process *process)
+static void
+on_exit_of_call(struct tracer *tracer, struct process *process)
 {
         struct user_regs_struct registers;
         long call = (long)process->before.orig_rax;
@@ -222,7 +233,8 @@ static void on_exit_of_call(struct tracer *tracer, struct process *process)
 }
 
 /* A stop at the beginning or end of a call. */
-static void on_call(struct tracer *tracer, struct process *process)
+static void
+on_call(struct tracer *tracer, struct process *process)
 {
         struct __ptrace_syscall_info info;
 
@@ -238,7 +250,8 @@ static void on_call(struct tracer *tracer, struct process *process)
         }
 }
 
-static void on_stop(struct tracer *tracer, pid_t pid, int status)
+static void
+on_stop(struct tracer *tracer, pid_t pid, int status)
 {
         struct process *process = process_of(tracer, pid);
         int number = WSTOPSIG(status), event = status >> 16;
@@ -261,7 +274,8 @@ static void on_stop(struct tracer *tracer, pid_t pid, int status)
         go_on(tracer, process, number);
 }
 
-bool trace(pid_t main, const struct point *point, struct counts *counts)
+bool
+trace(pid_t main, const struct point *point, struct counts *counts)
 {
         static struct tracer tracer;
         const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |

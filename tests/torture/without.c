@@ -19,7 +19,8 @@
 #define ANSWER(error) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (error))
 #define IF_CALL(number, skip) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (number), 0, (skip))
 
-static void install(struct sock_filter *code, size_t count)
+static void
+install(struct sock_filter *code, size_t count)
 {
         struct sock_fprog whole = { (unsigned short)count, code };
 
@@ -27,7 +28,8 @@ static void install(struct sock_filter *code, size_t count)
                 err(1, "the outer filter");
 }
 
-static void lack_landlock(unsigned error)
+static void
+lack_landlock(unsigned error)
 {
         struct sock_filter code[] = {
                 BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -39,7 +41,8 @@ static void lack_landlock(unsigned error)
         install(code, sizeof(code) / sizeof(code[0]));
 }
 
-static void lack_seccomp(void)
+static void
+lack_seccomp(void)
 {
         struct sock_filter code[] = {
                 BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -55,7 +58,8 @@ static void lack_seccomp(void)
         install(code, sizeof(code) / sizeof(code[0]));
 }
 
-int main(int argc, char **argv)
+int
+main(int argc, char **argv)
 {
         if (argc < 3)
                 errx(1, "usage: without landlock|landlock-off|seccomp|both program ...");
