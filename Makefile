@@ -1,4 +1,4 @@
-# make            builds ./pop3d
+# make            builds ./pop3d, the session, and ./pop3d-check, which pop3d -c starts
 # make demo       one session through real PAM, in a temporary folder
 # make check      all tests
 # make sanitize   all tests under the address and undefined-behaviour sanitizers
@@ -35,12 +35,22 @@ PACKED := $(shell mkdir -p build; probe=build/packed.$$$$; \
 BUILD = build
 PROGRAM = pop3d
 
-SOURCES = pop3d.c $(sort $(wildcard auth/*.c maildir/*.c xinetd.d/*.c))
-OBJECTS = $(SOURCES:%.c=$(BUILD)/%.o)
+# What only the check runs is in no session's binary.
+CHECK_SOURCES = $(wildcard xinetd.d/*.c) auth/check.c auth/rules.c maildir/check.c
+SHARED_SOURCES = $(filter-out $(CHECK_SOURCES),$(wildcard auth/*.c maildir/*.c))
+SHARED_OBJECTS = $(SHARED_SOURCES:%.c=$(BUILD)/%.o)
+CHECK_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(CHECK_SOURCES)))
 HEADERS = $(wildcard auth/*.h maildir/*.h xinetd.d/*.h)
+LINK = $(CC) $(CFLAGS) $(HARDENING) -fPIE $(LINKING) $(LDFLAGS)
+CHECK = $(PROGRAM)-check
 
-$(PROGRAM): $(OBJECTS)
-	$(CC) $(CFLAGS) $(HARDENING) -fPIE $(LINKING) $(LDFLAGS) -o $@ $(OBJECTS) -ldl
+all: $(PROGRAM) $(CHECK)
+
+$(PROGRAM): $(BUILD)/pop3d.o $(SHARED_OBJECTS)
+	$(LINK) -o $@ $^ -ldl
+
+$(CHECK): $(CHECK_OBJECTS) $(SHARED_OBJECTS)
+	$(LINK) -o $@ $^ -ldl
 
 $(BUILD)/%.o: %.c $(HEADERS) Makefile
 	@mkdir -p $(@D)
@@ -48,14 +58,14 @@ $(BUILD)/%.o: %.c $(HEADERS) Makefile
 
 $(FAST_OBJECTS): CFLAGS += $(FAST)
 
-demo: pop3d
+demo: all
 	@python3 tests/demo.py
 
-check: pop3d programs
+check: all programs
 	python3 tests/run.py
 
 # A test may stand in for a part: what it defines is not taken from the archive.
-$(BUILD)/product.a: $(filter-out $(BUILD)/pop3d.o,$(OBJECTS))
+$(BUILD)/product.a: $(SHARED_OBJECTS) $(filter-out $(BUILD)/xinetd.d/check.o,$(CHECK_OBJECTS))
 	@rm -f $@
 	ar rc $@ $^
 
@@ -80,19 +90,19 @@ sanitize:
 		$(MAKE) CC=$$compiler CFLAGS='$(SANITIZE)' FORTIFY= HARDENING= \
 		    LDFLAGS='-Wl,--no-as-needed -lcrypt' \
 		    BUILD=build/$$compiler-sanitize PROGRAM=build/$$compiler-sanitize/pop3d \
-		    build/$$compiler-sanitize/pop3d programs && \
+		    all programs && \
 		ASAN_OPTIONS=detect_leaks=0 POP3D=build/$$compiler-sanitize/pop3d \
 		    POP3D_TEST_PROGRAMS=$(CURDIR)/build/$$compiler-sanitize/tests python3 tests/run.py || exit 1; \
 	done
 
 # Each system call fails, each instant is the last, each fence is tried; some minutes, as root.
-torture: pop3d
+torture: all
 	python3 tests/torture/run.py
 
 clean:
-	rm -rf pop3d build
+	rm -rf pop3d pop3d-check build
 
-.PHONY: demo check programs sanitize torture clean
+.PHONY: all demo check programs sanitize torture clean
 
 # Installing: make install [DESTDIR=...] [PREFIX=/usr] [SYSCONFDIR=/etc] ...
 # A configuration file that is there and differs is left as it is; the new one
@@ -121,10 +131,10 @@ elif $(REWRITE) $(1) | cmp -s - $(2); then rm $(2); \
 else echo 'left $(2), which is not as it was installed'; fi
 endef
 
-install: pop3d
+install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(DOCDIR) \
 		$(DESTDIR)$(SYSCONFDIR)/xinetd.d $(DESTDIR)$(SYSCONFDIR)/pam.d
-	install -m 755 pop3d $(DESTDIR)$(SBINDIR)/pop3d
+	install -m 755 pop3d pop3d-check $(DESTDIR)$(SBINDIR)
 	$(REWRITE) pop3d.8 >$(DESTDIR)$(MANDIR)/man8/pop3d.8
 	chmod 644 $(DESTDIR)$(MANDIR)/man8/pop3d.8
 	install -m 644 LICENSE $(DESTDIR)$(DOCDIR)
@@ -137,7 +147,7 @@ install: pop3d
 	$(call install_configuration,xinetd.d/pop3.pam,$(DESTDIR)$(SYSCONFDIR)/pam.d/pop3)
 
 uninstall:
-	rm -f $(DESTDIR)$(SBINDIR)/pop3d $(DESTDIR)$(MANDIR)/man8/pop3d.8
+	rm -f $(DESTDIR)$(SBINDIR)/pop3d $(DESTDIR)$(SBINDIR)/pop3d-check $(DESTDIR)$(MANDIR)/man8/pop3d.8
 	rm -rf $(DESTDIR)$(DOCDIR)
 	$(call uninstall_configuration,xinetd.d/pop3,$(DESTDIR)$(SYSCONFDIR)/xinetd.d/pop3)
 	$(call uninstall_configuration,xinetd.d/pop3.pam,$(DESTDIR)$(SYSCONFDIR)/pam.d/pop3)
@@ -187,7 +197,7 @@ $(BUILD)/prove/%: tests/prove/%.c tests/prove/every.h $(BUILD)/product.a
 
 .PHONY: prove
 
-bench: pop3d
+bench: all
 	python3 tests/bench/run.py --peers
 
 .PHONY: bench

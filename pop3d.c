@@ -1,14 +1,27 @@
 /*
  * pop3d.c - speaks POP3: the line reader, the two command tables, main.
- * Runs in:   AUTHORIZATION up to a login, TRANSACTION after it.
- * May touch: the client on descriptors 0 and 1. It opens no file: who may
- *            log in is auth/'s to say, what lies in a maildrop maildir/'s.
+ * Runs in:   the AUTHORIZATION process up to a login, the TRANSACTION process after it;
+ *            main() and serve() also in the process that waits between the two.
+ * May touch: the client on descriptors 0 and 1. It opens no file: auth/ says who may log in,
+ *            maildir/ what lies in a maildrop.
+ *
+ * The sections, in the order in which a session lives:
+ *
+ *     Clocks            the deadline, and the ticks that make a blocked call look at it
+ *     Output            replies gather, and are written when no more input waits
+ *     Input             lines from the client
+ *     Conversation      a line becomes a command, its argument, a call of its handler
+ *     Log               the lines about a maildrop and its session
+ *     Arguments         names, message numbers: resolved before a handler sees them
+ *     Both states       CAPA, QUIT
+ *     AUTHORIZATION     USER, PASS, AUTH, and their table
+ *     TRANSACTION       STAT, LIST, RETR, ..., and their table
+ *     Processes         what the process of each state does from its first step to its last
+ *     main              the command line; one session, or the check (pop3d-check)
  */
 #include "auth/auth.h"
 #include "maildir/maildir.h"
-#include "xinetd.d/check.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -37,15 +50,36 @@ enum {
         LINGER_MILLISECONDS = 1000,
 };
 
-static const char greeting[] = "+OK pop3d " VERSION " server ready";
+/* What the loop that reads commands does next. */
+enum outcome {
+        PROCEED,                /* the argument is good: call the handler */
+        NEXT_COMMAND,           /* the command was answered */
+        BAD_COMMAND,            /* the client was told what is wrong with the command */
+        END_SESSION,
+};
 
-struct options {
-        struct auth auth;
-        const char *maildir;            /* template */
-        unsigned idle_seconds;
-        bool allows_clear_text, logs_to_stderr;
-        int wanted;                     /* 'c', 'h' or 'V' in place of a session */
-        bool are_given;                 /* any beside -c */
+enum argument_kind {
+        NO_ARGUMENT,
+        USER_NAME,              /* one word */
+        PASSWORD,               /* all that stands behind one blank; may be empty */
+        MECHANISM,              /* may be left out; the handler looks at it */
+        MESSAGE,                /* a message number */
+        MAYBE_MESSAGE,          /* a message number, or nothing */
+        MESSAGE_AND_LINES,      /* a message number and a number of lines */
+};
+
+struct argument {
+        char *text;             /* NULL: none was given */
+        size_t number;          /* of a message that is there; 0: none was given */
+        uint64_t lines;         /* of a body; UINT64_MAX, which no client can ask for: all */
+};
+
+struct session;
+
+struct command {
+        const char *name;
+        enum argument_kind argument;
+        enum outcome (*handler)(struct session *session, const struct argument *argument);
 };
 
 struct session {
@@ -53,22 +87,22 @@ struct session {
         const struct options *options;
         struct peer peer;
 
-        size_t taken, filled;           /* of input: octets read, from taken on not used yet */
-        bool is_logged_in;              /* else one octet is read: the next may be TRANSACTION's */
+        size_t taken, filled;           /* input[0..filled) was read, [taken..filled) is not used yet */
+        bool is_logged_in;              /* until then one octet is read at a time; see next_line() */
         bool may_have_more;             /* the last read filled all that it was given */
         int64_t deadline;               /* milliseconds on the monotonic clock */
         bool holds_mail;                /* the output has octets of a message */
-        bool is_gone;                   /* the client, or its patience with us */
+        bool is_gone;                   /* the connection is broken, or our patience has ended */
         enum session_end end;
         unsigned bad_commands;          /* in a row */
-        bool has_spoken;        /* a command has come */
-        bool was_refused;       /* a password without TLS */
+        bool has_spoken;                /* a command has come */
+        bool was_refused;               /* a password was refused for want of TLS */
 
-        int pam;                        /* AUTHORIZATION: whom to ask */
+        int pam;                        /* AUTHORIZATION: the channel to the PAM helper */
         char user[COMMAND_MAX];         /* USER's argument, "" before it */
         unsigned failed_logins;
 
-        struct identity identity;       /* TRANSACTION */
+        struct identity identity;       /* TRANSACTION: who logged in */
         char who[2 * LOGIN_PART_MAX + 2]; /* the user for the log, with a virtual user's domain */
         struct maildrop *drop;
         struct maildrop_update update;
@@ -76,17 +110,10 @@ struct session {
         uint64_t sent;                  /* octets written to the client */
         size_t top_count, retr_count;
 
-        char input[INPUT_SIZE];         /* last, so that the rest shares a page */
+        char input[INPUT_SIZE];         /* last, so that the members above share a page */
 };
 
-enum outcome {
-        PROCEED,                /* the argument is good: on to the handler */
-        NEXT_COMMAND,           /* answered */
-        BAD_COMMAND,            /* told what is wrong with it */
-        END_SESSION,
-};
-
-/* The clocks */
+/* ---- Clocks -------------------------------------------------------------------------- */
 
 static int64_t
 now_milliseconds(void)
@@ -97,20 +124,22 @@ now_milliseconds(void)
         return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* A signal that is handled, if only by doing nothing, makes a blocked system call return EINTR. */
 static void
 on_tick(int number)
 {
 }
 
 /*
- * Makes the kernel break whatever blocks, ten times within the given time, so
- * that a deadline is looked at without a system call per command to watch it.
- * One signal alone could come just before a read blocks, and be lost.
+ * Starts a timer that interrupts whatever blocks, ten times within the given seconds. The code
+ * that was blocked then looks at session->deadline; this costs no system call per command. There
+ * are ten ticks and not one because a single tick could come just before a read begins to block,
+ * and would be lost. So a deadline may be noticed a tenth of its time late.
  */
 static void
 start_ticks(unsigned seconds)
 {
-        struct sigaction action = { .sa_handler = on_tick }; /* no SA_RESTART, on purpose */
+        struct sigaction action = { .sa_handler = on_tick }; /* without SA_RESTART, on purpose */
         const struct timeval tick = { seconds / 10, seconds % 10 * 100000 };
         const struct itimerval timer = { tick, tick };
 
@@ -118,8 +147,9 @@ start_ticks(unsigned seconds)
             "cannot start the clock");
 }
 
-/* Output */
+/* ---- Output -------------------------------------------------------------------------- */
 
+/* From now on nothing is read or written: the connection is broken, or a deadline has passed. */
 static void
 client_is_gone(struct session *session, enum session_end end)
 {
@@ -128,6 +158,7 @@ client_is_gone(struct session *session, enum session_end end)
         session->output.used = 0;
 }
 
+/* Writes all that has gathered. -1, with EPIPE, when the client is gone. */
 static int
 flush_output(struct output *output)
 {
@@ -156,7 +187,7 @@ flush_output(struct output *output)
         return -1;
 }
 
-/* Appends a line. What is filled in is cut where it would be longer than the protocol allows. */
+/* Appends a reply line. Where filling in would make it longer than the protocol allows, it is cut. */
 __attribute__((format(printf, 2, 3)))
 static void
 reply(struct session *session, const char *format, ...)
@@ -167,7 +198,7 @@ reply(struct session *session, const char *format, ...)
         va_list arguments;
         size_t length;
 
-        /* most have nothing to fill in; printf costs the first of the others a dozen page faults */
+        /* most replies fill in nothing: without printf(3) a first reply has a dozen page faults less */
         if (strchr(format, '%') != NULL) {
                 va_start(arguments, format);
                 (void)vsnprintf(line, sizeof(line), format, arguments);
@@ -182,9 +213,12 @@ reply(struct session *session, const char *format, ...)
         output->used += length + 2;
 }
 
-/* Input */
+/* ---- Input --------------------------------------------------------------------------- */
 
-/* Reads up to wanted octets more; what is to be said is said before waiting. False at the end. */
+/*
+ * Reads up to wanted octets more. Replies are written first, unless more input waits already
+ * (RFC 2449, PIPELINING: one write answers a batch). False when there is nothing more to read.
+ */
 static bool
 read_client(struct session *session, size_t wanted)
 {
@@ -225,9 +259,12 @@ take_line(char *line, size_t length, size_t limit)
 }
 
 /*
- * The next line, NUL in place of its end; false if none comes. One longer than limit
- * octets with its end is swallowed whole, in the memory of this one buffer: that, or
- * one with a NUL in it, is no line that can be obeyed, and NULL.
+ * Finds the next line: *line is the line with a NUL in place of its end, or NULL if it cannot be
+ * obeyed, because it has a NUL or more than limit octets with its end. A line that is too long is
+ * swallowed to its end, so that its tail is not taken for a command. False if no line comes.
+ *
+ * Until the login one octet is read at a time: what the client sent behind PASS must stay in the
+ * kernel, for the TRANSACTION process reads it.
  */
 static bool
 next_line(struct session *session, size_t limit, char **line)
@@ -261,34 +298,154 @@ next_line(struct session *session, size_t limit, char **line)
         }
 }
 
-/* Arguments */
+/* ---- Conversation -------------------------------------------------------------------- */
 
-enum argument_kind {
-        NO_ARGUMENT,
-        /* of a login, which may be refused in clear text */
-        USER_NAME,              /* one word */
-        PASSWORD,               /* after one blank; may be empty */
-        MECHANISM,              /* may be left out; checked by the handler */
-        /* of what needs the messages themselves */
-        MESSAGE,
-        MAYBE_MESSAGE,
-        MESSAGE_AND_LINES,
-};
+static enum outcome parse_argument(struct session *session, enum argument_kind kind,
+    struct argument *argument);
 
-struct argument {
-        char *text;             /* NULL: none given */
-        size_t number;          /* of an existing message; 0: none given */
-        uint64_t lines;         /* of a body; UINT64_MAX, which no number reaches: RETR */
-};
+/* The client is wrong: it is told so, and twenty times in a row are enough. */
+static enum outcome
+bad_command(struct session *session, const char *why)
+{
+        if (++session->bad_commands < BAD_COMMANDS_MAX) {
+                reply(session, "-ERR %s", why);
+                return BAD_COMMAND;
+        }
+        reply(session, "-ERR Too many bad commands");
+        session->end = END_ABUSE;
+        return END_SESSION;
+}
 
-struct command {
-        const char *name;
-        enum argument_kind argument;
-        enum outcome (*handler)(struct session *session, const struct argument *argument);
-        const char *capability; /* what CAPA says of it, or NULL */
-};
+static const struct command *
+find_command(const struct command *table, const char *name)
+{
+        for (; table->name != NULL; table++)
+                if (strcasecmp(table->name, name) == 0)
+                        return table;
+        return NULL;
+}
 
-/* Digits only; a number beyond all measure is taken as the largest, INT64_MAX. */
+/* Obeys one line: a command of this state's table, own. */
+static enum outcome
+obey(struct session *session, const struct command *own, const struct command *other, char *line)
+{
+        struct argument argument = { .lines = UINT64_MAX };
+        const struct command *command;
+        char *blank = strchr(line, ' ');
+        enum outcome outcome;
+
+        if (blank != NULL) {
+                *blank = '\0';
+                argument.text = blank + 1;
+        }
+        command = find_command(own, line);
+        if (command == NULL && find_command(other, line) == NULL)
+                return bad_command(session, "Unknown command");
+        if (command == NULL)
+                return bad_command(session, session->is_logged_in
+                    ? "You are logged in already" : "Please log in first");
+        outcome = parse_argument(session, command->argument, &argument);
+        return outcome == PROCEED ? command->handler(session, &argument) : outcome;
+}
+
+/* Obeys the commands of one state until it ends. own is its table, other that of the other state. */
+static void
+converse(struct session *session, const struct command *own, const struct command *other)
+{
+        enum outcome outcome = NEXT_COMMAND;
+        char *line;
+
+        while (outcome != END_SESSION && !session->is_gone) {
+                if (session->is_logged_in)
+                        session->deadline = now_milliseconds() +
+                            session->options->idle_seconds * 1000;
+                if (!next_line(session, COMMAND_MAX, &line))
+                        return;
+                outcome = line != NULL ? obey(session, own, other, line)
+                    : bad_command(session, "The line is too long, or has a NUL in it");
+                session->has_spoken = true;
+                if (outcome == NEXT_COMMAND)
+                        session->bad_commands = 0;
+        }
+}
+
+/*
+ * Says goodbye: writes what is left, and reads what still comes for a moment. If a socket is
+ * closed with unread input, the kernel resets the connection, and the last reply may be lost.
+ */
+static void
+part_from_client(struct session *session)
+{
+        struct pollfd client = { .fd = 0, .events = POLLIN };
+        int64_t end = now_milliseconds() + LINGER_MILLISECONDS;
+        int64_t left = 0;
+        int ready;
+
+        if (session->is_gone || flush_output(&session->output) != 0 || shutdown(1, SHUT_WR) != 0)
+                return;
+        /* a tick of the clock is not the last of it */
+        while (left >= 0 && (ready = poll(&client, 1, (int)left)) != 0 &&
+            (ready < 0 ? errno == EINTR : read(0, session->input, INPUT_SIZE) > 0))
+                left = end - now_milliseconds();
+}
+
+/* ---- Log ----------------------------------------------------------------------------- */
+
+/* Writes a fault of the maildrop to the log: the path or what failed, the error, the uid. */
+static void
+log_fault(const struct session *session, const char *path, int error)
+{
+        char uid[16];
+
+        (void)snprintf(uid, sizeof(uid), "%u", (unsigned)geteuid());
+        log_event(LOG_ERR, "FAULT", session->who, session->peer.address, "category", "Mailbox",
+            "path", path, "error", error_name(error), "uid", uid, NULL);
+}
+
+/* Writes a message's fault to the log, which names it by its unique-id. */
+static void
+log_message_fault(const struct session *session, size_t number, int error)
+{
+        char id[UNIQUE_ID_MAX + 1];
+
+        id[maildrop_unique_id(session->drop, number, id)] = '\0';
+        log_fault(session, id, error);
+}
+
+static void
+log_login(const struct session *session)
+{
+        char taken[24];
+
+        (void)snprintf(taken, sizeof(taken), "%zu", maildrop_taken_over(session->drop));
+        log_event(LOG_INFO, "LOGIN", session->who, session->peer.address, "mailbox",
+            session->identity.name.mailbox, "method",
+            mechanism_name((enum mechanism)session->identity.mechanism), "secured",
+            session->peer.is_secured ? "yes" : "no",
+            maildrop_taken_over(session->drop) > 0 ? "taken-over" : NULL, taken, NULL);
+}
+
+static void
+log_logout(const struct session *session)
+{
+        size_t marked = maildrop_last(session->drop) - maildrop_count(session->drop);
+        size_t removed = session->update.marked - session->update.remaining;
+        char top[24], retr[24], del[48], left[24], bytes[24], seconds[24];
+
+        (void)snprintf(top, sizeof(top), "%zu", session->top_count);
+        (void)snprintf(retr, sizeof(retr), "%zu", session->retr_count);
+        (void)snprintf(del, sizeof(del), "%zu/%zu", removed, marked);
+        (void)snprintf(left, sizeof(left), "%zu", maildrop_last(session->drop) - removed);
+        (void)snprintf(bytes, sizeof(bytes), "%" PRIu64, session->sent);
+        (void)snprintf(seconds, sizeof(seconds), "%lld", (long long)(time(NULL) - session->began));
+        log_event(LOG_INFO, "LOGOUT", session->who, session->peer.address, "top", top, "retr", retr,
+            "del", del, "left", left, "bytes", bytes, "time", seconds, "end",
+            session_end_name(session->end), NULL);
+}
+
+/* ---- Arguments ----------------------------------------------------------------------- */
+
+/* Reads digits at *text and moves it behind them. A number above INT64_MAX is taken as INT64_MAX. */
 static bool
 parse_number(const char **text, uint64_t *number)
 {
@@ -305,49 +462,31 @@ parse_number(const char **text, uint64_t *number)
         return true;
 }
 
-/* The client is wrong: it is told so, and twenty times in a row are enough. */
+/* Makes the messages known to maildir/. Where that fails, the session ends with a reply. */
 static enum outcome
-bad_command(struct session *session, const char *why)
+load_messages(struct session *session)
 {
-        if (++session->bad_commands < BAD_COMMANDS_MAX) {
-                reply(session, "-ERR %s", why);
-                return BAD_COMMAND;
-        }
-        reply(session, "-ERR Too many bad commands");
-        session->end = END_ABUSE;
+        if (maildrop_load(session->drop) == 0)
+                return PROCEED;
+        log_fault(session, "pop3d.index", errno);
+        reply(session, "-ERR [SYS/TEMP] The maildrop cannot be read; please try again");
+        session->end = END_FAULT;
         return END_SESSION;
 }
 
-static void
-log_fault(const struct session *session, const char *path, int error)
-{
-        char uid[16];
-
-        (void)snprintf(uid, sizeof(uid), "%u", (unsigned)geteuid());
-        log_event(LOG_ERR, "FAULT", session->who, session->peer.address, "category", "Mailbox",
-            "path", path, "error", error_name(error), "uid", uid, NULL);
-}
-
-/* Numbers of messages, resolved: a handler never sees one that is not there. */
+/* Resolves a message number, so that no handler sees one of a message that is not there. */
 static enum outcome
-parse_message(struct session *session, enum argument_kind kind,
-    struct argument *argument)
+parse_message(struct session *session, enum argument_kind kind, struct argument *argument)
 {
         const char *at = argument->text;
+        bool has_lines = kind == MESSAGE_AND_LINES;
         uint64_t number;
 
-        if (maildrop_load(session->drop) != 0) {
-                log_fault(session, "pop3d.index", errno);
-                reply(session, "-ERR [SYS/TEMP] The maildrop cannot be read; please try again");
-                session->end = END_FAULT;
-                return END_SESSION;
-        }
         if (kind == MAYBE_MESSAGE && at == NULL)
                 return PROCEED;
         if (at == NULL || !parse_number(&at, &number) ||
-            (kind == MESSAGE_AND_LINES && (*at++ != ' ' || !parse_number(&at, &argument->lines))) ||
-            *at != '\0')
-                return bad_command(session, kind == MESSAGE_AND_LINES
+            (has_lines && (*at++ != ' ' || !parse_number(&at, &argument->lines))) || *at != '\0')
+                return bad_command(session, has_lines
                     ? "A message number and a number of lines are wanted"
                     : "A message number is wanted");
         if (number > SIZE_MAX || !maildrop_has(session->drop, (size_t)number)) {
@@ -358,6 +497,7 @@ parse_message(struct session *session, enum argument_kind kind,
         return PROCEED;
 }
 
+/* Whether a password would cross a network in clear text, which only -p allows. */
 static bool
 refuses_passwords(const struct session *session)
 {
@@ -365,32 +505,53 @@ refuses_passwords(const struct session *session)
             !session->options->allows_clear_text;
 }
 
+/* Looks at what came behind USER, PASS or AUTH. */
 static enum outcome
-parse_argument(struct session *session, enum argument_kind kind,
-    struct argument *argument)
+parse_login(struct session *session, enum argument_kind kind, const char *text)
 {
-        if (kind >= MESSAGE)
-                return parse_message(session, kind, argument);
-        if (kind == NO_ARGUMENT && argument->text != NULL)
-                return bad_command(session, "This command takes no argument");
-        if (kind == PASSWORD && argument->text == NULL)
+        if (kind == PASSWORD && text == NULL)
                 return bad_command(session, "An argument is missing");
-        if (kind == USER_NAME && (argument->text == NULL || argument->text[0] == '\0' ||
-            strchr(argument->text, ' ') != NULL))
+        if (kind == USER_NAME && (text == NULL || text[0] == '\0' || strchr(text, ' ') != NULL))
                 return bad_command(session, "One argument is wanted");
-        if (kind != NO_ARGUMENT && refuses_passwords(session)) {
-                session->was_refused = true;
-                reply(session, "-ERR [AUTH] Passwords are not taken in clear text; please use TLS");
-                return NEXT_COMMAND;
-        }
-        return PROCEED;
+        if (!refuses_passwords(session))
+                return PROCEED;
+        session->was_refused = true;
+        reply(session, "-ERR [AUTH] Passwords are not taken in clear text; please use TLS");
+        return NEXT_COMMAND;
 }
 
-/* Commands of both states */
+static enum outcome
+parse_argument(struct session *session, enum argument_kind kind, struct argument *argument)
+{
+        enum outcome outcome;
 
-static enum outcome do_capa(struct session *session, const struct argument *argument);
+        switch (kind) {
+        case NO_ARGUMENT:
+                return argument->text == NULL ? PROCEED
+                    : bad_command(session, "This command takes no argument");
+        case USER_NAME: case PASSWORD: case MECHANISM:
+                return parse_login(session, kind, argument->text);
+        default:
+                outcome = load_messages(session);
+                return outcome == PROCEED ? parse_message(session, kind, argument) : outcome;
+        }
+}
 
-/* UPDATE, after a login; its outcome decides what is said. */
+/* ---- Both states --------------------------------------------------------------------- */
+
+/* RFC 2449, the same in both states. Where passwords are refused, USER and SASL are not listed. */
+static enum outcome
+do_capa(struct session *session, const struct argument *argument)
+{
+        reply(session, "+OK Capability list follows");
+        if (!refuses_passwords(session))
+                reply(session, "SASL PLAIN LOGIN\r\nUSER");
+        reply(session, "TOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\n"
+            "EXPIRE NEVER\r\nIMPLEMENTATION pop3d-" VERSION "\r\n.");
+        return NEXT_COMMAND;
+}
+
+/* QUIT. After a login that is UPDATE (RFC 1939 section 6), and the reply tells its outcome. */
 static enum outcome
 do_quit(struct session *session, const struct argument *argument)
 {
@@ -415,7 +576,7 @@ do_quit(struct session *session, const struct argument *argument)
         return END_SESSION;
 }
 
-/* AUTHORIZATION */
+/* ---- AUTHORIZATION ------------------------------------------------------------------- */
 
 static enum outcome
 login_failed(struct session *session, enum verdict verdict)
@@ -437,8 +598,8 @@ login_failed(struct session *session, enum verdict verdict)
 }
 
 /*
- * An authorization identity (RFC 4616) names a mailbox: in the login's own domain, and
- * where it names a user beside the mailbox, the login's own. False if it is neither.
+ * Takes an authorization identity (RFC 4616), which names the mailbox to open. False unless its
+ * domain, and its user if it names one beside the mailbox, are those of the login itself.
  */
 static bool
 take_authorization(struct login_name *name, const char *authorization)
@@ -454,7 +615,10 @@ take_authorization(struct login_name *name, const char *authorization)
         return true;
 }
 
-/* Asks PAM. A login that breaks the rules goes the same way, so that it takes the same time. */
+/*
+ * Asks PAM about a login. A login that breaks the rules is sent to the PAM helper as well, marked
+ * as not acceptable, so that its refusal takes the same time.
+ */
 static enum outcome
 log_in(struct session *session, enum mechanism mechanism, const char *typed,
     const char *authorization, const char *password)
@@ -502,8 +666,8 @@ do_pass(struct session *session, const struct argument *argument)
 }
 
 /*
- * One response of a SASL exchange, decoded where it lies, a NUL behind it. With initial
- * it came with the command, "=" for an empty one; else the client is prompted.
+ * Takes one response of a SASL exchange (RFC 5034) and decodes it where it lies, with a NUL behind
+ * it. initial came with the command, and is "=" for an empty response; NULL: the client is asked.
  */
 static enum outcome
 read_response(struct session *session, const char *prompt, char *initial,
@@ -594,15 +758,15 @@ do_auth(struct session *session, const struct argument *argument)
 }
 
 static const struct command authorization_commands[] = {
-        { "AUTH", MECHANISM, do_auth, "SASL PLAIN LOGIN" },
-        { "CAPA", NO_ARGUMENT, do_capa, NULL },
-        { "PASS", PASSWORD, do_pass, NULL },
-        { "QUIT", NO_ARGUMENT, do_quit, NULL },
-        { "USER", USER_NAME, do_user, "USER" },
-        { NULL, 0, NULL, NULL },
+        { "AUTH", MECHANISM, do_auth },
+        { "CAPA", NO_ARGUMENT, do_capa },
+        { "PASS", PASSWORD, do_pass },
+        { "QUIT", NO_ARGUMENT, do_quit },
+        { "USER", USER_NAME, do_user },
+        { NULL, NO_ARGUMENT, NULL },
 };
 
-/* TRANSACTION */
+/* ---- TRANSACTION --------------------------------------------------------------------- */
 
 static enum outcome
 do_stat(struct session *session, const struct argument *argument)
@@ -635,7 +799,7 @@ do_rset(struct session *session, const struct argument *argument)
         return NEXT_COMMAND;
 }
 
-/* printf would take longer than all the rest of a scan listing */
+/* Writes decimal digits. printf(3) would take longer than all the rest of a listing. */
 static size_t
 write_number(char *out, uint64_t number)
 {
@@ -650,7 +814,7 @@ write_number(char *out, uint64_t number)
         return count;
 }
 
-/* "number octets", a scan listing (RFC 1939, LIST), or "number unique-id". */
+/* Writes "number octets", a scan listing (RFC 1939, LIST), or "number unique-id" (UIDL). */
 static size_t
 write_listing(const struct session *session, size_t number, bool is_uidl, char *out)
 {
@@ -661,7 +825,7 @@ write_listing(const struct session *session, size_t number, bool is_uidl, char *
             : write_number(out + used, maildrop_message_octets(session->drop, number)));
 }
 
-/* One message, or all that are not deleted. */
+/* LIST and UIDL: one message, or all that are not marked deleted. */
 static enum outcome
 list(struct session *session, const struct argument *argument, bool is_uidl)
 {
@@ -700,17 +864,7 @@ do_uidl(struct session *session, const struct argument *argument)
         return list(session, argument, true);
 }
 
-/* A message failed: the log names it by its unique-id. */
-static void
-log_message_fault(const struct session *session, size_t number, int error)
-{
-        char id[UNIQUE_ID_MAX + 1];
-
-        id[maildrop_unique_id(session->drop, number, id)] = '\0';
-        log_fault(session, id, error);
-}
-
-/* RETR, and TOP with its lines: all that there could be are still not a RETR. */
+/* RETR and TOP. For RETR argument->lines is UINT64_MAX, which no client can ask of TOP. */
 static enum outcome
 do_retr(struct session *session, const struct argument *argument)
 {
@@ -728,7 +882,10 @@ do_retr(struct session *session, const struct argument *argument)
         reply(session, "+OK Message follows");
         if (message_send(session->drop, argument->lines, &session->output) == 0) {
                 session->holds_mail = true;
-                ++*(argument->lines == UINT64_MAX ? &session->retr_count : &session->top_count);
+                if (argument->lines == UINT64_MAX)
+                        session->retr_count++;
+                else
+                        session->top_count++;
                 return NEXT_COMMAND;
         }
         if (!session->is_gone) {
@@ -739,111 +896,22 @@ do_retr(struct session *session, const struct argument *argument)
 }
 
 static const struct command transaction_commands[] = {
-        { "CAPA", NO_ARGUMENT, do_capa, NULL },
-        { "DELE", MESSAGE, do_dele, NULL },
-        { "LIST", MAYBE_MESSAGE, do_list, NULL },
-        { "NOOP", NO_ARGUMENT, do_noop, NULL },
-        { "QUIT", NO_ARGUMENT, do_quit, NULL },
-        { "RETR", MESSAGE, do_retr, NULL },
-        { "RSET", NO_ARGUMENT, do_rset, NULL },
-        { "STAT", NO_ARGUMENT, do_stat, NULL },
-        { "TOP", MESSAGE_AND_LINES, do_retr, "TOP" },
-        { "UIDL", MAYBE_MESSAGE, do_uidl, "UIDL" },
-        { NULL, 0, NULL, NULL },
+        { "CAPA", NO_ARGUMENT, do_capa },
+        { "DELE", MESSAGE, do_dele },
+        { "LIST", MAYBE_MESSAGE, do_list },
+        { "NOOP", NO_ARGUMENT, do_noop },
+        { "QUIT", NO_ARGUMENT, do_quit },
+        { "RETR", MESSAGE, do_retr },
+        { "RSET", NO_ARGUMENT, do_rset },
+        { "STAT", NO_ARGUMENT, do_stat },
+        { "TOP", MESSAGE_AND_LINES, do_retr },
+        { "UIDL", MAYBE_MESSAGE, do_uidl },
+        { NULL, NO_ARGUMENT, NULL },
 };
 
-/* By whether somebody is logged in. */
-static const struct command *const tables[] = { authorization_commands, transaction_commands };
+/* ---- Processes ----------------------------------------------------------------------- */
 
-/* RFC 2449; the same in both states. A password that would be refused is not asked for. */
-static enum outcome
-do_capa(struct session *session, const struct argument *argument)
-{
-        reply(session, "+OK Capability list follows");
-        for (size_t table = refuses_passwords(session); table < 2; table++)
-                for (const struct command *command = tables[table]; command->name != NULL; command++)
-                        if (command->capability != NULL)
-                                reply(session, "%s", command->capability);
-        reply(session, "RESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\n"
-            "IMPLEMENTATION pop3d-" VERSION "\r\n.");
-        return NEXT_COMMAND;
-}
-
-/* The conversation */
-
-static const struct command *
-find_command(const struct command *table, const char *name)
-{
-        for (; table->name != NULL; table++)
-                if (strcasecmp(table->name, name) == 0)
-                        return table;
-        return NULL;
-}
-
-static enum outcome
-obey(struct session *session, char *line)
-{
-        struct argument argument = { .lines = UINT64_MAX };
-        const struct command *command;
-        char *blank = strchr(line, ' ');
-        enum outcome outcome;
-
-        if (blank != NULL) {
-                *blank = '\0';
-                argument.text = blank + 1;
-        }
-        command = find_command(tables[session->is_logged_in], line);
-        if (command == NULL && find_command(tables[!session->is_logged_in], line) == NULL)
-                return bad_command(session, "Unknown command");
-        if (command == NULL)
-                return bad_command(session, session->is_logged_in
-                    ? "You are logged in already" : "Please log in first");
-        outcome = parse_argument(session, command->argument, &argument);
-        return outcome == PROCEED ? command->handler(session, &argument) : outcome;
-}
-
-/* Obeys the commands of one state until it ends. */
-static void
-converse(struct session *session)
-{
-        enum outcome outcome = NEXT_COMMAND;
-        char *line;
-
-        while (outcome != END_SESSION && !session->is_gone) {
-                if (session->is_logged_in)
-                        session->deadline = now_milliseconds() +
-                            session->options->idle_seconds * 1000;
-                if (!next_line(session, COMMAND_MAX, &line))
-                        return;
-                outcome = line != NULL ? obey(session, line)
-                    : bad_command(session, "The line is too long, or has a NUL in it");
-                session->has_spoken = true;
-                if (outcome == NEXT_COMMAND)
-                        session->bad_commands = 0;
-        }
-}
-
-/*
- * What is still unread when a socket is closed makes the kernel reset the
- * connection, and the last reply may be lost. So unread commands are drained.
- */
-static void
-part_from_client(struct session *session)
-{
-        struct pollfd client = { .fd = 0, .events = POLLIN };
-        int64_t end = now_milliseconds() + LINGER_MILLISECONDS;
-        int64_t left = 0;
-        int ready;
-
-        if (session->is_gone || flush_output(&session->output) != 0 || shutdown(1, SHUT_WR) != 0)
-                return;
-        /* a tick of the clock is not the last of it */
-        while (left >= 0 && (ready = poll(&client, 1, (int)left)) != 0 &&
-            (ready < 0 ? errno == EINTR : read(0, session->input, INPUT_SIZE) > 0))
-                left = end - now_milliseconds();
-}
-
-/* The PROXY header, before all else. False: there is none, or none in time. */
+/* Reads the PROXY header (-x), which comes before all else. False: none came, or not in time. */
 static bool
 read_proxy_header(struct session *session)
 {
@@ -876,7 +944,7 @@ authorization(void *context, int pam)
             : auth->login_seconds);
         /* on its way while the fences are put up: nothing has been read yet */
         if (!auth->expects_proxy) {
-                reply(session, greeting);
+                reply(session, GREETING);
                 (void)flush_output(&session->output);
         }
         confine_authorization(pam);
@@ -884,9 +952,9 @@ authorization(void *context, int pam)
                 if (!read_proxy_header(session))
                         return session->end == END_TIMEOUT ? END_TIMEOUT
                             : session->filled == 0 ? END_SILENT : END_REFUSED;
-                reply(session, greeting);
+                reply(session, GREETING);
         }
-        converse(session);
+        converse(session, authorization_commands, transaction_commands);
         if (session->end != END_GRANTED)
                 part_from_client(session);
         if (session->was_refused)
@@ -894,9 +962,10 @@ authorization(void *context, int pam)
         return session->end == END_DISCONNECT && !session->has_spoken ? END_SILENT : session->end;
 }
 
-/* Opening the maildrop */
-
-/* Instead of the login's +OK; always false. What may pass is told from what is to be mended. */
+/*
+ * Refuses the login after all, because of its maildrop; always false. [SYS/PERM] is said of what
+ * somebody must mend, [SYS/TEMP] of what may pass (RFC 3206).
+ */
 static bool
 refuse_maildrop(struct session *session, const char *path, int error)
 {
@@ -917,21 +986,12 @@ refuse_maildrop(struct session *session, const char *path, int error)
         return false;
 }
 
-/* Whether a template tells, for one, users from each other ("um") or domains ("d"). */
-static bool
-template_tells(const char *template, const char *letters)
-{
-        for (const char *at = strchr(template, '%'); at != NULL; at = strchr(at + 2, '%'))
-                if (strchr(letters, at[1]) != NULL)
-                        return true;
-        return false;
-}
-
-/* Where a maildrop lies: 0, or errno and what is to blame. */
+/* Finds where the maildrop lies. Returns 0, or an error and in *culprit what it is about. */
 static int
-place_maildrop(const struct options *options, const struct identity *identity,
-    char path[PATH_MAX], const char **culprit)
+find_maildrop(const struct session *session, char path[PATH_MAX], const char **culprit)
 {
+        const struct options *options = session->options;
+        const struct identity *identity = &session->identity;
         const struct login_name *name = &identity->name;
         const struct maildir_names names = { name->user, name->domain, name->mailbox,
                 identity->home };
@@ -940,19 +1000,17 @@ place_maildrop(const struct options *options, const struct identity *identity,
         if (!identity->has_mailbox)
                 return EACCES;
         *culprit = options->maildir;
-        /* the same user of two domains is two users, but not to the kernel */
-        if (options->auth.virtual_account != NULL && name->domain[0] != '\0' &&
-            options->auth.our_domain_count != 1 && !template_tells(options->maildir, "d"))
-                return EPERM;
-        return maildir_path(path, PATH_MAX, options->maildir, &names) != 0 ? errno : 0;
+        return maildir_path(path, PATH_MAX, options->maildir, &names,
+            auth_tells_domains(&options->auth)) != 0 ? errno : 0;
 }
 
+/* Opens the maildrop inside the fences; false if the login is refused for it. */
 static bool
 open_maildrop(struct session *session)
 {
-        char path[PATH_MAX], place[PATH_MAX + 8];
+        char path[PATH_MAX], part_path[PATH_MAX + 8];
         const char *part = "", *culprit;
-        int directory, error = place_maildrop(session->options, &session->identity, path, &culprit);
+        int directory, error = find_maildrop(session, path, &culprit);
 
         if (error != 0)
                 return refuse_maildrop(session, culprit, error);
@@ -967,42 +1025,11 @@ open_maildrop(struct session *session)
         session->drop = maildrop_open(directory, LOCK_MILLISECONDS, &part);
         if (session->drop != NULL)
                 return true;
-        (void)snprintf(place, sizeof(place), "%s%s", path, part);
-        return refuse_maildrop(session, place, errno);
+        (void)snprintf(part_path, sizeof(part_path), "%s%s", path, part);
+        return refuse_maildrop(session, part_path, errno);
 }
 
-static void
-log_login(const struct session *session)
-{
-        char taken[24];
-
-        (void)snprintf(taken, sizeof(taken), "%zu", maildrop_taken_over(session->drop));
-        log_event(LOG_INFO, "LOGIN", session->who, session->peer.address, "mailbox",
-            session->identity.name.mailbox, "method",
-            mechanism_name((enum mechanism)session->identity.mechanism), "secured",
-            session->peer.is_secured ? "yes" : "no",
-            maildrop_taken_over(session->drop) > 0 ? "taken-over" : NULL, taken, NULL);
-}
-
-static void
-log_logout(const struct session *session)
-{
-        size_t marked = maildrop_last(session->drop) - maildrop_count(session->drop);
-        size_t removed = session->update.marked - session->update.remaining;
-        char top[24], retr[24], del[48], left[24], bytes[24], seconds[24];
-
-        (void)snprintf(top, sizeof(top), "%zu", session->top_count);
-        (void)snprintf(retr, sizeof(retr), "%zu", session->retr_count);
-        (void)snprintf(del, sizeof(del), "%zu/%zu", removed, marked);
-        (void)snprintf(left, sizeof(left), "%zu", maildrop_last(session->drop) - removed);
-        (void)snprintf(bytes, sizeof(bytes), "%" PRIu64, session->sent);
-        (void)snprintf(seconds, sizeof(seconds), "%lld", (long long)(time(NULL) - session->began));
-        log_event(LOG_INFO, "LOGOUT", session->who, session->peer.address, "top", top, "retr", retr,
-            "del", del, "left", left, "bytes", bytes, "time", seconds, "end",
-            session_end_name(session->end), NULL);
-}
-
-/* From a granted login on: the user's process, and the only one. */
+/* The TRANSACTION process, from a granted login to the end. It has become the user. */
 static enum session_end
 transaction(struct session *session)
 {
@@ -1020,7 +1047,7 @@ transaction(struct session *session)
                 log_login(session);
                 reply(session, "+OK User successfully logged on");
                 session->end = END_DISCONNECT;
-                converse(session);
+                converse(session, transaction_commands, authorization_commands);
         }
         /* the client hears of QUIT's outcome before the index is written */
         part_from_client(session);
@@ -1031,64 +1058,12 @@ transaction(struct session *session)
         return session->end;
 }
 
-/* The command line */
+/* ---- main ---------------------------------------------------------------------------- */
 
-static const char usage[] =
-    "usage: pop3d [-ehpSVx] [-C dir] [-d domain] [-l seconds] [-m maildir] [-n account]\n"
-    "             [-s service] [-t seconds] [-v account]\n"
-    "       pop3d -c [options] [login]     (what is wrong, and how to mend it)\n";
-
-static bool
-parse_seconds(const char *text, unsigned *seconds)
-{
-        uint64_t number;
-
-        if (!parse_number(&text, &number) || *text != '\0' || number < 1 || number > 86400)
-                return false;
-        *seconds = (unsigned)number;
-        return true;
-}
-
-/* Takes one option; what is wrong with it, or NULL. */
-static const char *
-take_option(struct options *options, int option, const char *value)
-{
-        static char named[32];
-        struct auth *auth = &options->auth;
-
-        switch (option) {
-        case 'C': auth->configuration = value; return NULL;
-        case 'S': auth->peer.is_secured = true; return NULL;
-        case 'V': case 'c': case 'h': options->wanted = option; return NULL;
-        case 'd':
-                if (auth->our_domain_count == OUR_DOMAINS_MAX)
-                        return "there are too many -d";
-                auth->our_domains[auth->our_domain_count++] = value;
-                return NULL;
-        case 'e': options->logs_to_stderr = true; return NULL;
-        case 'l':
-                return parse_seconds(value, &auth->login_seconds)
-                    ? NULL : "-l takes 1 to 86400 seconds";
-        case 'm':
-                options->maildir = value;
-                return maildir_template_is_valid(value)
-                    ? NULL : "-m takes a path with %u, %d, %m, %h and %%";
-        case 'n': auth->powerless_account = value; return NULL;
-        case 'p': options->allows_clear_text = true; return NULL;
-        case 's': auth->service = value; return NULL;
-        case 't':
-                return parse_seconds(value, &options->idle_seconds)
-                    ? NULL : "-t takes 1 to 86400 seconds";
-        case 'v': auth->virtual_account = value; return NULL;
-        case 'x': auth->expects_proxy = true; return NULL;
-        default:
-                (void)snprintf(named, sizeof(named), "-%c %s", isgraph(optopt) ? optopt : '?',
-                    option == ':' ? "lacks its value" : "is no option");
-                return named;
-        }
-}
-
-/* Under an inetd nobody reads stderr: the client and the log are told of a problem. */
+/*
+ * Serves one session. Nobody reads standard error under an inetd, so a problem of the command line
+ * is told to the client and to the log.
+ */
 static int
 serve(struct options *options, const char *problem)
 {
@@ -1119,247 +1094,19 @@ serve(struct options *options, const char *problem)
         return (int)transaction(&session);
 }
 
-/* What is wrong with the arguments, or NULL; optind is then at the operand. */
-static const char *
-take_options(struct options *options, int argc, char **argv)
-{
-        const char *problem = NULL;
-        int option;
-
-        opterr = 0;
-        optind = 0;
-        while ((option = getopt(argc, argv, ":C:SVcd:ehl:m:n:ps:t:v:x")) != -1) {
-                const char *wrong = take_option(options, option, optarg);
-
-                options->are_given |= option != 'c';
-                problem = problem == NULL ? wrong : problem;
-        }
-        if (problem == NULL && argc - optind > (options->wanted == 'c'))
-                return "there is an argument too many";
-        if (problem == NULL && options->auth.virtual_account != NULL &&
-            !template_tells(options->maildir, "um"))
-                return "-v needs -m with %u or %m, or all users would share one maildrop";
-        return problem;
-}
-
-/* The check (-c) */
-
-enum { ROW_INDENT = 17, ROW_WIDTH = 79 };
-
-struct check {
-        struct options *options;
-        struct login login;
-        struct identity identity;
-        bool has_login;
-        int worst;              /* exit status: 0 all is well, 1 warnings, 2 faults */
-};
-
-/* Prints a row, broken into lines. What is not printable came from others, and stays away. */
-__attribute__((format(printf, 4, 5)))
-static void
-print_row(void *context, const char *state, const char *what, const char *format, ...)
-{
-        struct check *check = context;
-        int column = printf("%-5s %-*s", state, ROW_INDENT - 7, what);
-        int severity = strcmp(state, "fail") == 0 ? 2 : strcmp(state, "warn") == 0;
-        char text[5120];
-        va_list arguments;
-
-        check->worst = severity > check->worst ? severity : check->worst;
-        va_start(arguments, format);
-        (void)vsnprintf(text, sizeof(text), format, arguments);
-        va_end(arguments);
-        for (char *at = text; *at != '\0'; at++)
-                *at = *at == '\n' || (*at >= ' ' && *at <= '~') ? *at : '?';
-        for (const char *at = text; *(at += strspn(at, " ")) != '\0';) {
-                int length = (int)strcspn(at, " \n"), room = ROW_WIDTH - ROW_INDENT;
-
-                length = length > room ? room : length;
-                if (length > 0 && column + 1 + length > ROW_WIDTH)
-                        column = printf("\n%*s", ROW_INDENT - 1, "") - 1;
-                if (length > 0)
-                        column += printf(" %.*s", length, at);
-                at += length;
-                if (*at == '\n') {
-                        column = ROW_WIDTH;
-                        at++;
-                }
-        }
-        (void)printf("\n");
-}
-
-static int
-check_pam(void *context)
-{
-        struct check *check = context;
-
-        auth_check_pam(&check->options->auth, check->has_login ? &check->login : NULL, print_row,
-            check);
-        return check->worst;
-}
-
-/* As its user: for that the process is another for ever, and it has seen no shadow file. */
-static int
-check_maildrop(void *context)
-{
-        struct check *check = context;
-        struct identity *identity = &check->identity;
-        char path[PATH_MAX];
-        const char *culprit;
-        int error;
-
-        become_user(identity);
-        error = place_maildrop(check->options, identity, path, &culprit);
-        if (error != 0)
-                print_row(check, "fail", "maildrop", "%s: %s\n"
-                    "cause: no such mailbox, or -m does not tell domains apart", culprit,
-                    strerror(error));
-        else if (maildir_is_not_yet_there(path, identity->uid))
-                print_row(check, "warn", "maildrop", "%s is not there yet, and served as empty\n"
-                    "remedy: none before the first mail comes; if mail goes elsewhere, as to /var/mail, "
-                    "have it delivered here, or see -m", path);
-        else
-                maildir_check(path, print_row, check);
-        return check->worst;
-}
-
-static void
-check_apart(struct check *check, int (*part)(void *context), const char *what)
-{
-        int worst = apart_end(apart_start(part, check, NULL));
-
-        if (worst < 0 || worst > 2)
-                print_row(check, "fail", what, "the check did not come to its end\n"
-                    "cause: the log may say");
-        else
-                check->worst = worst;
-}
-
-static int
-check_serve(void *context)
-{
-        struct check *check = context;
-
-        /* serve() closes descriptors behind the log's back, and opens it anew */
-        log_leave();
-        return serve(check->options, NULL);
-}
-
-/*
- * What was said, in turn, as people have it from telnet; from a session gone wrong as much as
- * fits. Commands were sent at once: PIPELINING.
- */
-static bool
-write_dialogue(char *out, size_t size, char *heard, const char *const *commands)
-{
-        bool is_listing = false, is_good = true;
-        size_t used = 0;
-
-        out[0] = '\0';
-        for (char *line = strtok(heard, "\r\n"); line != NULL && used < size;
-            line = strtok(NULL, "\r\n")) {
-                is_good &= is_listing || line[0] == '+';
-                used += (size_t)snprintf(out + used, size - used, "\nS: %s", line);
-                is_listing = is_listing ? strcmp(line, ".") != 0
-                                        : strstr(line, "list follows") != NULL;
-                if (!is_listing && *commands != NULL && used < size)
-                        used += (size_t)snprintf(out + used, size - used, "\nC: %s", *commands++);
-        }
-        return is_good && *commands == NULL;
-}
-
-/* A session with the real thing; on a terminal a password may be tried. */
-static void
-check_session(struct check *check, const char *login)
-{
-        char heard[2048], dialogue[4096], user[COMMAND_MAX], *password = NULL;
-        const char *const without_login[] = { "CAPA", "QUIT", NULL };
-        const char *const with_login[] = { "CAPA", user, "PASS", "STAT", "QUIT", NULL };
-        const char *const *commands = without_login;
-        size_t used = 0;
-        ssize_t count;
-        int server = -1;
-        pid_t session = apart_start(check_serve, check, &server);
-        bool is_good;
-
-        if (login != NULL && isatty(0))
-                password = getpass("Password to try (none: just Enter): ");
-        (void)dprintf(server, "%sCAPA\r\n",
-            check->options->auth.expects_proxy ? "PROXY UNKNOWN\r\n" : "");
-        if (password != NULL && *password != '\0') {
-                (void)snprintf(user, sizeof(user), "USER %s", login);
-                (void)dprintf(server, "%s\r\nPASS %s\r\nSTAT\r\n", user, password);
-                explicit_bzero(password, strlen(password));
-                commands = with_login;
-        }
-        (void)dprintf(server, "QUIT\r\n");
-        while ((count = read(server, heard + used, sizeof(heard) - 1 - used)) > 0)
-                used += (size_t)count;
-        heard[used] = '\0';
-        (void)close(server);
-        is_good = apart_end(session) == END_QUIT;
-        is_good &= write_dialogue(dialogue, sizeof(dialogue), heard, commands);
-        print_row(check, is_good ? "ok" : "fail", "session",
-            "what a client is told:%s%s", dialogue, is_good ? "" : "\ncause: see the log");
-}
-
-/* Options as the launcher gives them, unless some were given by hand. */
-static void
-take_launcher_options(struct check *check)
-{
-        const char *problem, *file = NULL;
-        char *words = launcher_check(greeting, print_row, check, &file);
-        char *arguments[64] = { words };
-        int count = 1;
-
-        if (words == NULL || check->options->are_given)
-                return;
-        print_row(check, "ok", "options", "of %s, as none are given here: %s", file,
-            *words == '\0' ? "none" : words);
-        while (count < 63 && (arguments[count] = strtok(count == 1 ? words : NULL, " \t")) != NULL)
-                count++;
-        /* a login beside -c is none of theirs */
-        check->options->wanted = 0;
-        problem = take_options(check->options, count, arguments);
-        if (problem != NULL)
-                print_row(check, "fail", "options", "%s\nremedy: mend %s", problem, file);
-}
-
-static int
-check(struct options *options, const char *login)
-{
-        struct check check = { .options = options };
-
-        (void)signal(SIGPIPE, SIG_IGN);
-        log_open(true);
-        take_launcher_options(&check);
-        auth_check_process(&options->auth, print_row, &check);
-        if (login != NULL)
-                check.has_login = auth_check_login(&options->auth, login, &check.login, &check.identity,
-                    print_row, &check);
-        else
-                print_row(&check, "skip", "maildrop", "no login to look at: pop3d -c LOGIN");
-        check_apart(&check, check_pam, "PAM");
-        if (check.identity.uid != 0)
-                check_apart(&check, check_maildrop, "maildrop");
-        check_session(&check, login);
-        return check.worst;
-}
-
 int
 main(int argc, char **argv)
 {
-        struct options options = {
-                .auth = { .service = "pop3", .powerless_account = "nobody", .login_seconds = 60 },
-                .maildir = "Maildir",
-                .idle_seconds = 600,
-        };
-        const char *problem = take_options(&options, argc, argv);
+        struct options options;
+        const char *problem = options_take(&options, argc, argv);
 
+        if (problem == NULL)
+                problem = maildir_template_problem(options.maildir,
+                    options.auth.virtual_account != NULL);
         if (options.wanted == 'V' || options.wanted == 'h')
-                return printf("%s", options.wanted == 'V' ? "pop3d " VERSION "\n" : usage) < 0;
+                return printf("%s", options.wanted == 'V' ? "pop3d " VERSION "\n" : options_usage) < 0;
         if (problem == NULL && options.wanted == 'c')
-                return check(&options, argv[optind]);
-        /* not by exit(3): nothing is left to be done, and that costs as much as the greeting */
+                return start_beside("pop3d-check", argv);
+        /* not exit(3): nothing is left for it to do, and it costs as much as the greeting */
         _exit(serve(&options, problem));
 }

@@ -135,6 +135,48 @@ struct auth {
         struct peer peer;               /* as the socket and -S tell it */
 };
 
+/* The command line of both programs. */
+struct options {
+        struct auth auth;
+        const char *maildir;            /* -m: a template, not yet looked at */
+        unsigned idle_seconds;          /* -t */
+        bool allows_clear_text;         /* -p */
+        bool logs_to_stderr;            /* -e */
+        int wanted;                     /* 'c', 'h' or 'V' in place of a session, else 0 */
+        bool are_given;                 /* there is an option beside -c */
+        const char *login;              /* the operand, or NULL; only -c may have one */
+        char problem[32];               /* where options_take() writes some of its answers */
+};
+
+enum { OPTION_SECONDS_MAX = 86400 };
+
+extern const char options_letters[];    /* as getopt(3) wants them: the one list of all options */
+extern const char options_usage[];      /* for -h */
+
+/*
+ * Reads a command line into options, whose strings then point into argv. Returns NULL, or what is
+ * wrong with it in words for the client and the log.
+ */
+const char *options_take(struct options *options, int argc, char **argv);
+
+/* What pop3d says first (RFC 1939 section 4). The check compares it with what a port says. */
+#define GREETING "+OK pop3d " VERSION " server ready"
+
+/*
+ * Whether logins of more than one domain may be granted, so that two users may differ in nothing
+ * but their domains. For virtual users (-v) alone: a system account has one domain.
+ */
+bool auth_tells_domains(const struct auth *auth);
+
+/* Writes the path of a program of the project, which lies in the folder of this one. */
+bool find_beside(const char *name, char path[PATH_MAX]);
+
+/*
+ * Replaces this process by such a program. arguments is its argv; [0] becomes its path. Returns only if that fails: the exit status, after a
+ * row like the check's that says so.
+ */
+int start_beside(const char *name, char **arguments);
+
 /* Why a session ended; also its exit status. */
 enum session_end {
         END_QUIT = 0,

@@ -25,12 +25,15 @@ struct maildir_names {
         const char *home;       /* %h, and what a relative result starts from */
 };
 
-/* Whether every % in the template is one of %u %d %m %h %%, and it is not empty. */
-bool maildir_template_is_valid(const char *template);
+/* What is wrong with a template, in words for the client and the log, or NULL. */
+const char *maildir_template_problem(const char *template, bool is_virtual);
 
-/* Writes the absolute path of a maildrop. Fails with EINVAL (template) or ENAMETOOLONG. */
+/*
+ * Writes the absolute path of a maildrop. tells_domains: the domain, if there is one, must be part
+ * of the path. Fails with EINVAL (template), EPERM (it lacks %d) or ENAMETOOLONG.
+ */
 int maildir_path(char *path, size_t size, const char *template,
-    const struct maildir_names *names);
+    const struct maildir_names *names, bool tells_domains);
 
 /*
  * Opens the Maildir's own directory, below which every later step is done. Fails

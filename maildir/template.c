@@ -22,8 +22,18 @@ expansion(char letter, const struct maildir_names *names)
         }
 }
 
-bool
-maildir_template_is_valid(const char *template)
+/* Whether the template has a % with one of these letters. */
+static bool
+template_tells(const char *template, const char *letters)
+{
+        for (const char *at = strchr(template, '%'); at != NULL; at = strchr(at + 2, '%'))
+                if (strchr(letters, at[1]) != NULL)
+                        return true;
+        return false;
+}
+
+static bool
+template_is_valid(const char *template)
 {
         static const struct maildir_names names = { "", "", "", "" };
         const char *at = template;
@@ -31,6 +41,16 @@ maildir_template_is_valid(const char *template)
         while ((at = strchr(at, '%')) != NULL && expansion(at[1], &names) != NULL)
                 at += 2;
         return at == NULL && template[0] != '\0';
+}
+
+const char *
+maildir_template_problem(const char *template, bool is_virtual)
+{
+        if (!template_is_valid(template))
+                return "-m takes a path with %u, %d, %m, %h and %%";
+        if (is_virtual && !template_tells(template, "um"))
+                return "-v needs -m with %u or %m, or all users would share one maildrop";
+        return NULL;
 }
 
 /* A name must not lead to another folder than the template means. */
@@ -58,15 +78,20 @@ expand(char *path, size_t size, size_t used, const char *template,
 }
 
 int
-maildir_path(char *path, size_t size, const char *template, const struct maildir_names *names)
+maildir_path(char *path, size_t size, const char *template, const struct maildir_names *names,
+    bool tells_domains)
 {
         bool is_absolute = template[0] == '/' || strncmp(template, "%h", 2) == 0;
         size_t used;
 
         errno = EINVAL;
-        if (!maildir_template_is_valid(template) || !is_one_component(names->user) ||
+        if (!template_is_valid(template) || !is_one_component(names->user) ||
             !is_one_component(names->domain) || !is_one_component(names->mailbox) ||
             names->home[0] != '/')
+                return -1;
+        /* the same user of two domains is two users, but not to the kernel */
+        errno = EPERM;
+        if (tells_domains && names->domain[0] != '\0' && !template_tells(template, "d"))
                 return -1;
         errno = ENAMETOOLONG;
         used = is_absolute ? 0 : expand(path, size, 0, "%h/", names);

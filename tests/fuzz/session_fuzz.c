@@ -350,14 +350,15 @@ fail_with(int error)
         return -1;
 }
 
-bool
-maildir_template_is_valid(const char *template)
+const char *
+maildir_template_problem(const char *template, bool is_virtual)
 {
-        return template != NULL;
+        return template == NULL ? "there is none" : NULL;
 }
 
 int
-maildir_path(char *path, size_t size, const char *template, const struct maildir_names *names)
+maildir_path(char *path, size_t size, const char *template, const struct maildir_names *names,
+    bool tells_domains)
 {
         require(size == PATH_MAX && names->user[0] != '\0' && names->mailbox[0] != '\0');
         if (world.fault == PATH_TOO_LONG)
@@ -819,50 +820,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 /* The check (-c) is no part of a session. */
 
-void
-log_leave(void)
-{
-}
-
-void
-auth_check_process(const struct auth *auth, check_row row, void *context)
-{
-        abort();
-}
-
-bool
-auth_check_login(const struct auth *auth, const char *typed, struct login *login,
-    struct identity *identity, check_row row, void *context)
-{
-        abort();
-}
-
-void
-auth_check_pam(const struct auth *auth, struct login *login, check_row row, void *context)
-{
-        abort();
-}
-
-pid_t
-apart_start(int (*part)(void *context), void *context, int *client)
-{
-        abort();
-}
-
 int
-apart_end(pid_t child)
-{
-        abort();
-}
-
-void
-maildir_check(const char *path, check_row row, void *context)
-{
-        abort();
-}
-
-char *
-launcher_check(const char *greeting, check_row row, void *context, const char **file)
+start_beside(const char *name, char **arguments)
 {
         abort();
 }

@@ -42,12 +42,15 @@ def test_everything_shipped_is_installed(world):
         if not re.search(r"\.[ch]$", path):
             check(f"usr/local/share/doc/pop3d/{os.path.basename(path)}" in found,
                   f"{path} is not installed")
-    for path in CONFIGURATION + ("usr/local/sbin/pop3d", "usr/local/share/man/man8/pop3d.8",
+    for path in CONFIGURATION + ("usr/local/sbin/pop3d", "usr/local/sbin/pop3d-check", "usr/local/share/man/man8/pop3d.8",
                                  "usr/local/share/doc/pop3d/README.md"):
         check(path in found, f"{path} is not installed")
     check(not [path for path in found if path.endswith((".c", ".h", ".new"))], "too much")
     said = common.run(f"{root}/usr/local/sbin/pop3d", "-V")
     check(re.fullmatch(r"pop3d \d+\.\d+\n", said), f"-V says {said!r}")
+    said = subprocess.run([f"{root}/usr/local/sbin/pop3d", "-c"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, text=True).stdout
+    check("port" in said and "session" in said, f"-c says {said!r}")
 
 
 def test_other_places_and_a_packager_s_build(world):
@@ -75,8 +78,9 @@ def test_other_places_and_a_packager_s_build(world):
                   f"{path} names /usr/local/sbin")
     check("server          = /usr/sbin/pop3d" in common.read_text(f"{root}/etc/xinetd.d/pop3"),
           "the xinetd entry names another program")
-    mode = os.stat(f"{root}/usr/sbin/pop3d").st_mode & 0o7777
-    check(mode == 0o755, f"the program has mode {mode:o}")
+    for program in ("pop3d", "pop3d-check"):
+        mode = os.stat(f"{root}/usr/sbin/{program}").st_mode & 0o7777
+        check(mode == 0o755, f"{program} has mode {mode:o}")
 
 
 def test_modes_do_not_depend_on_the_umask(world):
@@ -88,7 +92,7 @@ def test_modes_do_not_depend_on_the_umask(world):
             check(mode == 0o755, f"{folder}/{name} has mode {mode:o}")
         for name in paths:
             mode = os.stat(f"{folder}/{name}").st_mode & 0o7777
-            check(mode == (0o755 if name == "pop3d" and "sbin" in folder else 0o644),
+            check(mode == (0o755 if name.startswith("pop3d") and "sbin" in folder else 0o644),
                   f"{folder}/{name} has mode {mode:o}")
 
 

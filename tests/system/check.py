@@ -575,9 +575,25 @@ def test_systemd(world):
 def test_nosuid_mount(world):
     """a binary on a nosuid mount is said to be on one, and is none the worse for it"""
     with Installation(world):
-        command = "mount -t tmpfs -o nosuid tests $1; cp $2 $1/pop3d; exec $1/pop3d -c"
+        command = "mount -t tmpfs -o nosuid tests $1; cp $2 $1/pop3d; cp $2-check $1/pop3d-check; exec $1/pop3d -c"
         check = Check(world, command=["unshare", "-m", "/bin/sh", "-ec", command, "sh", world.folder(), world.binary])
         check.expect("ok", "process", "root, from a nosuid mount")
+
+
+def test_missing_program(world):
+    """pop3d -c says plainly that the program which checks is not beside it, where it belongs, and how to mend it"""
+    folder = world.folder()
+    os.chmod(folder, 0o755)
+    shutil.copy(world.binary, f"{folder}/pop3d")
+    done = subprocess.run([f"{folder}/pop3d", "-c"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    rows = parse(done.stdout)
+    words = rows[0].text if len(rows) == 1 else ""
+    if (done.returncode, done.stderr) != (2, "") or rows[0].state != "fail" or not all(
+            word in words for word in ("pop3d-check", "No such file or directory", "make install")):
+        raise Failure(f"status {done.returncode}: {done.stdout}{done.stderr}")
+    started = subprocess.run([world.binary + "-check", "alice"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if started.returncode != 64 or "pop3d -c" not in started.stderr or started.stdout:
+        raise Failure(f"the check by itself: {started}")
 
 
 def test_without_root(world):
@@ -862,6 +878,25 @@ def test_no_tls(world):
         check.expect("skip", "launcher", "no entry in")
 
 
+def test_flags_in_a_value(world):
+    """the letters of an option's value are no options: -vxmail is neither -x nor -m, -vpopmail is not -p"""
+    for arguments in ("-vxmail -m/var/mail/%u", "-v xmail -m/var/mail/%u", "-vpopmail -m/var/mail/%u"):
+        with Installation(world, arguments=arguments) as place:
+            place.launch()
+            Check(world).expect("warn", "TLS", "nothing known does it in front", "remedy: set up pop3s")
+
+
+def test_session_with_given_options(world):
+    """options given by hand reach the session that is tried, whatever stands between them and -c"""
+    require_root()
+    for arguments in (["-xc"], ["-c", "-x"], ["-cx", "alice"], ["-xpc", "-t", "900"]):
+        check = Check(world, command=[world.binary, *arguments])
+        check.expect("ok", "session", "S: +OK pop3d", "C: QUIT")
+    done = subprocess.run([world.binary, "-cQ"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 64 or "-Q is no option" not in done.stdout:
+        raise Failure(f"{done}")
+
+
 def test_pam_as_libpam_reads_it(world):
     """a rule goes on behind a backslash, its type and control may be in capitals"""
     with Installation(world) as place:
@@ -880,6 +915,7 @@ def test_name_among_the_arguments(world):
         place.launch()
         check = Check(world, "alice").quiet_but("options", "port 110")
         check.expect("fail", "options", "an argument too many", "remedy: mend /etc/xinetd.d/pop3")
+        check.expect("skip", "session", "not tried: pop3d refuses its options")
         check.expect("fail", "port 110", "pop3d was started wrongly", "cause: the launcher's arguments")
     with Installation(world, arguments="pop3d -t 900") as place:
         place.entry = place.entry.replace("{", "{\n        flags = NAMEINARGS", 1)

@@ -17,7 +17,7 @@ gives(const char *template, const struct maildir_names *names, const char *expec
 {
         char path[64];
 
-        return maildir_path(path, sizeof(path), template, names) == 0 && strcmp(path, expected) == 0;
+        return maildir_path(path, sizeof(path), template, names, false) == 0 && strcmp(path, expected) == 0;
 }
 
 static bool
@@ -26,7 +26,7 @@ fails(const char *template, const struct maildir_names *names, size_t size, int 
         char path[64];
 
         errno = 0;
-        return maildir_path(path, size, template, names) == -1 && errno == error;
+        return maildir_path(path, size, template, names, false) == -1 && errno == error;
 }
 
 static void
@@ -36,9 +36,9 @@ test_templates(void)
         static const char *const invalid[] = { "", "%", "Maildir%", "%x", "%U", "%%%", "%d%" };
 
         for (size_t i = 0; i < sizeof(valid) / sizeof(*valid); i++)
-                test(maildir_template_is_valid(valid[i]), valid[i]);
+                test(maildir_template_problem(valid[i], false) == NULL, valid[i]);
         for (size_t i = 0; i < sizeof(invalid) / sizeof(*invalid); i++) {
-                test(!maildir_template_is_valid(invalid[i]), invalid[i]);
+                test(maildir_template_problem(invalid[i], false) != NULL, invalid[i]);
                 test(fails(invalid[i], &alice, 64, EINVAL), "a bad template gives no path");
         }
 }
@@ -73,7 +73,7 @@ test_sizes(void)
         size_t exact = sizeof("/home/alice/Maildir");
         char path[64];
 
-        test(maildir_path(path, exact, "Maildir", &alice) == 0, "a path that just fits");
+        test(maildir_path(path, exact, "Maildir", &alice, false) == 0, "a path that just fits");
         for (size_t size = 0; size < exact; size++)
                 if (!fails("Maildir", &alice, size, ENAMETOOLONG))
                         test(false, "a path one octet too long");

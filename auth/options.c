@@ -1,0 +1,116 @@
+/*
+ * options.c - the command line, for pop3d and for pop3d-check.
+ * Runs in:   both programs, at their start; the check reads launchers' lines with it too.
+ * May touch: the memory it is given.
+ */
+#include "auth.h"
+
+#include <ctype.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+const char options_letters[] = ":C:SVcd:ehl:m:n:ps:t:v:x";
+
+const char options_usage[] =
+    "usage: pop3d [-ehpSVx] [-C dir] [-d domain] [-l seconds] [-m maildir] [-n account]\n"
+    "             [-s service] [-t seconds] [-v account]\n"
+    "       pop3d -c [options] [login]     (what is wrong, and how to mend it)\n";
+
+/* A number of seconds: digits only, from 1 to a day. */
+static bool
+parse_seconds(const char *text, unsigned *seconds)
+{
+        unsigned number = 0;
+
+        for (; isdigit((unsigned char)*text) && number <= OPTION_SECONDS_MAX; text++)
+                number = number * 10 + (unsigned)(*text - '0');
+        *seconds = number;
+        return *text == '\0' && number >= 1 && number <= OPTION_SECONDS_MAX;
+}
+
+/* Takes a flag, an option without a value. False if the letter is none. */
+static bool
+take_flag(struct options *options, int letter)
+{
+        switch (letter) {
+        case 'S': options->auth.peer.is_secured = true; return true;
+        case 'e': options->logs_to_stderr = true; return true;
+        case 'p': options->allows_clear_text = true; return true;
+        case 'x': options->auth.expects_proxy = true; return true;
+        case 'V': case 'c': case 'h': options->wanted = letter; return true;
+        default: return false;
+        }
+}
+
+/* Takes an option and its value. Returns what is wrong with it, or NULL. */
+static const char *
+take_value(struct options *options, int letter, const char *value)
+{
+        struct auth *auth = &options->auth;
+
+        switch (letter) {
+        case 'C': auth->configuration = value; return NULL;
+        case 'd':
+                if (auth->our_domain_count == OUR_DOMAINS_MAX)
+                        return "there are too many -d";
+                auth->our_domains[auth->our_domain_count++] = value;
+                return NULL;
+        case 'l':
+                return parse_seconds(value, &auth->login_seconds)
+                    ? NULL : "-l takes 1 to 86400 seconds";
+        case 'm': options->maildir = value; return NULL;
+        case 'n': auth->powerless_account = value; return NULL;
+        case 's': auth->service = value; return NULL;
+        case 't':
+                return parse_seconds(value, &options->idle_seconds)
+                    ? NULL : "-t takes 1 to 86400 seconds";
+        case 'v': auth->virtual_account = value; return NULL;
+        default: abort();       /* options_letters names one that nobody takes */
+        }
+}
+
+/* Takes what getopt(3) returned for one option. Returns what is wrong with it, or NULL. */
+static const char *
+take_option(struct options *options, int letter, const char *value)
+{
+        if (letter == '?' || letter == ':') {
+                (void)snprintf(options->problem, sizeof(options->problem), "-%c %s",
+                    isgraph(optopt) ? optopt : '?',
+                    letter == ':' ? "lacks its value" : "is no option");
+                return options->problem;
+        }
+        return take_flag(options, letter) ? NULL : take_value(options, letter, value);
+}
+
+const char *
+options_take(struct options *options, int argc, char **argv)
+{
+        const char *problem = NULL;
+        int letter;
+
+        *options = (struct options){
+                .auth = { .service = "pop3", .powerless_account = "nobody", .login_seconds = 60 },
+                .maildir = "Maildir",
+                .idle_seconds = 600,
+        };
+        opterr = 0;
+        optind = 0;     /* getopt(3) of glibc and musl begin anew: this is not the first line read */
+        while ((letter = getopt(argc, argv, options_letters)) != -1) {
+                const char *wrong = take_option(options, letter, optarg);
+
+                options->are_given |= letter != 'c';
+                problem = problem == NULL ? wrong : problem;
+        }
+        if (optind < argc)
+                options->login = argv[optind];
+        if (problem == NULL && argc - optind > (options->wanted == 'c'))
+                problem = "there is an argument too many";
+        return problem;
+}
+
+bool
+auth_tells_domains(const struct auth *auth)
+{
+        return auth->virtual_account != NULL && auth->our_domain_count != 1;
+}
