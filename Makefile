@@ -1,4 +1,5 @@
-# make            builds ./pop3d, the session, and ./pop3d-check, which pop3d -c starts
+# make            builds ./pop3d, the session, and ./pop3d-check, which pop3d -c starts;
+#                 V=1 shows each command as it is run
 # make demo       one session through real PAM, in a temporary folder
 # make check      all tests
 # make sanitize   all tests under the address and undefined-behaviour sanitizers
@@ -35,6 +36,12 @@ PACKED := $(shell mkdir -p build; probe=build/packed.$$$$; \
 BUILD = build
 PROGRAM = pop3d
 
+# say WHAT NAME prints a short line for a file; Q keeps make from printing the command itself.
+# With V=1 it is the other way round; with -s there is neither.
+Q = $(if $(filter-out 0,$(V)),,@)
+IS_SILENT = $(findstring s,$(firstword -$(MAKEFLAGS)))
+say = $(if $(IS_SILENT),,$(if $(Q),@echo '  $(1)  $(2)'))
+
 # What only the check runs is in no session's binary.
 CHECK_SOURCES = $(wildcard xinetd.d/*.c) auth/check.c auth/rules.c maildir/check.c
 SHARED_SOURCES = $(filter-out $(CHECK_SOURCES),$(wildcard auth/*.c maildir/*.c))
@@ -47,14 +54,17 @@ CHECK = $(PROGRAM)-check
 all: $(PROGRAM) $(CHECK)
 
 $(PROGRAM): $(BUILD)/pop3d.o $(SHARED_OBJECTS)
-	$(LINK) -o $@ $^ -ldl
+	$(call say,LD,$@)
+	$(Q)$(LINK) -o $@ $^ -ldl
 
 $(CHECK): $(CHECK_OBJECTS) $(SHARED_OBJECTS)
-	$(LINK) -o $@ $^ -ldl
+	$(call say,LD,$@)
+	$(Q)$(LINK) -o $@ $^ -ldl
 
 $(BUILD)/%.o: %.c $(HEADERS) Makefile
 	@mkdir -p $(@D)
-	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) $(HARDENING) -fPIE -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) $(HARDENING) -fPIE -c -o $@ $<
 
 $(FAST_OBJECTS): CFLAGS += $(FAST)
 
@@ -62,12 +72,13 @@ demo: all
 	@python3 tests/demo.py
 
 check: all programs
-	python3 tests/run.py
+	@python3 tests/run.py
 
 # A test may stand in for a part: what it defines is not taken from the archive.
 $(BUILD)/product.a: $(SHARED_OBJECTS) $(filter-out $(BUILD)/xinetd.d/check.o,$(CHECK_OBJECTS))
 	@rm -f $@
-	ar rc $@ $^
+	$(call say,AR,$@)
+	$(Q)ar rc $@ $^
 
 # Unit tests, and what drives maildir/ without a session for tests/property.
 UNITS = $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.c))
@@ -76,11 +87,13 @@ programs: $(UNITS) $(BUILD)/tests/property/drive.bin
 $(BUILD)/tests/unit/wire_plain: tests/unit/wire.c
 $(BUILD)/tests/unit/%: tests/unit/%.c tests/unit/test.h $(BUILD)/product.a
 	@mkdir -p $(@D)
-	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(BUILD)/product.a
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(BUILD)/product.a
 
 $(BUILD)/tests/property/%.bin: tests/property/%.c $(BUILD)/product.a
 	@mkdir -p $(@D)
-	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(BUILD)/product.a
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(BUILD)/product.a
 
 # Leaks are not looked for: each process ends with its one session. libcrypt is named because
 # the sanitizers stand in for crypt(), and find nothing to call if a PAM module brings it later.
@@ -97,10 +110,10 @@ sanitize:
 
 # Each system call fails, each instant is the last, each fence is tried; some minutes, as root.
 torture: all
-	python3 tests/torture/run.py
+	@python3 tests/torture/run.py
 
 clean:
-	rm -rf pop3d pop3d-check build
+	@rm -rf pop3d pop3d-check build
 
 .PHONY: all demo check programs sanitize torture clean
 
@@ -163,13 +176,14 @@ FUZZ_CHECKS = $(SANITIZE)
 FUZZ_FLAGS = -max_len=8192 -timeout=60 -print_final_stats=1
 
 $(BUILD)/%_fuzz: tests/fuzz/%_fuzz.c tests/fuzz/fuzz.h tests/fuzz/replay.c pop3d.c $(HEADERS) $(BUILD)/product.a
-	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(FUZZ_ENGINE) \
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(FUZZ_ENGINE) \
 	    $(BUILD)/product.a
 
 replayers: $(FUZZERS:%=$(BUILD)/%_fuzz)
 
 fuzz:
-	$(MAKE) CC=clang CFLAGS='$(FUZZ_CHECKS) -fsanitize=fuzzer-no-link' FORTIFY= HARDENING= \
+	@$(MAKE) CC=clang CFLAGS='$(FUZZ_CHECKS) -fsanitize=fuzzer-no-link' FORTIFY= HARDENING= \
 	    BUILD=build/fuzz FUZZ_ENGINE=-fsanitize=fuzzer replayers
 	@for name in $(FUZZERS); do \
 		mkdir -p build/fuzz/found/$$name; \
@@ -188,16 +202,17 @@ fuzz:
 
 # Proofs. What Frama-C cannot read is run, as it is shipped and under the sanitizers.
 prove:
-	python3 tests/prove/run.py
+	@python3 tests/prove/run.py
 
 $(BUILD)/prove/wire_plain: tests/prove/wire.c
 $(BUILD)/prove/%: tests/prove/%.c tests/prove/every.h $(BUILD)/product.a
 	@mkdir -p $(@D)
-	$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(FAST) $(WARNINGS) -o $@ $< $(BUILD)/product.a
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(FAST) $(WARNINGS) -o $@ $< $(BUILD)/product.a
 
 .PHONY: prove
 
 bench: all
-	python3 tests/bench/run.py --peers
+	@python3 tests/bench/run.py --peers
 
 .PHONY: bench
