@@ -663,8 +663,8 @@ judge(struct cursor input, struct cursor output, struct verdicts *verdicts)
 
         *verdicts = (struct verdicts){ .last = { output.at, output.at } };
         while (take_any_line(&input, &line)) {
-                bool is_message, is_retr, is_long = !is_continuation &&
-                    has_long_reply(line, &is_message, &is_retr);
+                bool is_message = false, is_retr = false;
+                bool is_long = !is_continuation && has_long_reply(line, &is_message, &is_retr);
 
                 verdicts->lines++;
                 if (verdicts->is_cut || !take_any_line(&output, &verdicts->last)) {
@@ -704,7 +704,7 @@ proxy_header(void)
 static void
 require_sound(enum session_end end, const struct text *said)
 {
-        struct cursor input, output, greeting;
+        struct cursor input, output, first;
         size_t header = proxy_header();
         struct verdicts verdicts;
 
@@ -717,8 +717,8 @@ require_sound(enum session_end end, const struct text *said)
                 return;         /* compared with the same session without this fault */
         require(said->used > 0);
         output = (struct cursor){ said->data, said->data + said->used };
-        require(take_any_line(&output, &greeting) && begins(greeting, "+OK pop3d "));
-        require_reply_line(greeting);
+        require(take_any_line(&output, &first) && begins(first, "+OK pop3d "));
+        require_reply_line(first);
         input = (struct cursor){ (const char *)world.input + header,
                 (const char *)world.input + world.input_size };
         judge(input, output, &verdicts);
