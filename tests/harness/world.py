@@ -3,8 +3,8 @@ world.py - the world the tests run in: accounts, PAM services, folders.
 
 Runs in:   the test runner; as root inside a mount and network namespace of
            its own, as an ordinary user in a temporary folder.
-May touch: as root, private copies of /etc/passwd and its like, /etc/pam.d and
-           /dev, which vanish with the namespace; else only that folder.
+May touch: as root, private copies of /etc and /dev, which vanish with
+           the namespace; else only that folder.
 """
 import ctypes
 import fcntl
@@ -102,13 +102,19 @@ def _private_folder():
     raise OSError("no folder to put a private tmpfs on")
 
 
+def _without_our_names(path):
+    with open(path) as file:
+        return [line for line in file if line.split(":")[0] not in ACCOUNTS]
+
+
 def _private_etc(root):
-    with open("/etc/passwd") as file:
-        passwd = [line for line in file if line.split(":")[0] not in ACCOUNTS]
-    with open("/etc/group") as file:
-        group = [line for line in file if line.split(":")[0] not in ACCOUNTS]
-    with open("/etc/shadow") as file:
-        shadow = [line for line in file if line.split(":")[0] not in ACCOUNTS]
+    """
+    A copy of all of /etc, mounted over /etc. No single file of it is a mount: such a mount would
+    vanish as soon as a package outside renames a new /etc/passwd over the old one.
+    """
+    subprocess.run(["cp", "-a", "/etc", f"{root}/etc"], check=True)
+    _mount(f"{root}/etc", "/etc", "", MS_BIND)
+    passwd, group, shadow = (_without_our_names(f"/etc/{name}") for name in ("passwd", "group", "shadow"))
     for name, (number, _) in ACCOUNTS.items():
         passwd.append(f"{name}:x:{number}:{number}::{root}/home/{name}:/bin/sh\n")
         group.append(f"{name}:x:{number}:\n")
@@ -116,20 +122,17 @@ def _private_etc(root):
     group.append("staffers:x:4100:alice\n")
     files = {"passwd": passwd, "group": group, "shadow": shadow,
              "nsswitch.conf": ["passwd: files\n", "group: files\n", "shadow: files\n"]}
-    os.makedirs(f"{root}/etc")
     for name, lines in files.items():
-        path = f"{root}/etc/{name}"
-        with open(path, "w") as file:
+        with open(f"/etc/{name}", "w") as file:
             file.writelines(lines)
-        os.chmod(path, 0o640 if name == "shadow" else 0o644)
-        if os.path.exists(f"/etc/{name}"):
-            _mount(path, f"/etc/{name}", "", MS_BIND)
-    shutil.copytree("/etc/pam.d", f"{root}/etc/pam.d")
-    _mount(f"{root}/etc/pam.d", "/etc/pam.d", "", MS_BIND)
-    for name in ACCOUNTS:
+        os.chmod(f"/etc/{name}", 0o640 if name == "shadow" else 0o644)
+
+
+def _make_homes(root):
+    for name, (number, _) in ACCOUNTS.items():
         home = f"{root}/home/{name}"
         os.makedirs(home)
-        os.chown(home, ACCOUNTS[name][0], ACCOUNTS[name][0])
+        os.chown(home, number, number)
         os.chmod(home, 0o700)
 
 
@@ -195,6 +198,7 @@ class World:
             _mount("none", "/", "", MS_REC | MS_PRIVATE)
             self.root = _private_folder()
             _private_etc(self.root)
+            _make_homes(self.root)
             _private_dev(self.root)
             _network_up([self.REMOTE])
             self.syslog = Syslog()
@@ -289,7 +293,6 @@ class World:
                     for field, value in fields.items():
                         parts[order.index(field)] = str(value)
                 lines.append(":".join(parts) + "\n")
-        # the file is a bind mount: it is written in place
         with open("/etc/shadow", "w") as file:
             file.writelines(lines)
 
