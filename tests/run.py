@@ -17,6 +17,7 @@ Runs in:   the test runner.
 May touch: a temporary folder.
 """
 import argparse
+import collections
 import concurrent.futures
 import importlib.util
 import os
@@ -31,6 +32,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from harness import script, world as worlds
+from harness.progress import Progress
 from harness.world import HERE, INSIDE, TREE, Skip
 
 COUNTS = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped\s*$")
@@ -41,6 +43,7 @@ class Test:
 
     def __init__(self, name, title, run, is_parallel=True):
         self.name, self.title, self.run, self.is_parallel = name, title, run, is_parallel
+        self.part = re.split("[/ ]", name)[0]
 
 
 def session_tests():
@@ -132,9 +135,10 @@ def all_tests():
 
 
 class Report:
-    """Counts, and says what failed as soon as it has."""
+    """Counts, says how far the run is, and what failed as soon as it has."""
 
-    def __init__(self, is_verbose):
+    def __init__(self, tests, is_verbose):
+        self.progress = Progress(collections.Counter(test.part for test in tests))
         self.is_verbose = is_verbose
         self.passed = self.failed = self.skipped = 0
         self.skips = {}
@@ -144,6 +148,7 @@ class Report:
 
     def run(self, test, world):
         began = time.monotonic()
+        self.progress.begin(test.part)
         try:
             counts = test.run(world)
         except Skip as skip:
@@ -169,15 +174,17 @@ class Report:
                 # one file fails in many ways for one reason: that is told once
                 first = test.name.split(" over ")[0]
                 if first in self.told and first != test.name:
-                    print(f"FAIL {test.name}: too", flush=True)
+                    self.progress.say(f"FAIL {test.name}: too")
                 else:
-                    print(f"FAIL {test.name}{about}\n{why}\n", flush=True)
+                    self.progress.say(f"FAIL {test.name}{about}\n{why}\n")
                 self.told.add(first)
             elif self.is_verbose:
-                print(f"{'ok  ' if passed else 'skip'} {test.name} "
-                      f"[{self.times[-1][0]:.2f} s]", flush=True)
+                self.progress.say(f"{'ok  ' if passed else 'skip'} {test.name} "
+                                  f"[{self.times[-1][0]:.2f} s]")
+            self.progress.add(test.part, failed=failed)
 
     def close(self):
+        self.progress.close()
         for reason, names in sorted(self.skips.items()):
             print(f"skipped, {reason}: {len(names)}, such as {names[0]}")
         if self.is_verbose:
@@ -215,7 +222,7 @@ def main():
     if inside is not None:
         return inside
     world = worlds.World()
-    report = Report(arguments.verbose)
+    report = Report(tests, arguments.verbose)
     try:
         # most of a session is waiting for somebody: more of them than processors
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:

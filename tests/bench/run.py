@@ -27,11 +27,13 @@ import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(1, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import picture
 import place
 import rows
 import servers
+from harness.progress import Progress
 
 SECONDS_EACH = 5        # a peer's share of a row
 CURVE = [10, 100, 1000, 10000, 100000]
@@ -107,8 +109,9 @@ def ahead(cells):
 
 
 class Table:
-    def __init__(self, names):
-        self.names = names
+    def __init__(self, names, progress):
+        self.names, self.progress = names, progress
+        self.say = progress.say
         self.lines, self.notes, self.figures = [], [], {}
 
     def head(self):
@@ -137,7 +140,7 @@ class Table:
 
     def add(self, columns):
         self.lines.append("| " + " | ".join(columns) + " |")
-        print("    " + " | ".join(columns), flush=True)
+        self.say("    " + " | ".join(columns))
 
     def add_memory(self, title, figures, key, target, form):
         values = {name: one.get(key) for name, one in figures.items()}
@@ -154,19 +157,22 @@ class Table:
 milliseconds = rows.milliseconds
 
 
+def chosen_rows(names):
+    return [row for row in rows.ROWS if not names or row.name in names]
+
+
 def do_rows(table, bench, names):
-    for row in rows.ROWS:
-        if names and row.name not in names:
-            continue
-        print(f"{row.name}: {row.title}", flush=True)
+    for row in chosen_rows(names):
+        table.progress.begin("rows")
+        table.say(f"{row.name}: {row.title}")
         began = time.monotonic()
         cells, floors = rows.run_row(row, bench, SECONDS_EACH if not bench.is_quick else 2)
         medians = [(kind, floor.median) for kind, floor in floors.items() if floor.seconds]
         table.add_row(row, cells, medians, time.monotonic() - began)
+        table.progress.add("rows", failed=any(cell.failure for cell in cells.values()))
 
 
 def do_memory(table, bench):
-    print("memory", flush=True)
     rows.row_big("base64")(bench)
     figures = {server.name: rows.measure_memory(bench, server) for server in bench.servers
                if server.name != "dovecot ready"}
@@ -180,9 +186,8 @@ def do_memory(table, bench):
 def do_calls(table, bench):
     """A daemon cannot be watched this way, nor a server that needs 44 ms for each."""
     if not os.access("/usr/bin/strace", os.X_OK):
-        print("system calls are not counted: there is no strace")
+        table.say("system calls are not counted: there is no strace")
         return
-    print("system calls", flush=True)
     watched = [server for server in bench.servers if not server.port and not server.needs_tcp]
     for title, key, script in (("system calls a message, one at a time", "calls-lockstep", "each RETR 1 {}"),
                                ("… pipelined", "calls-pipelined", "batch RETR 1 {}")):
@@ -191,7 +196,6 @@ def do_calls(table, bench):
 
 
 def do_size(table, bench):
-    print("size", flush=True)
     binaries = {server.name: [server.binary] for server in bench.servers if server.name != "dovecot ready"}
     if "dovecot" in binaries:
         binaries["dovecot"] = [f"/usr/lib/dovecot/{name}" for name in ("pop3", "pop3-login", "auth")]
@@ -206,7 +210,6 @@ def do_size(table, bench):
 
 
 def do_curve(table, bench):
-    print("cost against number of messages", flush=True)
     curve = rows.measure_curve(bench, CURVE, 3 if bench.is_quick else 7)
     table.figures["curve"] = curve
     picture.draw(f"{place.OUT}/cost.svg", curve, "From login to STAT, nothing changed since the last session",
@@ -234,6 +237,9 @@ def write_results(table, missing, description, is_quick):
         print(f"not compared, not at hand: {', '.join(missing)}")
 
 
+PARTS = {"memory": do_memory, "calls": do_calls, "size": do_size, "curve": do_curve}
+
+
 def users():
     counts = [*CURVE, 200]
     return [f"m{count}" for count in counts] + [f"h{rows.COUNT}", "d10000"] + \
@@ -245,7 +251,7 @@ def main():
     if wanted.list:
         for row in rows.ROWS:
             print(f"{row.name:16} {row.title}")
-        print("memory\ncalls\nsize\ncurve")
+        print("\n".join(PARTS))
         return 0
     if os.geteuid() != 0:
         print("the benchmark needs root: it logs users in", file=sys.stderr)
@@ -271,11 +277,17 @@ def main():
     print(f"making maildrops of {rows.COUNT:,} messages, once", flush=True)
     place.make_pool(rows.COUNT)
     bench = rows.Bench(servers.Pop3d(), peers, wanted.quick)
-    table = Table([server.name for server in bench.servers])
+    parts = {name: part for name, part in PARTS.items() if not wanted.row or name in wanted.row}
+    count = len(chosen_rows(wanted.row))
+    progress = Progress({**({"rows": count} if count else {}), **dict.fromkeys(parts, 1)})
+    table = Table([server.name for server in bench.servers], progress)
     do_rows(table, bench, wanted.row)
-    for name, part in (("memory", do_memory), ("calls", do_calls), ("size", do_size), ("curve", do_curve)):
-        if not wanted.row or name in wanted.row:
-            part(table, bench)
+    for name, part in parts.items():
+        progress.begin(name)
+        progress.say(name)
+        part(table, bench)
+        progress.add(name)
+    progress.close()
     write_results(table, missing, description, wanted.quick)
     print(f"see {os.path.relpath(place.OUT, place.TREE)}/table.md and cost.svg")
     return 0

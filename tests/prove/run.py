@@ -18,6 +18,7 @@ failure.
 Runs in:   CI, and whenever wanted.
 May touch: build.
 """
+import collections
 import concurrent.futures
 import csv
 import os
@@ -27,8 +28,13 @@ import subprocess
 import sys
 import time
 
+sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 TREE = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(HERE))
+
+from harness.progress import Progress
+
 BUILD = f"{TREE}/build/prove"
 TIME_LIMIT = 600
 
@@ -163,14 +169,17 @@ def execute(proof):
     return [], ", ".join(figures), ""
 
 
-def tell(proof, is_verbose):
+def tell(proof, is_verbose, progress):
+    progress.begin(proof.file)
     began = time.monotonic()
     try:
         problems, figures, said = proof.run()
     except Missing as missing:
         if os.environ.get("CI") != "true":
+            progress.add(proof.file)
             return f"skip prove {proof.file} {proof.name} - {missing}"
         problems, figures, said = [str(missing)], "", ""
+    progress.add(proof.file, failed=bool(problems))
     lines = [said] if is_verbose else []
     lines += problems
     lines.append(f"{'not ok' if problems else 'ok'} prove {proof.file} {proof.name}: {proof.shows} "
@@ -189,17 +198,24 @@ def main():
             print(f"{proof.file} {proof.name}: {proof.shows}")
         return 0
     os.makedirs(BUILD, exist_ok=True)
-    for name in sum((EXECUTED.get(file, []) for file in sorted({proof.file for proof in chosen})), []):
+    programs = sum((EXECUTED.get(file, []) for file in sorted({proof.file for proof in chosen})), [])
+    progress = Progress({**({"building": len(programs)} if programs else {}),
+                         **collections.Counter(proof.file for proof in chosen)})
+    for name in programs:
+        progress.begin("building")
         for problem in build(name):
+            progress.close()
             sys.exit(problem)
+        progress.add("building")
     passed = failed = skipped = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for told in pool.map(lambda proof: tell(proof, "-v" in options), chosen):
-            print(told, flush=True)
+        for told in pool.map(lambda proof: tell(proof, "-v" in options, progress), chosen):
+            progress.say(told)
             last = told.split("\n")[-1]
             passed += last.startswith("ok ")
             failed += last.startswith("not ok ")
             skipped += last.startswith("skip ")
+    progress.close()
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0
 

@@ -19,7 +19,12 @@ import subprocess
 import sys
 import time
 
+sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+
+from harness.progress import Progress
+
 PARTS = [
     ("fences", ["fences.py"], "each fence is tried from inside the process that it surrounds"),
     ("hostile", ["hostile.py"], "maildrops and logins made by somebody who means harm"),
@@ -32,23 +37,25 @@ PARTS = [
 COUNTS = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped$")
 
 
-def run(name, arguments, title):
+def run(name, arguments, title, progress):
     """Runs one part and shows what it says; passed, failed, skipped."""
-    print(f"# {name}: {title}", flush=True)
-    began = time.monotonic()
+    progress.say(f"# {name}: {title}")
+    progress.begin(name)
     program = subprocess.Popen([sys.executable, "-B", f"{HERE}/{arguments[0]}", *arguments[1:]],
                                stdout=subprocess.PIPE, text=True, errors="replace")
     counts = None
     for line in program.stdout:
         counts = COUNTS.match(line) or counts
         if not COUNTS.match(line):
-            print(line, end="", flush=True)
+            progress.say(line.rstrip("\n"))
+        if line.startswith(("ok ", "not ok ")):
+            progress.add(name, failed=line.startswith("not ok "))
     status = program.wait()
-    print(f"# {name}: {time.monotonic() - began:.0f} s", flush=True)
+    progress.end(name)
     passed, failed, skipped = map(int, counts.groups()) if counts else (0, 0, 0)
     # a part that breaks down has failed, whatever it counted
     if status not in (0, 77) and not failed or not counts:
-        print(f"not ok {name} - ended with status {status}", flush=True)
+        progress.say(f"not ok {name} - ended with status {status}")
         failed += 1
     return passed, failed, skipped
 
@@ -62,10 +69,12 @@ def main():
         return 0
     began = time.monotonic()
     total = [0, 0, 0]
+    progress = Progress({name: None for name, _, _ in chosen})
     for name, arguments, title in chosen:
         if name == "hostile" and "--slow" in sys.argv:
             arguments = [*arguments, "--slow"]
-        total = [sum(pair) for pair in zip(total, run(name, arguments, title))]
+        total = [sum(pair) for pair in zip(total, run(name, arguments, title, progress))]
+    progress.close()
     print(f"# all: {time.monotonic() - began:.0f} s")
     print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped")
     return 1 if total[1] or not sum(total) else 0
