@@ -44,7 +44,7 @@ say = $(if $(IS_SILENT),,$(if $(Q),@echo '  $(1)  $(2)'))
 
 # What only the check runs is in no session's binary.
 CHECK_SOURCES = $(wildcard xinetd.d/*.c) auth/check.c auth/rules.c maildir/check.c
-SHARED_SOURCES = $(filter-out $(CHECK_SOURCES),$(wildcard auth/*.c maildir/*.c))
+SHARED_SOURCES = $(filter-out $(CHECK_SOURCES),$(wildcard auth/*.c maildir/*.c)) $(MORE_SOURCES)
 SHARED_OBJECTS = $(SHARED_SOURCES:%.c=$(BUILD)/%.o)
 CHECK_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(CHECK_SOURCES)))
 HEADERS = $(wildcard auth/*.h maildir/*.h xinetd.d/*.h)
@@ -97,15 +97,24 @@ $(BUILD)/tests/property/%.bin: tests/property/%.c $(BUILD)/product.a
 
 # Leaks are not looked for: each process ends with its one session. libcrypt is named because
 # the sanitizers stand in for crypt(), and find nothing to call if a PAM module brings it later.
+# Each compiler builds pop3d, whose every process can report (tests/harness/reports.c), and
+# pop3d-wrong, which has a fault on purpose that must be reported (tests/harness/wrong.c).
 SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+REPORTS = tests/harness/reports.c
+WRONG = tests/harness/wrong.c
+WRAP = -Wl,--wrap=base64_decode,--wrap=channel_send,--wrap=become_user,--wrap=maildrop_unique_id
 sanitize:
-	for compiler in gcc clang; do \
-		$(MAKE) CC=$$compiler CFLAGS='$(SANITIZE)' FORTIFY= HARDENING= \
-		    LDFLAGS='-Wl,--no-as-needed -lcrypt' \
-		    BUILD=build/$$compiler-sanitize PROGRAM=build/$$compiler-sanitize/pop3d \
-		    all programs && \
-		ASAN_OPTIONS=detect_leaks=0 POP3D=build/$$compiler-sanitize/pop3d \
-		    POP3D_TEST_PROGRAMS=$(CURDIR)/build/$$compiler-sanitize/tests python3 tests/run.py || exit 1; \
+	@for compiler in gcc clang; do \
+		echo "== $$compiler, the address and the undefined-behaviour sanitizer" && \
+		folder=build/$$compiler-sanitize && \
+		build() { $(MAKE) --no-print-directory CC=$$compiler CFLAGS='$(SANITIZE)' FORTIFY= HARDENING= \
+		    BUILD=$$folder "$$@"; } && \
+		build LDFLAGS='-Wl,--no-as-needed -lcrypt' MORE_SOURCES='$(REPORTS)' \
+		    PROGRAM=$$folder/pop3d $$folder/pop3d $$folder/pop3d-check programs && \
+		build LDFLAGS='-Wl,--no-as-needed -lcrypt $(WRAP)' MORE_SOURCES='$(REPORTS) $(WRONG)' \
+		    PROGRAM=$$folder/pop3d-wrong $$folder/pop3d-wrong && \
+		ASAN_OPTIONS=detect_leaks=0 POP3D=$$folder/pop3d \
+		    POP3D_TEST_PROGRAMS=$(CURDIR)/$$folder/tests python3 tests/run.py || exit 1; \
 	done
 
 # Each system call fails, each instant is the last, each fence is tried; some minutes, as root.

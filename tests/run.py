@@ -33,6 +33,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from harness import script, world as worlds
 from harness.progress import Progress
+from harness.reports import Reports
 from harness.world import HERE, INSIDE, TREE, Skip
 
 COUNTS = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped\s*$")
@@ -183,6 +184,12 @@ class Report:
                                   f"[{self.times[-1][0]:.2f} s]")
             self.progress.add(test.part, failed=failed)
 
+    def add_reports(self, texts):
+        """Each report of a sanitizer is a failure, whether or not a test noticed anything."""
+        for text in texts:
+            self.failed += 1
+            self.progress.say(f"FAIL a sanitizer reports: {text}\n")
+
     def close(self):
         self.progress.close()
         for reason, names in sorted(self.skips.items()):
@@ -223,6 +230,9 @@ def main():
         return inside
     world = worlds.World()
     report = Report(tests, arguments.verbose)
+    # pop3d -c starts another program, from the same folder
+    programs = [world.binary, f"{world.binary}-check"] if world.is_sanitized else []
+    reports = [Reports(program) for program in programs if os.path.exists(program)]
     try:
         # most of a session is waiting for somebody: more of them than processors
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
@@ -234,6 +244,8 @@ def main():
                 report.run(test, world)
     finally:
         world.close()
+    for one in reports:
+        report.add_reports(one.texts())
     return report.close()
 
 

@@ -213,7 +213,7 @@ class World:
         with open(self.binary, "rb") as file:
             self.is_sanitized = b"__asan_init" in file.read()
         self.sanitizer_options = {name: value for name, value in os.environ.items()
-                                  if name in ("ASAN_OPTIONS", "UBSAN_OPTIONS")}
+                                  if name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "POP3D_WRONG")}
         self.configuration = f"{self.root}/pam"
         self._make_pam()
         self._has_unix_users = False
