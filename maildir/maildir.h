@@ -17,23 +17,28 @@
 
 enum { UNIQUE_ID_MAX = 70 };    /* octets of a unique-id (RFC 1939 section 7, UIDL) */
 
-/* What a template may speak of. Strings are the caller's; domain may be "". */
+/* What a template is filled with. The strings are the caller's; domain may be "". */
 struct maildir_names {
         const char *user;       /* %u */
         const char *domain;     /* %d, lower case */
         const char *mailbox;    /* %m */
-        const char *home;       /* %h, and what a relative result starts from */
+        const char *home;       /* %h, and what a relative path starts from */
 };
 
-/* What is wrong with a template, in words for the client and the log, or NULL. */
+/*
+ * What is wrong with a template, as a text, or NULL. It must not be empty, and each % in
+ * it must be one of %u %d %m %h %%. is_virtual: all maildrops belong to one account, so
+ * that the template has to tell the users apart.
+ */
 const char *maildir_template_problem(const char *template, bool is_virtual);
 
 /*
- * Writes the absolute path of a maildrop. tells_domains: the domain, if there is one, must be part
- * of the path. Fails with EINVAL (template), EPERM (it lacks %d) or ENAMETOOLONG.
+ * Writes the absolute path of a maildrop. Fails with EINVAL (the template, or a name that
+ * is no part of a path), ENAMETOOLONG, or EPERM: users of different domains must be told
+ * apart (must_tell_domains), these names have a domain, and the template has no %d.
  */
 int maildir_path(char *path, size_t size, const char *template,
-    const struct maildir_names *names, bool tells_domains);
+    const struct maildir_names *names, bool must_tell_domains);
 
 /*
  * Opens the Maildir's own directory, below which every later step is done. Fails

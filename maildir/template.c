@@ -22,18 +22,8 @@ expansion(char letter, const struct maildir_names *names)
         }
 }
 
-/* Whether the template has a % with one of these letters. */
 static bool
-template_tells(const char *template, const char *letters)
-{
-        for (const char *at = strchr(template, '%'); at != NULL; at = strchr(at + 2, '%'))
-                if (strchr(letters, at[1]) != NULL)
-                        return true;
-        return false;
-}
-
-static bool
-template_is_valid(const char *template)
+is_valid(const char *template)
 {
         static const struct maildir_names names = { "", "", "", "" };
         const char *at = template;
@@ -43,24 +33,34 @@ template_is_valid(const char *template)
         return at == NULL && template[0] != '\0';
 }
 
+/* Whether a valid template has a % with one of these letters. */
+static bool
+has_letter(const char *template, const char *letters)
+{
+        for (const char *at = strchr(template, '%'); at != NULL; at = strchr(at + 2, '%'))
+                if (strchr(letters, at[1]) != NULL)
+                        return true;
+        return false;
+}
+
 const char *
 maildir_template_problem(const char *template, bool is_virtual)
 {
-        if (!template_is_valid(template))
+        if (!is_valid(template))
                 return "-m takes a path with %u, %d, %m, %h and %%";
-        if (is_virtual && !template_tells(template, "um"))
+        if (is_virtual && !has_letter(template, "um"))
                 return "-v needs -m with %u or %m, or all users would share one maildrop";
         return NULL;
 }
 
-/* A name must not lead to another folder than the template means. */
+/* False for a name that would lead to another folder than the template means. */
 static bool
 is_one_component(const char *name)
 {
         return name[0] != '.' && strchr(name, '/') == NULL;
 }
 
-/* Appends what a template stands for; returns how long the path is, 0 when it does not fit. */
+/* Appends what a template stands for. Returns the length of the path, 0 if it does not fit. */
 static size_t
 expand(char *path, size_t size, size_t used, const char *template,
     const struct maildir_names *names)
@@ -79,21 +79,27 @@ expand(char *path, size_t size, size_t used, const char *template,
 
 int
 maildir_path(char *path, size_t size, const char *template, const struct maildir_names *names,
-    bool tells_domains)
+    bool must_tell_domains)
 {
         bool is_absolute = template[0] == '/' || strncmp(template, "%h", 2) == 0;
-        size_t used;
+        size_t used = 0;
 
         errno = EINVAL;
-        if (!template_is_valid(template) || !is_one_component(names->user) ||
-            !is_one_component(names->domain) || !is_one_component(names->mailbox) ||
-            names->home[0] != '/')
+        if (!is_valid(template))
                 return -1;
-        /* the same user of two domains is two users, but not to the kernel */
+        /* the same user of two domains is two users, but to the kernel they are one account */
         errno = EPERM;
-        if (tells_domains && names->domain[0] != '\0' && !template_tells(template, "d"))
+        if (must_tell_domains && names->domain[0] != '\0' && !has_letter(template, "d"))
+                return -1;
+        errno = EINVAL;
+        if (!is_one_component(names->user) || !is_one_component(names->domain) ||
+            !is_one_component(names->mailbox) || names->home[0] != '/')
                 return -1;
         errno = ENAMETOOLONG;
-        used = is_absolute ? 0 : expand(path, size, 0, "%h/", names);
-        return (is_absolute || used > 0) && expand(path, size, used, template, names) > 0 ? 0 : -1;
+        if (!is_absolute) {
+                used = expand(path, size, 0, "%h/", names);
+                if (used == 0)
+                        return -1;
+        }
+        return expand(path, size, used, template, names) > 0 ? 0 : -1;
 }

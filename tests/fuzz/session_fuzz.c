@@ -358,7 +358,7 @@ maildir_template_problem(const char *template, bool is_virtual)
 
 int
 maildir_path(char *path, size_t size, const char *template, const struct maildir_names *names,
-    bool tells_domains)
+    bool must_tell_domains)
 {
         require(size == PATH_MAX && names->user[0] != '\0' && names->mailbox[0] != '\0');
         if (world.fault == PATH_TOO_LONG)

@@ -67,6 +67,25 @@ test_paths(void)
         test(fails("Maildir", &names, 64, EINVAL), "a home that is no path");
 }
 
+/* Where all maildrops belong to one account, the path alone tells one user from another. */
+static void
+test_virtual(void)
+{
+        struct maildir_names names = alice;
+        char path[64];
+
+        test(maildir_template_problem("/v/%d/%u", true) == NULL, "users told apart by %u");
+        test(maildir_template_problem("%m", true) == NULL, "users told apart by %m");
+        test(maildir_template_problem("/v/%d/%%u", true) != NULL, "%%u is no %u");
+        test(maildir_template_problem("%h/Maildir", true) != NULL, "users not told apart");
+        test(maildir_path(path, sizeof(path), "/v/%d/%u", &names, true) == 0 &&
+            strcmp(path, "/v/example.org/alice") == 0, "domains told apart by %d");
+        test(maildir_path(path, sizeof(path), "/v/%%d/%u", &names, true) == -1 && errno == EPERM,
+            "domains not told apart");
+        names.domain = "";
+        test(maildir_path(path, sizeof(path), "/v/%u", &names, true) == 0, "a name without a domain");
+}
+
 static void
 test_sizes(void)
 {
@@ -106,6 +125,7 @@ main(void)
 {
         test_templates();
         test_paths();
+        test_virtual();
         test_sizes();
         test_not_yet_there();
         return test_end();
