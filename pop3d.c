@@ -415,27 +415,29 @@ log_message_fault(const struct session *session, size_t number, int error)
 static void
 log_login(const struct session *session)
 {
+        size_t taken_over = maildrop_totals(session->drop)->taken_over;
         char taken[24];
 
-        (void)snprintf(taken, sizeof(taken), "%zu", maildrop_taken_over(session->drop));
+        (void)snprintf(taken, sizeof(taken), "%zu", taken_over);
         log_event(LOG_INFO, "LOGIN", session->who, session->peer.address, "mailbox",
             session->identity.name.mailbox, "method",
             mechanism_name((enum mechanism)session->identity.mechanism), "secured",
             session->peer.is_secured ? "yes" : "no",
-            maildrop_taken_over(session->drop) > 0 ? "taken-over" : NULL, taken, NULL);
+            taken_over > 0 ? "taken-over" : NULL, taken, NULL);
 }
 
 static void
 log_logout(const struct session *session)
 {
-        size_t marked = maildrop_last(session->drop) - maildrop_count(session->drop);
+        const struct maildrop_totals *totals = maildrop_totals(session->drop);
+        size_t marked = totals->total - totals->count;
         size_t removed = session->update.marked - session->update.remaining;
         char top[24], retr[24], del[48], left[24], bytes[24], seconds[24];
 
         (void)snprintf(top, sizeof(top), "%zu", session->top_count);
         (void)snprintf(retr, sizeof(retr), "%zu", session->retr_count);
         (void)snprintf(del, sizeof(del), "%zu/%zu", removed, marked);
-        (void)snprintf(left, sizeof(left), "%zu", maildrop_last(session->drop) - removed);
+        (void)snprintf(left, sizeof(left), "%zu", totals->total - removed);
         (void)snprintf(bytes, sizeof(bytes), "%" PRIu64, session->sent);
         (void)snprintf(seconds, sizeof(seconds), "%lld", (long long)(time(NULL) - session->began));
         log_event(LOG_INFO, "LOGOUT", session->who, session->peer.address, "top", top, "retr", retr,
@@ -771,8 +773,8 @@ static const struct command authorization_commands[] = {
 static enum outcome
 do_stat(struct session *session, const struct argument *argument)
 {
-        reply(session, "+OK %zu %" PRIu64, maildrop_count(session->drop),
-            maildrop_octets(session->drop));
+        reply(session, "+OK %zu %" PRIu64, maildrop_totals(session->drop)->count,
+            maildrop_totals(session->drop)->octets);
         return NEXT_COMMAND;
 }
 
@@ -795,7 +797,7 @@ static enum outcome
 do_rset(struct session *session, const struct argument *argument)
 {
         maildrop_reset(session->drop);
-        reply(session, "+OK %zu messages", maildrop_count(session->drop));
+        reply(session, "+OK %zu messages", maildrop_totals(session->drop)->count);
         return NEXT_COMMAND;
 }
 
@@ -838,8 +840,8 @@ list(struct session *session, const struct argument *argument, bool is_uidl)
                 reply(session, "+OK %.*s", length, line);
                 return NEXT_COMMAND;
         }
-        reply(session, "+OK %zu messages", maildrop_count(session->drop));
-        for (size_t number = 1; number <= maildrop_last(session->drop); number++) {
+        reply(session, "+OK %zu messages", maildrop_totals(session->drop)->count);
+        for (size_t number = 1; number <= maildrop_totals(session->drop)->total; number++) {
                 if (!maildrop_has(session->drop, number))
                         continue;
                 if (output->size - output->used < LISTING_MAX + 2 && flush_output(output) != 0)

@@ -1,7 +1,9 @@
 /*
  * check.c - says what is wrong with a Maildir (-c), and changes nothing in it.
- * Runs in:   a child of pop3d -c, as the mail user.
+ * Runs in:   a child of pop3d -c, as the mail user; not in a session.
  * May touch: the Maildir, the folders above it and /proc/locks, for reading.
+ *
+ * Nothing is freed or closed here, because the process ends with its rows.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,19 +18,29 @@
 
 #include "internal.h"
 
-/* Whether a part of the path will do for a session; a row says what else is wrong with it. */
+/*
+ * Checks a part of the path. needed: the access(2) rights that a session must have there,
+ * wanted: those that it should have. Returns whether it has those that are needed; a row says
+ * what is wrong, and is a warning if only a wanted right is missing.
+ */
 static bool
 check_part(const char *part, int needed, int wanted, check_row row, void *context)
 {
         struct stat status = { 0 };
-        int error = stat(part, &status) != 0 ? errno : !S_ISDIR(status.st_mode) ? ENOTDIR
-            : access(part, wanted) != 0 ? errno : 0;
-        bool will_do = needed == 0 || (error != ENOTDIR && access(part, needed) == 0);
-        const char *state = will_do ? "warn" : "fail", *but = will_do
-            ? "; logins work, but delivery, removal or the index does not" : "";
+        const char *state, *but;
+        int error = 0;
+        bool will_do;
 
+        if (stat(part, &status) != 0 || (S_ISDIR(status.st_mode) && access(part, wanted) != 0))
+                error = errno;
+        else if (!S_ISDIR(status.st_mode))
+                error = ENOTDIR;
+        will_do = needed == 0 || (error != ENOTDIR && access(part, needed) == 0);
+        state = will_do ? "warn" : "fail";
+        but = will_do ? "; logins work, but delivery, removal or the index does not" : "";
         if (error == ENOTDIR)
-                row(context, state, "maildrop", "%s is no folder%s\ncause: an mbox file is not read\n"
+                row(context, state, "maildrop", "%s is no folder%s\n"
+                    "cause: an mbox file is not read\n"
                     "remedy: convert it and deliver to a Maildir, or see -m", part, but);
         else if (error == ENOENT)
                 row(context, state, "maildrop", "%s: %s%s\nremedy: create it as uid %u, or see -m",
@@ -44,6 +56,7 @@ check_part(const char *part, int needed, int wanted, check_row row, void *contex
         return will_do;
 }
 
+/* Checks the folders above the Maildir, then those in it; false if a session would fail. */
 static bool
 check_path(const char *path, check_row row, void *context)
 {
@@ -57,7 +70,7 @@ check_path(const char *path, check_row row, void *context)
                         if (!check_part(part, X_OK, X_OK, row, context))
                                 return false;
                 }
-        /* tmp, the last, no session needs */
+        /* a session does not need tmp/, the last one; delivery does */
         for (size_t i = 0; i < 4 && is_good; i++) {
                 (void)snprintf(part, sizeof(part), "%s%s", path, folders[i]);
                 is_good = check_part(part, i < 3 ? R_OK | X_OK : 0, R_OK | W_OK | X_OK, row,
@@ -66,7 +79,7 @@ check_path(const char *path, check_row row, void *context)
         return is_good;
 }
 
-/* Nothing is lost on a full disk but speed; on one that cannot be written to, deletions are. */
+/* A warning, no failure: without the index a session is slow, but it serves all mail. */
 static void
 check_file_system(const char *path, check_row row, void *context)
 {
@@ -95,7 +108,7 @@ check_file_system(const char *path, check_row row, void *context)
                     (uint64_t)space.f_bavail * space.f_frsize >> 20);
 }
 
-/* Another session's lock, and whose it is. */
+/* Whether no session holds the lock; else a row says which process does. */
 static bool
 check_lock(int directory, check_row row, void *context)
 {
@@ -104,8 +117,10 @@ check_lock(int directory, check_row row, void *context)
         FILE *locks;
         int holder = 0;
 
-        if (flock(directory, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK)
-                return flock(directory, LOCK_UN), true;
+        if (flock(directory, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
+                (void)flock(directory, LOCK_UN);
+                return true;
+        }
         locks = fopen("/proc/locks", "re");
         (void)fstat(directory, &status);
         (void)snprintf(wanted, sizeof(wanted), ":%ju ", (uintmax_t)status.st_ino);
@@ -119,29 +134,41 @@ check_lock(int directory, check_row row, void *context)
         return false;
 }
 
-/* The maildrop as a session would see it; the index that it would write goes nowhere. */
-static struct maildrop *
-scan(int directory, const char **index)
+/* Opens the index, loads it if it is sound, and returns a word for its state. */
+static const char *
+load_index(struct maildrop *drop, const struct stamp stamps[FOLDERS])
 {
-        struct maildrop *drop = drop_begin(directory);
-        struct stamp stamps[FOLDERS];
+        const char *state;
 
-        if (drop == NULL || drop_open_folders(drop) != 0 || drop_stamps(drop, stamps) != 0)
-                return NULL;
-        drop->next_index = open("/dev/null", O_WRONLY | O_CLOEXEC);
-        if (index != NULL) {
-                index_open(drop);
-                *index = drop->index < 0 ? faccessat(directory, INDEX_NAME, F_OK, 0) != 0 ?
-                    "not there yet" : "not usable, and will be made anew" :
-                    memcmp(stamps, drop->header.folders, sizeof(stamps)) != 0 ? "outdated" :
-                    "current";
-                if (drop->index >= 0 && index_load(drop) != 0)
-                        *index = "damaged, and will be made anew";
-        }
-        return drop_scan(drop) == 0 ? drop : NULL;
+        index_open(drop);
+        if (!index_is_unread(drop))
+                return faccessat(drop->directory, INDEX_NAME, F_OK, 0) != 0 ?
+                    "not there yet" : "not usable, and will be made anew";
+        state = memcmp(stamps, drop->index.header.folders, FOLDERS * sizeof(*stamps)) != 0 ?
+            "outdated" : "current";
+        return drop_load(drop) == 0 ? state : "damaged, and will be made anew";
 }
 
-/* Whether clients that knew a former server will take all mail for new. */
+/*
+ * The maildrop as a session would see it, or NULL. *index_state: see load_index(); if it is
+ * NULL, as a session without an index would. /dev/null stands for pop3d.index.new, so that
+ * the index which would be written goes nowhere.
+ */
+static struct maildrop *
+read_as_session(int directory, const char **index_state)
+{
+        struct maildrop *drop = drop_create(directory);
+        struct stamp stamps[FOLDERS];
+
+        if (drop == NULL || folders_open(drop) != 0 || folders_stamp(drop, stamps) != 0)
+                return NULL;
+        drop->index.next = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        if (index_state != NULL)
+                *index_state = load_index(drop, stamps);
+        return drop_read(drop) == 0 ? drop : NULL;
+}
+
+/* Says whether clients that knew another server before will take mail that they have for new. */
 static void
 check_unique_ids(const struct maildrop *drop, check_row row, void *context)
 {
@@ -152,30 +179,46 @@ check_unique_ids(const struct maildrop *drop, check_row row, void *context)
         if (faccessat(drop->directory, "dovecot-uidlist", R_OK, 0) != 0 &&
             faccessat(drop->directory, "courierpop3dsizelist", R_OK, 0) != 0)
                 return;
-        /* what would be, if this were the first session after the former server's last */
-        fresh = scan(drop->directory, NULL);
-        if (fresh == NULL || fresh->count != drop->count)
+        /* without our index: the unique-ids that the other server's list would give now */
+        fresh = read_as_session(drop->directory, NULL);
+        if (fresh == NULL || fresh->totals.count != drop->totals.count)
                 return;
-        for (size_t i = 1; i <= drop->count; i++) {
-                size_t length = maildrop_unique_id(drop, i, now);
+        for (size_t i = 0; i < drop->totals.count; i++) {
+                size_t length = record_unique_id(&drop_records(drop)[i], drop->text.data, now);
 
-                differing += maildrop_unique_id(fresh, i, then) != length ||
-                    memcmp(now, then, length) != 0;
+                differing += record_unique_id(&drop_records(fresh)[i], fresh->text.data,
+                    then) != length || memcmp(now, then, length) != 0;
         }
         row(context, differing == 0 ? "ok" : "warn", "maildrop",
             "the former server's list has %zu of these; %zu unique-ids are others now%s",
-            fresh->taken_over, differing, differing == 0 ? "" :
+            fresh->totals.taken_over, differing, differing == 0 ? "" :
             "\ncause: pop3d had given its own before\n"
             "remedy: none, if clients have used it since; else remove pop3d.index once");
+}
+
+static void
+check_readable(const struct maildrop *drop, check_row row, void *context)
+{
+        size_t unreadable = 0;
+
+        for (size_t i = 0; i < drop->totals.count; i++) {
+                const struct record *record = &drop_records(drop)[i];
+
+                unreadable += faccessat(record_folder(drop, record), record_name(drop, record),
+                    R_OK, 0) != 0;
+        }
+        if (unreadable > 0)
+                row(context, "warn", "maildrop", "%zu messages cannot be read\n"
+                    "remedy: give them to uid %u (chown), and open them to it (chmod u+r)",
+                    unreadable, (unsigned)geteuid());
 }
 
 void
 maildir_check(const char *path, check_row row, void *context)
 {
         const struct maildrop *drop;
-        const char *index;
+        const char *index_state;
         int directory;
-        size_t unreadable = 0;
 
         if (!check_path(path, row, context))
                 return;
@@ -183,19 +226,13 @@ maildir_check(const char *path, check_row row, void *context)
         directory = maildir_open(path);
         if (!check_lock(directory, row, context))
                 return;
-        drop = scan(directory, &index);
+        drop = read_as_session(directory, &index_state);
         if (drop == NULL) {
                 row(context, "fail", "maildrop", "%s: %s while reading", path, strerror(errno));
                 return;
         }
         row(context, "ok", "maildrop", "%s: %zu messages, %" PRIu64 " octets; the index is %s",
-            path, drop->count, drop->octets, index);
-        for (size_t i = 0; i < drop->count; i++)
-                unreadable += faccessat(record_folder(drop, &drop_records(drop)[i]),
-                    record_name(drop, &drop_records(drop)[i]), R_OK, 0) != 0;
-        if (unreadable > 0)
-                row(context, "warn", "maildrop", "%zu messages cannot be read\n"
-                    "remedy: give them to uid %u (chown), and open them to it (chmod u+r)", unreadable,
-                    (unsigned)geteuid());
+            path, drop->totals.count, drop->totals.octets, index_state);
+        check_readable(drop, row, context);
         check_unique_ids(drop, row, context);
 }

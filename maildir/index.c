@@ -3,11 +3,11 @@
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: pop3d.index and pop3d.index.new in the Maildir.
  *
- * The index saves time and is believed in nothing else: it may be lost, cut,
- * old, forged or another machine's, and costs no more than a new reading. It
- * is never written where it lies, but replaced whole.
+ * The index saves time. It may be lost, cut, old, forged or another machine's, and that
+ * costs no more than a new reading of the Maildir. It is never written in place: a new
+ * file is written and takes its name. It begins with a struct index_header; as many
+ * records as that counts follow, then the text with their names and unique-ids.
  */
-#include <endian.h>
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -19,27 +19,10 @@
 
 #define NEXT_NAME "pop3d.index.new"
 
-/* Read on a machine of the other byte order it is another number, thus no index. */
+/* A machine of the other byte order reads another number here, and thus finds no index. */
 #define INDEX_MAGIC UINT64_C(0x32784449446f7050)
 
-/* Finds damage, not malice. The same on every machine, for unique-ids are made of it too. */
-uint64_t
-checksum(uint64_t sum, const void *data, size_t length)
-{
-        const char *octets = data;
-        uint64_t word;
-
-        sum ^= length;
-        for (; length >= 8; length -= 8, octets += 8) {
-                memcpy(&word, octets, 8);
-                sum = (sum ^ le64toh(word)) * UINT64_C(0x9e3779b97f4a7c15);
-                sum ^= sum >> 32;
-        }
-        for (word = 0; length > 0; length--)
-                word = word << 8 | (unsigned char)octets[length - 1];
-        sum = (sum ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-        return sum ^ sum >> 32;
-}
+/* Whether an index is sound */
 
 static uint64_t
 header_checksum(const struct index_header *header)
@@ -64,52 +47,52 @@ index_header_is_sound(const struct index_header *header, uint64_t file_size)
             sizeof(*header) + header->count * sizeof(struct record) + header->text_length;
 }
 
-bool
-octets_are_id(const char *octets, size_t length)
-{
-        bool is_good = length > 0 && length <= UNIQUE_ID_MAX;
-
-        for (size_t i = 0; i < length; i++)
-                is_good &= octets[i] >= 0x21 && octets[i] <= 0x7e;
-        return is_good;
-}
-
-/* Whether length octets and a NUL follow in the text, at *at, which then moves on. */
+/*
+ * Whether a string is where the next one must begin: at is what the record says, *next where
+ * the string before ended, which then moves on. length octets and a NUL must lie there.
+ */
 static bool
-take_string(const char *text, uint64_t text_length, uint64_t *at, uint32_t place,
+take_string(const char *text, uint64_t text_length, uint64_t *next, uint32_t at,
     uint8_t length)
 {
-        if (place != *at || length >= text_length - *at ||
-            memchr(text + place, '\0', length + (size_t)1) != text + place + length)
+        if (at != *next || length >= text_length - *next ||
+            memchr(text + at, '\0', length + (size_t)1) != text + at + length)
                 return false;
-        *at += length + (uint64_t)1;
+        *next += length + (uint64_t)1;
         return true;
 }
 
 /*
- * Names and ids follow each other in the text as the records do, so that no
- * two share octets and none is left over. Of neighbours with the same base
- * name at most one has it for its id.
+ * Takes name and unique-id of a record. They must follow each other in the text as the
+ * records do, so that no two records share octets, and no octets are left over.
  */
 static bool
-record_is_sound(const struct index_header *header, struct record *record, bool is_first,
-    const char *text, uint64_t *at)
+take_record(const struct index_header *header, struct record *record, const char *text,
+    uint64_t *next)
 {
-        const struct record *before = record - !is_first;
         const char *name = text + record->name;
-        int order;
 
         if ((record->flags & ~(IN_CUR | UNCOUNTED)) != 0 || record->name_length == 0 ||
-            !take_string(text, header->text_length, at, record->name, record->name_length) ||
+            !take_string(text, header->text_length, next, record->name, record->name_length) ||
             name[0] == '.' || strchr(name, '/') != NULL)
                 return false;
         record_describe(record, name);
-        if (record->id_length == 0 ? !octets_are_id(name, record->base_length) :
-            !take_string(text, header->text_length, at, record->id, record->id_length) ||
-            !octets_are_id(text + record->id, record->id_length))
-                return false;
-        order = record_compare(before, text, record, text);
-        return is_first || order < 0 || (order == 0 && before->inode < record->inode &&
+        if (record->id_length == 0)
+                return octets_are_id(name, record->base_length);
+        return take_string(text, header->text_length, next, record->id, record->id_length) &&
+            octets_are_id(text + record->id, record->id_length);
+}
+
+/*
+ * Whether two neighbours are in order, by their base names, then by file_hash. At most one
+ * of two with the same base name may have it for its unique-id.
+ */
+static bool
+is_in_order(const struct record *before, const struct record *record, const char *text)
+{
+        int order = record_compare(before, text, record, text);
+
+        return order < 0 || (order == 0 && before->file_hash < record->file_hash &&
             (before->id_length != 0 || record->id_length != 0));
 }
 
@@ -117,116 +100,141 @@ bool
 index_body_is_sound(const struct index_header *header, struct record *records,
     const char *text)
 {
-        uint64_t octets = 0, at = 0;
+        uint64_t octets = 0, next = 0;
 
         if (header->body_checksum != body_checksum(header, records, text))
                 return false;
         for (uint64_t i = 0; i < header->count; i++)
-                if (!record_is_sound(header, &records[i], i == 0, text, &at) ||
+                if (!take_record(header, &records[i], text, &next) ||
+                    (i > 0 && !is_in_order(&records[i - 1], &records[i], text)) ||
                     __builtin_add_overflow(octets, records[i].octets, &octets))
                         return false;
-        return at == header->text_length && octets == header->octets;
+        return next == header->text_length && octets == header->octets;
 }
 
+/* Reading */
+
 /*
- * A file that is read in parts only is one that was cut, or is about to be. errno is set in any
- * case: ESTALE, for whatever is found wrong with what was read, unless the reading failed.
+ * False if not all of it could be read. errno is then the reason: ESTALE for a file that is
+ * shorter, because it is damaged. When all was read errno is ESTALE as well, for a caller
+ * that finds what was read wrong.
  */
 static bool
 read_at(int fd, void *data, size_t length, size_t offset)
 {
         ssize_t count = RETRY(pread(fd, data, length, (off_t)offset));
 
-        /* a server has a failure of that name, too */
-        errno = count >= 0 ? ESTALE : errno == ESTALE ? EIO : errno;
+        if (count >= 0)
+                errno = ESTALE;
+        else if (errno == ESTALE)
+                errno = EIO;    /* an NFS server's failure of that name is no damage */
         return count == (ssize_t)length;
 }
 
-/* It was read, or never will be. errno stays. */
+/* Nothing more will be read of the index. errno stays as it is. */
 static void
-close_index(struct maildrop *drop)
+close_file(struct maildrop *drop)
 {
         int error = errno;
 
-        close(drop->index);
-        drop->index = -1;
+        close(drop->index.file);
+        drop->index.file = -1;
         errno = error;
 }
 
 int
 index_open(struct maildrop *drop)
 {
+        struct index *index = &drop->index;
         struct stat status;
 
         drop->part = "/" INDEX_NAME;
-        drop->index = open_list(drop, INDEX_NAME, &status);
-        if (drop->index < 0 && errno != ENOENT)
-                return -1;
-        if (drop->index >= 0 &&
-            !(read_at(drop->index, &drop->header, sizeof(drop->header), 0) &&
-            index_header_is_sound(&drop->header, (uint64_t)status.st_size))) {
-                close_index(drop);
-                if (errno != ESTALE)
-                        return -1;
-        }
-        return 0;
+        index->file = open_list(drop, INDEX_NAME, &status);
+        if (index->file < 0)
+                return errno == ENOENT ? 0 : -1;
+        if (read_at(index->file, &index->header, sizeof(index->header), 0) &&
+            index_header_is_sound(&index->header, (uint64_t)status.st_size))
+                return 0;
+        close_file(drop);
+        return errno == ESTALE ? 0 : -1;
 }
 
 int
 index_load(struct maildrop *drop)
 {
-        const struct index_header *header = &drop->header;
+        const struct index_header *header = &drop->index.header;
         size_t records_length = header->count * sizeof(struct record);
         bool is_sound;
 
         if (area_reserve(&drop->records, records_length) != 0 ||
             area_reserve(&drop->text, header->text_length) != 0)
                 return -1;
-        is_sound = read_at(drop->index, drop->records.data, records_length, sizeof(*header)) &&
-            read_at(drop->index, drop->text.data, header->text_length,
+        is_sound = read_at(drop->index.file, drop->records.data, records_length,
+            sizeof(*header)) && read_at(drop->index.file, drop->text.data, header->text_length,
             sizeof(*header) + records_length) &&
             index_body_is_sound(header, drop_records(drop), drop->text.data);
-        close_index(drop);
+        close_file(drop);
         if (!is_sound)
                 return -1;
         drop->records.used = records_length;
         drop->text.used = header->text_length;
-        return ids_settle(drop);
+        return 0;
 }
 
-uint64_t
-index_begin(struct maildrop *drop)
+/* Writing */
+
+/*
+ * Whether there is an index that is not ours. In the Maildir of another user it is his, and
+ * has unique-ids that he will want again: it is not replaced.
+ */
+static bool
+is_owners_own(const struct maildrop *drop)
 {
         struct stat status;
 
-        /* another's, in whose Maildir we are a guest, has unique-ids that he will want again */
-        if (drop->owner != geteuid() && fstatat(drop->directory, INDEX_NAME, &status,
-            AT_SYMLINK_NOFOLLOW) == 0 && status.st_uid != geteuid())
-                return 0;
-        for (int tries = 0; drop->next_index < 0 && tries < 2; tries++) {
-                drop->next_index = openat(drop->directory, NEXT_NAME,
+        return drop->owner != geteuid() && fstatat(drop->directory, INDEX_NAME, &status,
+            AT_SYMLINK_NOFOLLOW) == 0 && status.st_uid != geteuid();
+}
+
+void
+index_create(struct maildrop *drop)
+{
+        struct index *index = &drop->index;
+
+        if (is_owners_own(drop))
+                return;
+        for (int tries = 0; index->next < 0 && tries < 2; tries++) {
+                index->next = openat(drop->directory, NEXT_NAME,
                     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-                /* Left over by a session that was killed. */
-                if (drop->next_index < 0 && errno == EEXIST)
+                /* one that is there was left by a session that was killed */
+                if (index->next < 0 && errno == EEXIST)
                         unlinkat(drop->directory, NEXT_NAME, 0);
         }
-        if (drop->next_index < 0 || fstat(drop->next_index, &status) != 0)
+}
+
+uint64_t
+index_clock(const struct maildrop *drop)
+{
+        struct stat status;
+
+        if (drop->index.next < 0 || fstat(drop->index.next, &status) != 0)
                 return 0;
-        return (uint64_t)status.st_mtim.tv_sec * 1000000000 + (uint64_t)status.st_mtim.tv_nsec;
+        return time_nanoseconds(&status.st_mtim);
 }
 
 /*
- * Brings what stays together, in the order of the records, and in a text of its
- * own. A message that could not be counted is to be tried again by the next session.
+ * Leaves out removed messages: moves the records that stay together, and makes a new text
+ * of their names and unique-ids in their order. If one of them is UNCOUNTED the stamps
+ * become zero, so that the next session reads the folders, and tries to count it again.
  */
 static bool
-gather(struct maildrop *drop, bool *has_ids)
+compact(struct maildrop *drop, bool *has_ids)
 {
-        struct index_header *header = &drop->header;
+        struct index_header *header = &drop->index.header;
         struct record *records = drop_records(drop), *to = records;
         struct area text = { 0 };
 
-        /* all that is to come fits, so that it is done or not begun */
+        /* all the room that is needed, so that nothing can fail when records have been moved */
         if (area_reserve(&text, drop->text.used) != 0)
                 return false;
         header->octets = 0;
@@ -248,51 +256,68 @@ gather(struct maildrop *drop, bool *has_ids)
         area_free(&drop->text);
         drop->text = text;
         drop->records.used = (size_t)(to - records) * sizeof(*to);
-        header->magic = INDEX_MAGIC;
-        header->count = drop_length(drop);
-        header->text_length = text.used;
-        header->body_checksum = body_checksum(header, records, text.data);
-        header->header_checksum = header_checksum(header);
         return true;
 }
 
-/* Whether the file begun has its name still, which another host's session might have taken. */
-RARE static bool
-is_next(const struct maildrop *drop)
+static void
+seal(struct maildrop *drop)
+{
+        struct index_header *header = &drop->index.header;
+
+        header->magic = INDEX_MAGIC;
+        header->count = drop_length(drop);
+        header->text_length = drop->text.used;
+        header->body_checksum = body_checksum(header, drop->records.data, drop->text.data);
+        header->header_checksum = header_checksum(header);
+}
+
+/*
+ * Whether pop3d.index.new is still the file that we created. A session on another host,
+ * which our lock may not keep out, can have removed it and created its own.
+ */
+static bool
+has_its_name(const struct maildrop *drop)
 {
         struct stat ours, named;
 
-        return fstat(drop->next_index, &ours) == 0 && fstatat(drop->directory, NEXT_NAME, &named,
+        return fstat(drop->index.next, &ours) == 0 && fstatat(drop->directory, NEXT_NAME, &named,
             AT_SYMLINK_NOFOLLOW) == 0 && ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
 }
 
-RARE static bool
+static bool
 write_next(struct maildrop *drop)
 {
-        struct index_header *header = &drop->header;
-        bool has_ids = drop->has_list, is_gathered = gather(drop, &has_ids);
-        size_t records_length = header->count * sizeof(struct record);
-        const struct iovec parts[] = { { header, sizeof(*header) },
-            { drop->records.data, records_length }, { drop->text.data, drop->text.used } };
-        size_t length = sizeof(*header) + records_length + drop->text.used;
+        struct index *index = &drop->index;
+        bool has_ids = drop->has_list;
+        struct iovec parts[3] = { { &index->header, sizeof(index->header) } };
+        size_t length;
 
-        return is_gathered && RETRY(writev(drop->next_index, parts, 3)) == (ssize_t)length &&
-            /* Counts can be had again, unique-ids that were given perhaps not. */
-            (!has_ids || RETRY(fsync(drop->next_index)) == 0) && is_next(drop) &&
+        if (!compact(drop, &has_ids))
+                return false;
+        seal(drop);
+        parts[1] = (struct iovec){ drop->records.data, drop->records.used };
+        parts[2] = (struct iovec){ drop->text.data, drop->text.used };
+        length = parts[0].iov_len + parts[1].iov_len + parts[2].iov_len;
+        if (RETRY(writev(index->next, parts, 3)) != (ssize_t)length)
+                return false;
+        /* counts can be made again after a crash, unique-ids that clients were told perhaps not */
+        if (has_ids && RETRY(fsync(index->next)) != 0)
+                return false;
+        return has_its_name(drop) &&
             renameat(drop->directory, NEXT_NAME, drop->directory, INDEX_NAME) == 0;
 }
 
 void
 index_write(struct maildrop *drop)
 {
-        if (drop->is_better)
-                index_begin(drop);
-        if (drop->next_index < 0)
+        if (drop->index_is_due)
+                index_create(drop);
+        if (drop->index.next < 0)
                 return;
-        if (drop->is_better && write_next(drop))
-                drop->is_better = false;
-        else if (is_next(drop))
+        if (drop->index_is_due && write_next(drop))
+                drop->index_is_due = false;
+        else if (has_its_name(drop))
                 unlinkat(drop->directory, NEXT_NAME, 0);
-        close(drop->next_index);
-        drop->next_index = -1;
+        close(drop->index.next);
+        drop->index.next = -1;
 }

@@ -2,6 +2,21 @@
  * internal.h - what the files of maildir/ share, and nobody else sees.
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: the Maildir it is given, and nothing else.
+ *
+ * The files, from the ground up; each calls only those above it in this list:
+ *
+ *   record.c    what a file name tells, the order of messages, memory: pure
+ *   wire.c      the form that RETR sends, and its octet count: pure
+ *   template.c  where a maildrop lies: pure
+ *   former.c    the lists of unique-ids that Dovecot and Courier keep: pure
+ *   folder.c    opens the Maildir, reads new/ and cur/, finds renamed messages again
+ *   index.c     the file pop3d.index
+ *   message.c   one message: counted, opened, sent
+ *   uniqueid.c  where a unique-id comes from (told at its head)
+ *   snapshot.c  one numbered list, of what the index says and what the folders
+ *               show, and when the index may be believed (told at its head)
+ *   maildrop.c  the verbs of maildir.h: lock, marks, UPDATE
+ *   check.c     the rows of `pop3d -c`; in that program alone
  */
 #ifndef POP3D_MAILDIR_INTERNAL_H
 #define POP3D_MAILDIR_INTERNAL_H
@@ -13,10 +28,7 @@
 
 #define INDEX_NAME "pop3d.index"
 
-/* In a file that is to be fast: better small. */
-#define RARE __attribute__((cold))
-
-/* The result of a system call that no signal ended. */
+/* The result of a system call, which is made again if a signal interrupts it. */
 #define RETRY(call) __extension__ ({ \
         ssize_t result_; \
         do result_ = (call); while (result_ < 0 && errno == EINTR); \
@@ -26,35 +38,63 @@
 enum { FOLDER_NEW, FOLDER_CUR, FOLDERS };
 
 enum {
-        PIECE_SIZE = 131072,    /* what is read of a message or a folder at once */
-        NAME_LIMIT = 255,       /* octets of a file name */
-        NO_ID = 255,            /* record.id_length of a base name that can be no unique-id */
-        ATTEMPTS = 5,           /* to see a folder at rest */
+        PIECE_SIZE = 131072,    /* octets of a message or of a folder that are read at once */
+        NAME_LIMIT = 255,       /* octets of a file name, at most */
+        NO_ID = 255,            /* record.id_length: there is no unique-id yet, see uniqueid.c */
+        ATTEMPTS = 5,           /* how often a folder is read until it does not change meanwhile */
 };
 
-/* record.flags; only the first, which is the folder's number, and the last are kept in the index. */
+/*
+ * record.flags: the life of a message, told by who sets and who clears each flag.
+ *
+ *              set by                                cleared by
+ *   IN_CUR     folder.c, where it meets the file     folder.c, where it meets the file in new/
+ *   SEEN       folder.c, when a reading of the       folder.c, of all messages before a search;
+ *              folders meets the file                snapshot.c, of a file that was replaced
+ *   FRESH      folder.c: the index does not know     snapshot.c: it is a known message that
+ *              the file                              was put back, and keeps that unique-id
+ *   UNCOUNTED  folder.c, together with FRESH: the    message.c, when the message was counted,
+ *              octets are a guess                    or read as a whole
+ *   SHARED     snapshot.c: it is FRESH, and another  nobody
+ *              message has the same base name
+ *   RETRIEVED  message.c, when all of it was sent:   nobody
+ *              UPDATE moves it from new/ to cur/
+ *   DELETED    maildrop.c, DELE                      maildrop.c, RSET
+ *   REMOVED    maildrop.c, when UPDATE removed it    nobody: the index leaves it out
+ *              or found it in neither folder
+ *
+ * index_write() keeps IN_CUR and UNCOUNTED, in the file and in memory, and clears the rest.
+ * IN_CUR is 1, so that record.flags & IN_CUR is the number of the folder.
+ */
 enum {
         IN_CUR = FOLDER_CUR,
         DELETED = 0x02,
         RETRIEVED = 0x04,
-        REMOVED = 0x08,         /* no longer in its folder */
-        SEEN = 0x10,            /* met when the folders were last read */
-        FRESH = 0x20,           /* not known from the index, its unique-id not settled */
-        SHARED = 0x40,          /* fresh, and another message has the same base name */
-        UNCOUNTED = 0x80,       /* the octets are a guess */
+        REMOVED = 0x08,
+        SEEN = 0x10,
+        FRESH = 0x20,
+        SHARED = 0x40,
+        UNCOUNTED = 0x80,
 };
 
-/* A message, in memory as in the index. The base name, up to a colon, outlives flags. */
+/*
+ * A message, in memory as in the index. Its base name is its file name up to a colon:
+ * what follows there are flags, which other programs change.
+ */
 struct record {
-        uint64_t octets;
-        uint32_t inode;         /* 32 bits made of it: files of one base name are told apart */
-        uint32_t name, id;      /* where in the text; a NUL follows each */
-        uint32_t delivered;     /* the number the name begins with, cut to 32 bits */
-        uint8_t name_length, base_length, id_length;    /* no id: the base name is the unique-id */
+        uint64_t octets;        /* in wire form */
+        uint32_t file_hash;     /* of its inode number: tells files of one base name apart */
+        uint32_t name, id;      /* where these begin in the text; each ends in a NUL */
+        uint32_t delivered;     /* the number that the name begins with, UINT32_MAX at most */
+        uint8_t name_length, base_length;
+        uint8_t id_length;      /* 0: the base name is the unique-id. NO_ID: none yet. */
         uint8_t flags;
 } __attribute__((packed, aligned(4)));
 
-/* A folder at one moment, times in nanoseconds. No program can set ctime back. */
+/*
+ * What a folder's inode says at one moment, times in nanoseconds. ctime is part of it
+ * because a program can set mtime back, but not ctime.
+ */
 struct stamp {
         uint64_t inode, modified, changed;
 };
@@ -62,45 +102,64 @@ struct stamp {
 /* What the index begins with. The records follow, then the text. */
 struct index_header {
         uint64_t magic, count, octets, text_length;
-        struct stamp folders[FOLDERS];  /* all zero: not to be relied on */
+        struct stamp folders[FOLDERS];  /* all zero: the index is not to be believed unread */
         uint64_t body_checksum, header_checksum;
 };
 
-/* Memory that is zero at first, grows by doubling, and returns to the system. */
+/* Memory that is zero at first and grows by doubling. area_free() returns it to the system. */
 struct area {
         char *data;
         size_t used, size;
 };
 
-/* The wire form of one message, piece by piece. */
+/* The wire form of one message, which is made piece by piece. */
 struct wire {
-        uint64_t octets;        /* so far, stuffed dots not counted */
+        uint64_t octets;        /* so far, without the stuffed dots */
         uint64_t lines_left;    /* of the body, for TOP */
-        uint64_t line_octets;   /* of the line begun, for TOP */
+        uint64_t line_octets;   /* so far, of the line that is not at its end yet, for TOP */
         bool in_body;
-        unsigned char last;     /* the octet before; a line feed before the first */
+        unsigned char last;     /* the octet before; a line feed before the first one */
+};
+
+/* index.c alone writes this, but for header.folders, which snapshot.c sets. */
+struct index {
+        int file;               /* pop3d.index, of which only the header was read yet; else -1 */
+        int next;               /* pop3d.index.new, or /dev/null in the check (-c); else -1 */
+        struct index_header header;
+};
+
+/* folder.c alone uses this: when messages that had been renamed were last looked for. */
+struct search {
+        struct stamp stamps[FOLDERS];   /* the folders as they were then */
+        time_t first_met;       /* when a search first found these stamps; CLOCK_MONOTONIC */
+        time_t last_made;       /* the last search under them; 0 if it failed */
+};
+
+/* message.c alone uses this: the message that message_open() opened. */
+struct reading {
+        int file;
+        struct record *record;
+        size_t piece_length;    /* how much of its beginning lies in maildrop.piece */
+        struct stat before;     /* the file as it was when it was opened */
 };
 
 struct maildrop {
         int directory, folders[FOLDERS];
-        int lock;               /* a file, where the directory cannot be locked; else -1 */
-        int index;              /* the index STAT is answered from, until it is read; else -1 */
-        int next_index;         /* begun when the folders are read, else -1 */
-        const char *part;       /* what is being read, as maildrop_open() tells it */
-        bool is_better;         /* than the index on disk */
-        struct index_header header;
-        struct stamp searched[FOLDERS]; /* when renamed messages were last looked for */
-        time_t stamped, found;  /* when these stamps were first met, and last searched under */
+        int lock;               /* pop3d.lock, where the directory cannot be locked; else -1 */
         uid_t owner;            /* of the Maildir */
-        bool has_list;          /* of a former server, which may still be at work */
-        struct area records, text;      /* text: names and unique-ids */
-        size_t count, last, taken_over; /* count, octets: of messages not marked deleted */
-        uint64_t octets;
-
-        int message;            /* the message opened */
-        struct record *current;
-        size_t piece_length;    /* of its beginning */
-        struct stat before;     /* the file when it was opened */
+        const char *part;       /* what is being read: *part of maildrop_open() */
+        struct area records;    /* the messages: number n is the record n - 1 */
+        struct area text;       /* their names and unique-ids */
+        struct maildrop_totals totals;
+        bool has_list;          /* of another server, which may still be at work: see uniqueid.c */
+        bool index_is_due;      /* pop3d.index lacks what snapshot.c or message.c found out */
+        struct index index;
+        struct search search;
+        struct reading reading;
+        /*
+         * What was read last, of a folder or of a message; whoever reads overwrites it.
+         * Between message_open() and message_send() it is the beginning of that message.
+         */
         _Alignas(uint64_t) char piece[PIECE_SIZE];
 };
 
@@ -128,73 +187,134 @@ record_folder(const struct maildrop *drop, const struct record *record)
         return drop->folders[record->flags & IN_CUR];
 }
 
-/* maildrop.c: helpers of all */
-extern const char *const folder_parts[FOLDERS];         /* "/new", "/cur" */
+static inline uint64_t
+time_nanoseconds(const struct timespec *time)
+{
+        return (uint64_t)time->tv_sec * 1000000000 + (uint64_t)time->tv_nsec;
+}
+
+/* Whether there is an index of which only the header was read yet. */
+static inline bool
+index_is_unread(const struct maildrop *drop)
+{
+        return drop->index.file >= 0;
+}
+
+/* record.c: pure */
+
 int area_reserve(struct area *area, size_t more);
 void area_free(struct area *area);
-int text_append(struct area *text, const char *octets, size_t length, uint32_t *place);
-/* Opens a file that may be anything; nothing is followed or waited for. */
-int open_file(int directory, const char *name);
-/* Opens what another program, or another session, may have written. ENOENT: nothing to be read. */
-int open_list(const struct maildrop *drop, const char *name, struct stat *status);
-struct maildrop *drop_begin(int directory);
-int drop_open_folders(struct maildrop *drop);
-
-/* scan.c: the snapshot, from what drop knows of the index and what is in the folders */
-int drop_scan(struct maildrop *drop);
-/* Finds all messages that were renamed, unless nothing changed since the last time; SEEN: it is there. */
-int drop_search(struct maildrop *drop);
-int drop_stamps(const struct maildrop *drop, struct stamp stamps[FOLDERS]);
-/* Fills in what the name tells. */
+/* Appends octets and a NUL. *at: where they begin. Fails with EOVERFLOW beyond 4 GiB. */
+int text_append(struct area *text, const char *octets, size_t length, uint32_t *at);
+/* Fills in base_length and delivered, which the name tells. */
 void record_describe(struct record *record, const char *name);
-/* The order of delivery; 0 for equal base names. */
+/* The order of delivery: negative, 0 for equal base names, or positive. */
 int record_compare(const struct record *a, const char *a_text, const struct record *b,
     const char *b_text);
+/* Writes the unique-id of a record that has one, and returns its length. */
+size_t record_unique_id(const struct record *record, const char *text, char id[UNIQUE_ID_MAX]);
+/* Whether they obey RFC 1939: 1 to UNIQUE_ID_MAX octets of 0x21-0x7E. */
+bool octets_are_id(const char *octets, size_t length);
+uint64_t checksum(uint64_t sum, const void *data, size_t length);
+
+/* former.c: a list of another server's, which is cut into strings in place. Pure. */
+
+struct former {
+        char *at, *end;         /* the part that is not read yet */
+        bool is_courier;
+        uint64_t validity;      /* of Dovecot's list: the second half of its unique-ids */
+};
+
+/* False if this is the list of neither server. */
+bool former_begin(struct former *former, char *text, size_t length);
+/* The next base name, and the unique-id that goes with it; NULL at the end. */
+char *former_next(struct former *former, char id[UNIQUE_ID_MAX + 1]);
+
+/* folder.c */
+
+extern const char *const folder_parts[FOLDERS];         /* "/new", "/cur" */
+/* Opens a file of any kind for reading; follows no link and waits for nobody. */
+int open_file(int directory, const char *name);
+/*
+ * Opens a file that another program, or another session, may have written. Fails with
+ * ENOENT if it is not there or not to be trusted, with another error if it cannot be read now.
+ */
+int open_list(const struct maildrop *drop, const char *name, struct stat *status);
+int folders_open(struct maildrop *drop);
+int folders_stamp(const struct maildrop *drop, struct stamp stamps[FOLDERS]);
+/*
+ * Reads new/ and cur/. Afterwards each record whose file is there has SEEN and its
+ * present name; files that no record knew are new records, FRESH and UNCOUNTED. now is
+ * the file system's time before the reading, 0 if that is not known. stamps: those of the
+ * folders, all zero where a later change might leave them as they are (see snapshot.c).
+ */
+int folders_read(struct maildrop *drop, uint64_t now, struct stamp stamps[FOLDERS]);
+/*
+ * Looks for all messages that were renamed, and sets SEEN of those that are there. Does
+ * nothing where nothing can have changed since the last search.
+ */
+int folders_search(struct maildrop *drop);
 
 /*
- * index.c. open, load: what is there and cannot be read now is an error, for it may have unique-ids
- * that nothing else has; ESTALE when damaged. begin: the file system's time, 0 if there will be no index
+ * index.c. Where pop3d.index is there but cannot be read now (EMFILE, EIO), index_open()
+ * and index_load() fail, because it may have unique-ids that nothing else has.
  */
+
+/* Reads the header. Succeeds without an index, too: see index_is_unread(). */
 int index_open(struct maildrop *drop);
+/* Reads the records and the text. Fails with ESTALE if they are damaged. */
 int index_load(struct maildrop *drop);
-uint64_t index_begin(struct maildrop *drop);
+/* Creates pop3d.index.new, if it can be created. */
+void index_create(struct maildrop *drop);
+/* When pop3d.index.new was created, by the file system's own clock; 0 without that file. */
+uint64_t index_clock(const struct maildrop *drop);
+/* Makes pop3d.index.new the index if index_is_due, else removes it. */
 void index_write(struct maildrop *drop);
-uint64_t checksum(uint64_t sum, const void *data, size_t length);
-/* Pure. The second also fills in what the names tell; flags are as they are kept, no others. */
+/* These two are pure. The second one also fills in what the names tell. */
 bool index_header_is_sound(const struct index_header *header, uint64_t file_size);
 bool index_body_is_sound(const struct index_header *header, struct record *records,
     const char *text);
-bool octets_are_id(const char *octets, size_t length);
 
-/* uniqueid.c: take over what other servers said of fresh records; give each an id of its own */
-int ids_take_over(struct maildrop *drop);
-int ids_settle(struct maildrop *drop);
+/* message.c */
 
-/* A list of another server's, which is cut into strings. Pure; what is in doubt is left out. */
-struct former {
-        char *at, *end;
-        bool is_courier;
-        uint64_t validity;
-};
-
-bool former_begin(struct former *former, char *text, size_t length);
-/* The next base name, and the id that the server made for it; NULL at the end. */
-char *former_next(struct former *former, char id[UNIQUE_ID_MAX + 1]);
-
-/*
- * message.c. open: wherever it is by now, else -1, or NOT_SEARCHED where the folders
- * could not be read, so that SEEN tells nothing. count: a guess, where the message
- * cannot be read
- */
 enum { NOT_SEARCHED = -2 };
+/*
+ * Opens the file of a message, under another name if it was renamed. -1: it cannot be
+ * opened, or is gone (ENOENT). NOT_SEARCHED: the file was not there, and the folders
+ * could not be read, so that nothing is known of the message, and SEEN tells nothing.
+ */
 int record_open(struct maildrop *drop, const struct record *record);
+/*
+ * Counts a message. One that cannot be read stays UNCOUNTED, and gets the size of its
+ * file. -1: it is not known whether it can be read.
+ */
 int record_count(struct maildrop *drop, struct record *record);
 
-/* wire.c: pure. total: what the message will have been when it ends here */
+/* uniqueid.c */
+
+/* Gives FRESH messages the unique-ids that a list of another server has for them. */
+int ids_take_over(struct maildrop *drop);
+/* Gives a unique-id to each message that has none, or has one that another has too. */
+int ids_assign(struct maildrop *drop);
+
+/* snapshot.c */
+
+/* A maildrop of which nothing is read yet, or NULL. */
+struct maildrop *drop_create(int directory);
+/* Fixes what the session will see, from the index alone where the index is believed. */
+int drop_fix(struct maildrop *drop);
+/* Loads the index, and sees that the unique-ids in it differ. Fails as index_load() does. */
+int drop_load(struct maildrop *drop);
+/* Reads the folders, and makes of them and of the records that there are one numbered list. */
+int drop_read(struct maildrop *drop);
+
+/* wire.c: pure */
+
 void wire_begin(struct wire *wire, uint64_t body_lines);
 void wire_count(struct wire *wire, const char *data, size_t length);
+/* The octets of a message that ends here; the line end that it may lack is counted. */
 uint64_t wire_total(const struct wire *wire);
-/* How many of these octets belong to the header and the lines asked for. */
+/* How many of these octets belong to the header and to the lines that TOP asks for. */
 size_t wire_extent(struct wire *wire, const char *data, size_t length);
 int wire_encode(struct wire *wire, const char *data, size_t length, struct output *output);
 int wire_end(struct wire *wire, struct output *output);

@@ -47,48 +47,48 @@ int maildir_path(char *path, size_t size, const char *template,
 int maildir_open(const char *path);
 
 /*
- * Whether the path names a maildrop that no mail has ever reached: nothing
- * lies there, not even a dangling link, and the folder above exists and
- * belongs to uid. Such an account is served as empty; nothing is created.
+ * Whether the path names a maildrop that no mail has reached yet: nothing lies there, not
+ * even a dangling link, and the folder above exists and belongs to uid. Such a maildrop is
+ * served as empty, and not created.
  */
 bool maildir_is_not_yet_there(const char *path, uid_t uid);
 
 struct maildrop;
 
 /*
- * Locks the Maildir, waiting up to lock_milliseconds for another session to
- * end, and fixes what this session will see. The directory is its own from now
- * on; -1 stands for a maildrop not yet there and gives an empty one. On failure
- * *part tells where: "", "/new", "/cur" or "/pop3d.index". EWOULDBLOCK: another
- * session holds the lock.
+ * Locks the Maildir, waiting up to lock_milliseconds for another session to end, and
+ * fixes what this session will see. From now on the directory belongs to the maildrop,
+ * also when this fails; -1 stands for a maildrop that is not there yet, and gives an empty
+ * one. On failure *part tells where: "", "/new", "/cur" or "/pop3d.index". EWOULDBLOCK:
+ * another session holds the lock.
  */
 struct maildrop *maildrop_open(int directory, unsigned lock_milliseconds, const char **part);
 
-/* Messages not marked deleted, and their wire octets together (RFC 1939, STAT). */
-size_t maildrop_count(const struct maildrop *drop);
-uint64_t maildrop_octets(const struct maildrop *drop);
+struct maildrop_totals {
+        size_t count;           /* messages not marked deleted (RFC 1939, STAT) */
+        uint64_t octets;        /* of these, in wire form */
+        size_t total;           /* messages when the session began: they are numbered 1 to total */
+        size_t taken_over;      /* unique-ids that this session took over from another server */
+};
 
-/* How many messages there were when the session began. */
-size_t maildrop_last(const struct maildrop *drop);
-
-/* How many unique-ids were taken over from another server in this session. */
-size_t maildrop_taken_over(const struct maildrop *drop);
+/* The totals of a maildrop, always up to date. Valid until maildrop_close(). */
+const struct maildrop_totals *maildrop_totals(const struct maildrop *drop);
 
 /*
- * Makes the messages themselves known, which all below up to message_send()
- * needs; STAT of an unchanged maildrop does without. Calling it again costs
- * nothing. When it fails the session must end; ESTALE: the maildrop is not what
- * STAT was answered from, and the next session begins anew.
+ * Makes the messages themselves known. It must be called before the functions from here to
+ * message_send(); the totals of an unchanged maildrop can be had without. Calling it again
+ * costs nothing. If it fails the session must end; ESTALE: the maildrop is not what the
+ * totals said, and the next session begins anew.
  */
 int maildrop_load(struct maildrop *drop);
 
-/* Whether number, counted from 1, is a message and not marked deleted. */
+/* Whether there is a message of this number, counted from 1, that is not marked deleted. */
 bool maildrop_has(const struct maildrop *drop, size_t number);
 
-/* Wire octets of a message: what message_send() sends of all of it, unstuffed. */
+/* The octets of a message in wire form: what message_send() sends, without stuffed dots and end. */
 uint64_t maildrop_message_octets(const struct maildrop *drop, size_t number);
 
-/* Writes the unique-id, 1 to UNIQUE_ID_MAX octets of 0x21-0x7E; returns how many. */
+/* Writes the unique-id, 1 to UNIQUE_ID_MAX octets of 0x21-0x7E, without a NUL; returns how many. */
 size_t maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UNIQUE_ID_MAX]);
 
 /* Marks a message deleted; it is removed by maildrop_update() alone. */
@@ -98,8 +98,8 @@ void maildrop_delete(struct maildrop *drop, size_t number);
 void maildrop_reset(struct maildrop *drop);
 
 /*
- * Where octets for the client gather. The caller owns it; size is at least
- * 4,096. flush empties it: 0, or -1 with errno when the client is gone.
+ * Where octets for the client are collected. The caller owns it; size is at least 4,096.
+ * flush() sends them and sets used to 0; it returns 0, or -1 with errno if the client is gone.
  */
 struct output {
         char *data;
@@ -108,41 +108,45 @@ struct output {
 };
 
 /*
- * Opens a message and reads its beginning, so that most failures come before
- * the +OK. One at a time; message_send() must follow. ENOENT: another program
- * removed it.
+ * Opens a message and reads its beginning, so that most failures come before the +OK. One
+ * message at a time: if this succeeds, message_send() must follow. ENOENT: another program
+ * removed the message.
  */
 int message_open(struct maildrop *drop, size_t number);
 
 /*
- * Sends the message opened last in wire form, and closes it: lines end in CRLF,
- * leading dots are stuffed, the closing "." CRLF follows. With body_lines the
- * header, the blank line and that many lines; UINT64_MAX is all of it (RFC 1939,
- * RETR and TOP), which is remembered, and corrects a count that proved wrong.
- * -1: the client must not see a closing dot, the connection is to be cut.
+ * Sends the message that was opened, in wire form, and closes it: lines end in CRLF,
+ * leading dots are stuffed, the closing "." CRLF follows. body_lines is UINT64_MAX for all
+ * of it (RFC 1939, RETR): the message is then retrieved, for maildrop_update(), and its
+ * octet count is corrected if it proves wrong. Else the header, the blank line and that many
+ * lines are sent (TOP). -1: the message could not be sent whole, no closing dot was
+ * written, and the caller must cut the connection.
  */
 int message_send(struct maildrop *drop, uint64_t body_lines, struct output *output);
 
 struct maildrop_update {
         size_t marked;          /* messages marked deleted */
-        size_t remaining;       /* of these, could not be removed */
-        int error;              /* of the last failure: to remove one, or to sync; else 0 */
+        size_t remaining;       /* of these, those that could not be removed */
+        int error;              /* errno of the last failure, to remove one or to sync; else 0 */
 };
 
 /*
- * Removes what is marked and syncs the folders; moves retrieved messages that
- * stay from new/ to cur/ with the S flag. A message already gone counts as
- * removed (RFC 1939 section 6).
+ * Removes the messages marked deleted and syncs the folders; moves those that were
+ * retrieved and stay from new/ to cur/, with the S flag. A message that another program
+ * removed counts as removed (RFC 1939 section 6).
  */
 void maildrop_update(struct maildrop *drop, struct maildrop_update *result);
 
-/* Writes the index if it got better and can be written, releases the lock, frees everything. */
+/* Writes the index if more is known than it says, releases the lock, and frees everything. */
 void maildrop_close(struct maildrop *drop);
 
 typedef void (*check_row)(void *context, const char *state, const char *what, const char *format,
     ...) __attribute__((format(printf, 4, 5)));
 
-/* The rows of a maildrop (-c), as its user sees it. Nothing is written, no lock is kept. */
+/*
+ * Tells the rows of a maildrop for the check (-c), as its user sees it. Nothing is written,
+ * no lock is kept. In check.c, which no session needs.
+ */
 void maildir_check(const char *path, check_row row, void *context);
 
 #endif

@@ -10,7 +10,7 @@
 
 #include "internal.h"
 
-/* An octet count in a name is not believed beyond this. */
+/* An octet count in a name is not believed from here on. */
 #define HINT_LIMIT (UINT64_C(1) << 40)
 
 int
@@ -21,7 +21,7 @@ record_open(struct maildrop *drop, const struct record *record)
 
                 if (fd >= 0 || errno != ENOENT || tries == ATTEMPTS)
                         return fd;
-                if (drop_search(drop) != 0)
+                if (folders_search(drop) != 0)
                         return NOT_SEARCHED;
                 if ((record->flags & SEEN) == 0) {
                         errno = ENOENT;
@@ -30,7 +30,9 @@ record_open(struct maildrop *drop, const struct record *record)
         }
 }
 
-/* The wire octets that the base name announces as ,W=, if it does. */
+/* Counting */
+
+/* Whether the base name announces the wire octets, as ",W=1234" does. */
 static bool
 name_tells_octets(const char *name, const struct record *record, uint64_t *octets)
 {
@@ -43,7 +45,7 @@ name_tells_octets(const char *name, const struct record *record, uint64_t *octet
         return *octets < HINT_LIMIT && (*end == ',' || end == name + record->base_length);
 }
 
-/* Skips a hole, whose octets are all NUL, as if it had been counted. */
+/* Counts a hole of a sparse file without reading it: its octets are all NUL. */
 static void
 skip_hole(int fd, struct wire *wire)
 {
@@ -55,7 +57,7 @@ skip_hole(int fd, struct wire *wire)
                 wire->octets += (uint64_t)(there - here);
 }
 
-/* Until the end is met: a reading shorter than asked for need not be the last. */
+/* Counts until read() returns 0: that it returns less than was asked for is not the end. */
 static bool
 count_file(int fd, char *piece, uint64_t *octets)
 {
@@ -92,7 +94,7 @@ record_count(struct maildrop *drop, struct record *record)
         if (is_counted) {
                 record->flags &= (uint8_t)~UNCOUNTED;
         } else {
-                /* It cannot be sent either, so its size will do. */
+                /* a guess will do, because a message that cannot be read cannot be sent either */
                 fstatat(record_folder(drop, record), record_name(drop, record), &status,
                     AT_SYMLINK_NOFOLLOW);
                 octets = (uint64_t)status.st_size;
@@ -101,76 +103,88 @@ record_count(struct maildrop *drop, struct record *record)
         return 0;
 }
 
-static void
-correct(struct maildrop *drop, uint64_t octets)
-{
-        struct record *record = drop->current;
+/* Opening and sending */
 
-        drop->is_better |= record->octets != octets || (record->flags & UNCOUNTED) != 0;
-        drop->octets += octets - record->octets;
+/* Sets the count of the open message to what its content was found to make. */
+static void
+correct_octets(struct maildrop *drop, uint64_t octets)
+{
+        struct record *record = drop->reading.record;
+
+        if (record->octets != octets || (record->flags & UNCOUNTED) != 0)
+                drop->index_is_due = true;
+        drop->totals.octets += octets - record->octets;
         record->octets = octets;
         record->flags &= (uint8_t)~UNCOUNTED;
 }
 
 /*
- * Reads the beginning. When that makes the recorded count, it is the whole
- * message, and nothing more needs to be asked; else the file must say what it is.
+ * Reads the beginning. If that makes the recorded count it is the whole message, and
+ * fstat() is spared. Else fstat() says how long the file is, and whether it is a regular one.
  */
 static int
 read_beginning(struct maildrop *drop)
 {
-        ssize_t length = RETRY(read(drop->message, drop->piece, PIECE_SIZE));
+        struct reading *reading = &drop->reading;
+        ssize_t length = RETRY(read(reading->file, drop->piece, PIECE_SIZE));
         struct wire wire;
 
         if (length < 0)
                 return -1;
-        drop->before.st_size = length;
-        drop->piece_length = (size_t)length;
+        reading->before.st_size = length;
+        reading->piece_length = (size_t)length;
         wire_begin(&wire, UINT64_MAX);
-        wire_count(&wire, drop->piece, drop->piece_length);
-        if (length > 0 && length < PIECE_SIZE && wire_total(&wire) == drop->current->octets)
+        wire_count(&wire, drop->piece, reading->piece_length);
+        if (length > 0 && length < PIECE_SIZE && wire_total(&wire) == reading->record->octets)
                 return 0;
-        if (fstat(drop->message, &drop->before) != 0)
+        if (fstat(reading->file, &reading->before) != 0)
                 return -1;
-        if (!S_ISREG(drop->before.st_mode)) {
+        if (!S_ISREG(reading->before.st_mode)) {
                 errno = EINVAL;
                 return -1;
         }
-        if (drop->before.st_size == length)
-                correct(drop, wire_total(&wire));
+        if (reading->before.st_size == length)
+                correct_octets(drop, wire_total(&wire));
         return 0;
 }
 
 int
 message_open(struct maildrop *drop, size_t number)
 {
-        drop->current = drop_records(drop) + number - 1;
-        drop->message = record_open(drop, drop->current);
-        if (drop->message < 0)
+        struct reading *reading = &drop->reading;
+
+        reading->record = drop_records(drop) + number - 1;
+        reading->file = record_open(drop, reading->record);
+        if (reading->file < 0)
                 return -1;
         if (read_beginning(drop) == 0)
                 return 0;
-        close(drop->message);
+        close(reading->file);
         return -1;
 }
 
-/* Whether the file, read to its end, is what it was at the beginning. */
+/* Whether the file, which was read to its end, has not changed since it was opened. */
 static bool
-is_intact(const struct maildrop *drop)
+is_unchanged(const struct reading *reading)
 {
-        const struct stat *before = &drop->before;
+        const struct stat *before = &reading->before;
         struct stat after;
 
-        return fstat(drop->message, &after) == 0 && after.st_size == before->st_size &&
+        return fstat(reading->file, &after) == 0 && after.st_size == before->st_size &&
             after.st_mtim.tv_sec == before->st_mtim.tv_sec &&
             after.st_mtim.tv_nsec == before->st_mtim.tv_nsec;
 }
 
-/* Sends piece after piece, to the end or as far as the lines that are asked for. */
+/*
+ * Sends piece after piece, to the end of the file or as far as TOP asks. Fails with EIO
+ * if the file is not as long as it was, or has changed while it was read; a file that
+ * was read at once, when it was opened, cannot have changed since.
+ */
 static int
 send_pieces(struct maildrop *drop, struct wire *wire, bool is_top, struct output *output)
 {
-        ssize_t length = (ssize_t)drop->piece_length;
+        struct reading *reading = &drop->reading;
+        ssize_t length = (ssize_t)reading->piece_length;
         off_t octets = 0;
 
         do {
@@ -182,10 +196,10 @@ send_pieces(struct maildrop *drop, struct wire *wire, bool is_top, struct output
                 if (wire->in_body && wire->lines_left == 0)
                         return 0;
                 octets += length;
-        } while (octets < drop->before.st_size &&
-            (length = RETRY(read(drop->message, drop->piece, PIECE_SIZE))) > 0);
-        if (octets == drop->before.st_size &&
-            (octets == (off_t)drop->piece_length || is_intact(drop)))
+        } while (octets < reading->before.st_size &&
+            (length = RETRY(read(reading->file, drop->piece, PIECE_SIZE))) > 0);
+        if (octets == reading->before.st_size &&
+            (octets == (off_t)reading->piece_length || is_unchanged(reading)))
                 return 0;
         errno = EIO;
         return -1;
@@ -203,9 +217,9 @@ message_send(struct maildrop *drop, uint64_t body_lines, struct output *output)
         if (result == 0)
                 result = wire_end(&wire, output);
         if (result == 0 && !is_top) {
-                correct(drop, wire.octets);
-                drop->current->flags |= RETRIEVED;
+                correct_octets(drop, wire.octets);
+                drop->reading.record->flags |= RETRIEVED;
         }
-        close(drop->message);
+        close(drop->reading.file);
         return result;
 }

@@ -4,127 +4,42 @@
  * May touch: dovecot-uidlist and courierpop3dsizelist in the Maildir, for
  *            reading, and messages that share a base name.
  *
- * The unique-id is the base name. It is another one where the base name does
- * not fit the rules, where two files have the same, and where the clients of
- * a former server know the message by what that server called it.
+ * Where a unique-id comes from
+ * ----------------------------
+ * record.id_length says where it is. 0: it is the base name. NO_ID: there is none yet, and
+ * the base name cannot be one. Else: it is that many octets at record.id of the text. For
+ * a message that the index knows, the index says it. For a new file these decide, in turn:
+ *
+ * 1. add_record() in folder.c: 0 if the base name can be a unique-id, else NO_ID.
+ * 2. compare_namesakes() in snapshot.c, if other files have or had the same base name: a
+ *    file that took the place of a known message, as after a restore, gets that message's
+ *    unique-id, and is not FRESH any more. A file beside another becomes SHARED.
+ * 3. ids_take_over(): if Dovecot or Courier served the Maildir before, and has a line for
+ *    the base name in its list, clients know the message by what that server called it. Only
+ *    what is FRESH and not SHARED is taken over. So this happens once: the next
+ *    session knows the message from the index.
+ * 4. ids_assign(): a digest for each message that is SHARED or has NO_ID, or has a unique-id
+ *    that a message before it has too. Known messages come before FRESH ones, so that a
+ *    unique-id that a client was told stays with its message.
+ *
+ * Afterwards each message has one. It lasts because index.c keeps it; without the index a
+ * base name or a digest comes out the same again. index.c takes an index only if each
+ * unique-id in it is one, and of messages with one base name at most one has that for its
+ * unique-id; that all differ is seen to by ids_assign() when an index was loaded.
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "internal.h"
 
-enum { LIST_LIMIT = 1 << 28 };  /* octets of a list; it would be one of millions of messages */
-
-static bool
-take_number(char **at, uint64_t *number)
-{
-        bool is_number = **at >= '0' && **at <= '9';
-
-        *number = strtoull(*at, at, 10);
-        return is_number && *number <= UINT32_MAX;
-}
-
-/* The next line. What has no end was cut off, and is none. */
-static char *
-take_line(struct former *former)
-{
-        char *line = former->at, *end = memchr(line, '\n', (size_t)(former->end - line));
-
-        if (end == NULL)
-                return NULL;
-        *end = '\0';
-        former->at = end + 1;
-        return line;
-}
-
-/* "3 V1795472669 N25 ...", or "/3 4 1795472344" */
-bool
-former_begin(struct former *former, char *text, size_t length)
-{
-        uint64_t version;
-        char *at;
-
-        *former = (struct former){ .at = text, .end = text + length };
-        at = take_line(former);
-        if (at == NULL)
-                return false;
-        former->is_courier = *at == '/';
-        at += former->is_courier;
-        if (!take_number(&at, &version) || *at++ != ' ')
-                return false;
-        if (former->is_courier)
-                return version == 2 || version == 3;
-        return version == 3 && *at++ == 'V' && take_number(&at, &former->validity);
-}
-
-/* "25006 W1394 Pid :name": number, fields that begin with a letter, name */
-static char *
-parse_dovecot(const struct former *former, char *at, char id[UNIQUE_ID_MAX + 1])
-{
-        char *name = strstr(at, " :"), *field;
-        uint64_t number;
-
-        if (name == NULL || !take_number(&at, &number) || *at != ' ')
-                return NULL;
-        *name = '\0';
-        (void)sprintf(id, "%08" PRIx64 "%08" PRIx64, number, former->validity);   /* %08Xu%08Xv */
-        while ((field = strsep(&at, " ")) != NULL)
-                if (field[0] == 'P' && octets_are_id(field + 1, strlen(field + 1)))
-                        (void)sprintf(id, "%s", field + 1);
-                else if (field[0] == 'P' && field[1] != '\0')
-                        return NULL;
-        return name + 2;
-}
-
-/* "name 1355 17:1795472344:0": name, octets, number, validity, since version 3 a flag */
-static char *
-parse_courier(char *line, char id[UNIQUE_ID_MAX + 1])
-{
-        char *numbers = strrchr(line, ' '), *octets;
-        uint64_t number, validity;
-
-        if (numbers == NULL)
-                return NULL;
-        *numbers++ = '\0';
-        octets = strrchr(line, ' ');
-        if (octets == NULL || !take_number(&numbers, &number) || *numbers++ != ':' ||
-            !take_number(&numbers, &validity) || (*numbers != '\0' && *numbers != ':'))
-                return NULL;
-        *octets = '\0';
-        if (validity != 0)
-                (void)sprintf(id, "UID%" PRIu64 "-%" PRIu64, number, validity);
-        else
-                (void)sprintf(id, "UID%" PRIu64, number);
-        /* Number 0 stands for the name, as with us. */
-        return number != 0 ? line : NULL;
-}
-
-char *
-former_next(struct former *former, char id[UNIQUE_ID_MAX + 1])
-{
-        char *line;
-
-        while ((line = take_line(former)) != NULL) {
-                char *base = former->is_courier ? parse_courier(line, id) :
-                    parse_dovecot(former, line, id);
-
-                if (base == NULL)
-                        continue;
-                base[strcspn(base, ":")] = '\0';
-                if (base[0] != '\0' && strlen(base) <= NAME_LIMIT)
-                        return base;
-        }
-        return NULL;
-}
+enum { LIST_LIMIT = 1 << 28 };  /* octets of a list, which are lines of millions of messages */
 
 /*
- * Reads the list of a former server, if there is one; of two, the one that was
- * written last is the one that clients know. Anything but a list is none; one
- * that is there and cannot be read now fails the session, for ids given
- * without it would stay for ever.
+ * Reads the list of another server, if there is one; of two lists the one that was written
+ * last, because clients used that server last. A list that is there but cannot be read now
+ * fails the session: without it messages would get unique-ids that they then keep for ever.
  */
 static int
 read_list(const struct maildrop *drop, struct area *list)
@@ -157,9 +72,9 @@ read_list(const struct maildrop *drop, struct area *list)
         return error != 0 ? -1 : 0;
 }
 
-/* The message of this base name, or NULL. */
+/* A message of this base name, or NULL, by halving the records, which are in order. */
 static struct record *
-find_record(const struct maildrop *drop, const char *base)
+find_by_base_name(const struct maildrop *drop, const char *base)
 {
         struct record wanted = { .name_length = (uint8_t)strlen(base) };
         size_t low = 0, high = drop_length(drop);
@@ -190,14 +105,15 @@ ids_take_over(struct maildrop *drop)
 
         drop->has_list = result == 0 && list.used > 0 &&
             former_begin(&former, list.data, list.used);
-
         while (drop->has_list && result == 0 && (base = former_next(&former, id)) != NULL) {
-                struct record *record = find_record(drop, base);
+                struct record *record = find_by_base_name(drop, base);
 
-                /* the last line counts; and a fresh one that is not shared is alone under its name */
+                /* a message that is FRESH and not SHARED is the only one of its base name */
                 if (record == NULL || (record->flags & (FRESH | SHARED)) != FRESH)
                         continue;
-                drop->taken_over += record->id_length == 0 || record->id_length == NO_ID;
+                /* of several lines for one message the last is kept, and one is counted */
+                if (record->id_length == 0 || record->id_length == NO_ID)
+                        drop->totals.taken_over++;
                 record->id_length = (uint8_t)strlen(id);
                 result = text_append(&drop->text, id, record->id_length, &record->id);
         }
@@ -205,13 +121,17 @@ ids_take_over(struct maildrop *drop)
         return result;
 }
 
-/* Adds an id to a set of hashes, which is large enough; whether it was not in it. */
+/*
+ * Adds a record's unique-id to a set of hashes; false if the set had it. At most half of
+ * the slots are taken. 0 is a slot that is free, so the lowest bit of each hash is set.
+ */
 static bool
-add_id(const struct maildrop *drop, size_t number, const struct area *set)
+add_to_set(const struct maildrop *drop, const struct record *record, const struct area *set)
 {
         char id[UNIQUE_ID_MAX];
         uint64_t *slots = (uint64_t *)(void *)set->data, mask = set->size / sizeof(*slots) - 1;
-        uint64_t hash = checksum(0, id, maildrop_unique_id(drop, number, id)) | 1, at = hash >> 20;
+        size_t length = record_unique_id(record, drop->text.data, id);
+        uint64_t hash = checksum(0, id, length) | 1, at = hash >> 20;
 
         while (slots[at & mask] != 0 && slots[at & mask] != hash)
                 at++;
@@ -222,9 +142,9 @@ add_id(const struct maildrop *drop, size_t number, const struct area *set)
 }
 
 /*
- * Stores a digest for an id: of the base name, from the first attempt on of
- * the content too, then of how often it was tried. The content's length and
- * beginning will do: a file may be larger than anyone can read.
+ * Makes a digest the unique-id of a record. Attempt 0: of the base name. Attempt 1: of the
+ * content as well, that is of its octet count and its first PIECE_SIZE octets, because a
+ * file may be larger than anyone can read. Attempt 2 and later: the attempt's number is added.
  */
 static int
 store_digest(struct maildrop *drop, struct record *record, int attempt)
@@ -243,45 +163,59 @@ store_digest(struct maildrop *drop, struct record *record, int attempt)
         }
         if (fd >= 0)
                 close(fd);
-        halves[0] += (uint64_t)(attempt > 1 ? attempt : 0);
+        if (attempt >= 2)
+                halves[0] += (uint64_t)attempt;
         (void)sprintf(id, "%016" PRIx64 "%016" PRIx64, halves[0], halves[1]);
         record->id_length = 32;
         return text_append(&drop->text, id, 32, &record->id);
 }
 
-/* An id that is all right stays, if no message before has it. */
+/* Sees that a record has a unique-id which is not in the set yet, and adds it. */
 static int
-settle(struct maildrop *drop, size_t number, const struct area *set)
+assign(struct maildrop *drop, struct record *record, const struct area *set)
 {
-        struct record *record = drop_records(drop) + number - 1;
-        bool is_fit = (record->flags & SHARED) == 0 && record->id_length != NO_ID;
-        int attempt = record->flags & SHARED ? 1 : 0;
+        bool is_shared = (record->flags & SHARED) != 0;
 
-        for (; !is_fit || !add_id(drop, number, set); is_fit = true)
-                if (store_digest(drop, record, attempt++) != 0)
+        if (!is_shared && record->id_length != NO_ID && add_to_set(drop, record, set))
+                return 0;
+        /* the base name alone is the same for all that share it */
+        for (int attempt = is_shared ? 1 : 0;; attempt++) {
+                if (store_digest(drop, record, attempt) != 0)
                         return -1;
-        return 0;
+                if (add_to_set(drop, record, set))
+                        return 0;
+        }
+}
+
+/* Whether each unique-id is a base name that no other message has; they differ then. */
+static bool
+all_have_base_names(const struct maildrop *drop)
+{
+        for (size_t i = 0; i < drop_length(drop); i++) {
+                const struct record *record = drop_records(drop) + i;
+
+                if (record->id_length != 0 || (record->flags & SHARED) != 0)
+                        return false;
+        }
+        return true;
 }
 
 int
-ids_settle(struct maildrop *drop)
+ids_assign(struct maildrop *drop)
 {
-        const struct record *records = drop_records(drop);
+        struct record *records = drop_records(drop);
         struct area set = { 0 };
-        bool is_plain = true;
         int result;
 
-        /* Base names that are not SHARED are distinct. */
-        for (size_t i = 0; i < drop_length(drop) && is_plain; i++)
-                is_plain = records[i].id_length == 0 && (records[i].flags & SHARED) == 0;
-        if (is_plain)
+        if (all_have_base_names(drop))
                 return 0;
         result = area_reserve(&set, 2 * drop_length(drop) * sizeof(uint64_t));
-        /* Known messages come first, lest a fresh one take their id. */
-        for (int pass = 0; pass < 2; pass++)
-                for (size_t i = 0; i < drop_length(drop) && result == 0; i++)
-                        if (((records[i].flags & FRESH) != 0) == (pass != 0))
-                                result = settle(drop, i + 1, &set);
+        for (size_t i = 0; i < drop_length(drop) && result == 0; i++)
+                if ((records[i].flags & FRESH) == 0)
+                        result = assign(drop, &records[i], &set);
+        for (size_t i = 0; i < drop_length(drop) && result == 0; i++)
+                if (records[i].flags & FRESH)
+                        result = assign(drop, &records[i], &set);
         area_free(&set);
         return result;
 }

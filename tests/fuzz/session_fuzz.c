@@ -407,32 +407,16 @@ require_loaded(size_t number)
         require(number >= 1 && number <= world.messages && !world.is_deleted[number]);
 }
 
-size_t
-maildrop_count(const struct maildrop *drop)
+const struct maildrop_totals *
+maildrop_totals(const struct maildrop *drop)
 {
-        require(world.is_open);
-        return world.messages - world.deleted;
-}
+        static struct maildrop_totals totals;
 
-uint64_t
-maildrop_octets(const struct maildrop *drop)
-{
         require(world.is_open);
-        return UINT64_MAX - world.deleted;
-}
-
-size_t
-maildrop_last(const struct maildrop *drop)
-{
-        require(world.is_open);
-        return world.messages;
-}
-
-size_t
-maildrop_taken_over(const struct maildrop *drop)
-{
-        require(world.is_open);
-        return world.messages / 2;
+        totals = (struct maildrop_totals){ .count = world.messages - world.deleted,
+            .octets = UINT64_MAX - world.deleted, .total = world.messages,
+            .taken_over = world.messages / 2 };
+        return &totals;
 }
 
 int

@@ -45,8 +45,8 @@ do_open(const char *path)
         if (drop == NULL)
                 printf("error %d %s\n", errno, part);
         else
-                printf("ok %zu %llu %zu\n", maildrop_count(drop),
-                    (unsigned long long)maildrop_octets(drop), maildrop_taken_over(drop));
+                printf("ok %zu %llu %zu\n", maildrop_totals(drop)->count,
+                    (unsigned long long)maildrop_totals(drop)->octets, maildrop_totals(drop)->taken_over);
 }
 
 static void
@@ -54,8 +54,8 @@ do_list(void)
 {
         char id[UNIQUE_ID_MAX];
 
-        printf("ok %zu\n", maildrop_count(drop));
-        for (size_t number = 1; number <= maildrop_last(drop); number++)
+        printf("ok %zu\n", maildrop_totals(drop)->count);
+        for (size_t number = 1; number <= maildrop_totals(drop)->total; number++)
                 if (maildrop_has(drop, number))
                         printf("%zu %llu %.*s\n", number,
                             (unsigned long long)maildrop_message_octets(drop, number),
@@ -114,7 +114,7 @@ obey(char *line)
                 else
                         printf("error %d\n", errno);
         } else if (strcmp(word, "stat") == 0) {
-                printf("ok %zu %llu\n", maildrop_count(drop), (unsigned long long)maildrop_octets(drop));
+                printf("ok %zu %llu\n", maildrop_totals(drop)->count, (unsigned long long)maildrop_totals(drop)->octets);
         } else if (strcmp(word, "list") == 0) {
                 do_list();
         } else if (strcmp(word, "retr") == 0) {

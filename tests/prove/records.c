@@ -54,7 +54,7 @@ check(struct record records[2], const char *text, size_t length, const uint8_t l
         uint32_t at = 0;
 
         for (size_t i = 0; i < 2; i++) {
-                records[i] = (struct record){ .inode = (uint32_t)i, .octets = i + 1, .name = at,
+                records[i] = (struct record){ .file_hash = (uint32_t)i, .octets = i + 1, .name = at,
                     .name_length = lengths[i], .id_length = lengths[2 + i] };
                 at += records[i].name_length + 1U;
                 records[i].id = at;

@@ -87,7 +87,7 @@ forge_record(void)
             random_number(header->count);   /* which may be forged itself by now */
 
         switch (random_number(8)) {
-        case 0: record->inode = (uint32_t)odd_number(); break;
+        case 0: record->file_hash = (uint32_t)odd_number(); break;
         case 1: record->octets = odd_number(); break;
         case 2: record->name = (uint32_t)odd_number(); break;
         case 3: record->id = (uint32_t)odd_number(); break;

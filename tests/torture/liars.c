@@ -21,8 +21,8 @@ ssize_t __real_write(int fd, const void *data, size_t size);
 ssize_t __wrap_write(int fd, const void *data, size_t size);
 void __real_maildrop_delete(struct maildrop *drop, size_t number);
 void __wrap_maildrop_delete(struct maildrop *drop, size_t number);
-uint64_t __real_maildrop_octets(const struct maildrop *drop);
-uint64_t __wrap_maildrop_octets(const struct maildrop *drop);
+const struct maildrop_totals *__real_maildrop_totals(const struct maildrop *drop);
+const struct maildrop_totals *__wrap_maildrop_totals(const struct maildrop *drop);
 
 /* The removals last, it says. */
 int
@@ -71,8 +71,12 @@ __wrap_maildrop_delete(struct maildrop *drop, size_t number)
 }
 
 /* An octet more or less. */
-uint64_t
-__wrap_maildrop_octets(const struct maildrop *drop)
+const struct maildrop_totals *
+__wrap_maildrop_totals(const struct maildrop *drop)
 {
-        return __real_maildrop_octets(drop) + 1;
+        static struct maildrop_totals totals;
+
+        totals = *__real_maildrop_totals(drop);
+        totals.octets++;
+        return &totals;
 }

@@ -21,7 +21,7 @@ LIARS = [
     ("read", ["faults", "-s", "fresh-index", "-c", "read"], "other octets than the message's"),
     ("write", ["faults", "-s", "fresh-index", "-c", "write"], "not ok"),
     ("maildrop_delete", ["kills", "-s", "no-index", "-c", "write"], "LOST: message"),
-    ("maildrop_octets", ["faults", "-s", "no-index", "-c", "flock"], "the undisturbed session does not"),
+    ("maildrop_totals", ["faults", "-s", "no-index", "-c", "flock"], "the undisturbed session does not"),
 ]
 
 

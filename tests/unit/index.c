@@ -31,12 +31,12 @@ seal(struct image *image)
 }
 
 static void
-add(struct image *image, const char *name, const char *id, uint32_t inode, uint64_t octets)
+add(struct image *image, const char *name, const char *id, uint32_t file_hash, uint64_t octets)
 {
         struct record *record = &image->records[image->header.count++];
         struct index_header *header = &image->header;
 
-        record->inode = inode;
+        record->file_hash = file_hash;
         record->octets = octets;
         record->name = (uint32_t)header->text_length;
         record->name_length = (uint8_t)strlen(name);
@@ -146,7 +146,7 @@ test_forgery(void)
         FORGED("an id longer than it is", image.records[1].id_length = 255);
         FORGED("an id that is none", image.records[1].id_length = 0);
         FORGED("a base name that cannot be an id", image.records[3].id_length = 0);
-        FORGED("one message twice", image.records[2].inode = 12);
+        FORGED("one message twice", image.records[2].file_hash = 12);
         FORGED("text left over", image.header.text_length++);
         FORGED("text that ends early", image.header.text_length--);
         FORGED("fewer records than text", image.header.count--);

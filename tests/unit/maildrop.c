@@ -129,9 +129,9 @@ test_nothing(void)
         struct maildrop_update update;
         struct maildrop *drop = maildrop_open(-1, 0, &part);
 
-        test(drop != NULL && maildrop_count(drop) == 0 && maildrop_octets(drop) == 0 &&
+        test(drop != NULL && maildrop_totals(drop)->count == 0 && maildrop_totals(drop)->octets == 0 &&
             maildrop_load(drop) == 0 && !maildrop_has(drop, 1) && !maildrop_has(drop, 0) &&
-            maildrop_last(drop) == 0, "a maildrop not yet there is empty");
+            maildrop_totals(drop)->total == 0, "a maildrop not yet there is empty");
         maildrop_reset(drop);
         maildrop_update(drop, &update);
         test(update.marked == 0 && update.remaining == 0 && update.error == 0, "and has no UPDATE");
@@ -179,14 +179,14 @@ test_order_and_numbers(void)
         if (symlink("/etc/passwd", path_of("cur/12.link")) != 0 || mkfifo(path_of("new/13.fifo"), 0600) != 0)
                 abort();
         drop = session();
-        test(maildrop_count(drop) == 3 && maildrop_octets(drop) == 17, "count and octets");
+        test(maildrop_totals(drop)->count == 3 && maildrop_totals(drop)->octets == 17, "count and octets");
         test(has_id(drop, 1, "9.z") && has_id(drop, 2, "10.b") && has_id(drop, 3, "10.c"),
             "the order of delivery");
         maildrop_delete(drop, 2);
-        test(!maildrop_has(drop, 2) && maildrop_has(drop, 3) && maildrop_count(drop) == 2 &&
-            maildrop_octets(drop) == 12 && maildrop_last(drop) == 3, "DELE");
+        test(!maildrop_has(drop, 2) && maildrop_has(drop, 3) && maildrop_totals(drop)->count == 2 &&
+            maildrop_totals(drop)->octets == 12 && maildrop_totals(drop)->total == 3, "DELE");
         maildrop_reset(drop);
-        test(maildrop_has(drop, 2) && maildrop_count(drop) == 3 && maildrop_octets(drop) == 17, "RSET");
+        test(maildrop_has(drop, 2) && maildrop_totals(drop)->count == 3 && maildrop_totals(drop)->octets == 17, "RSET");
         maildrop_delete(drop, 1);
         test(retrieve(drop, 2) == 0 && strcmp(sent, "two\r\n.\r\n") == 0, "RETR");
         maildrop_update(drop, &update);
@@ -236,7 +236,7 @@ test_many_renamed(void)
         wait_for_clock();
         maildrop_close(session());
         drop = session();
-        test(maildrop_load(drop) == 0 && maildrop_count(drop) == MANY, "many messages");
+        test(maildrop_load(drop) == 0 && maildrop_totals(drop)->count == MANY, "many messages");
         for (int i = 0; i < MANY; i++) {
                 snprintf(old, sizeof(old), "cur/%d.name-of-some-length", 10000 + i);
                 snprintf(name, sizeof(name), "%s:2,S", old);
@@ -288,11 +288,11 @@ test_change_while_sent(void)
         between = shrink_file;
         test(retrieve(drop, 1) == -2, "one that shrinks is cut off");
         test(retrieve(drop, 1) == 0 && sent_length == 140000 + 5 &&
-            maildrop_message_octets(drop, 1) == 140002 && maildrop_octets(drop) == 140002,
+            maildrop_message_octets(drop, 1) == 140002 && maildrop_totals(drop)->octets == 140002,
             "one that is smaller than it was is sent, and its count corrected");
         maildrop_close(drop);
         drop = session();
-        test(maildrop_octets(drop) == 140002, "for the sessions to come too");
+        test(maildrop_totals(drop)->octets == 140002, "for the sessions to come too");
         maildrop_close(drop);
 }
 
@@ -328,7 +328,7 @@ test_others(void)
             "UPDATE removes no other");
         maildrop_close(drop);
         drop = session();
-        test(maildrop_count(drop) == 2 && has_id(drop, 1, "1.a") && has_id(drop, 2, "5.e"),
+        test(maildrop_totals(drop)->count == 2 && has_id(drop, 1, "1.a") && has_id(drop, 2, "5.e"),
             "the next session has what is left, and what is new");
         maildrop_close(drop);
 }
@@ -350,10 +350,10 @@ test_hints(void)
         test(maildrop_message_octets(drop, 3) == 5 && maildrop_message_octets(drop, 4) == 5 &&
             maildrop_message_octets(drop, 5) == 5, "unless it is none");
         test(retrieve(drop, 2) == 0 && maildrop_message_octets(drop, 2) == 5 &&
-            maildrop_octets(drop) == 25, "RETR corrects it");
+            maildrop_totals(drop)->octets == 25, "RETR corrects it");
         maildrop_close(drop);
         drop = session();
-        test(maildrop_octets(drop) == 25, "for ever");
+        test(maildrop_totals(drop)->octets == 25, "for ever");
         maildrop_close(drop);
 }
 
@@ -366,7 +366,7 @@ believes_index(void)
         bool is_lazy;
 
         drop = maildrop_open(maildir_open(root), 0, &part);
-        is_lazy = drop != NULL && drop->index >= 0;
+        is_lazy = drop != NULL && index_is_unread(drop);
         if (drop != NULL)
                 maildrop_close(drop);
         return is_lazy;
@@ -393,7 +393,7 @@ test_index(void)
         maildrop_close(session());
         unlink(path_of("cur/1.a"));
         drop = session();
-        test(maildrop_count(drop) == 1, "a removal too");
+        test(maildrop_totals(drop)->count == 1, "a removal too");
         maildrop_close(drop);
 }
 
@@ -510,7 +510,7 @@ test_search_fails(void)
                 maildrop_close(drop);
         at_reading = NULL;
         drop = session();
-        test(maildrop_count(drop) == 2 && maildrop_octets(drop) == 12, "hide no message");
+        test(maildrop_totals(drop)->count == 2 && maildrop_totals(drop)->octets == 12, "hide no message");
         maildrop_close(drop);
 }
 
@@ -526,8 +526,8 @@ test_search_is_remembered(void)
         drop = session();
         unlink(path_of("cur/1.a"));
         test(message_open(drop, 1) != 0 && errno == ENOENT, "a message that is gone is looked for");
-        drop->stamped -= 10;
-        drop->found -= 10;
+        drop->search.first_met -= 10;
+        drop->search.last_made -= 10;
         test(message_open(drop, 1) != 0 && errno == ENOENT, "and again while a tick may hide it");
         drop_records(drop)[1].flags &= (uint8_t)~SEEN;
         test(message_open(drop, 1) != 0 && (drop_records(drop)[1].flags & SEEN) == 0,
@@ -549,7 +549,7 @@ test_racy_delivery(void)
                 snprintf(name, sizeof(name), "new/%d.a", i);
                 put_text(name, "x\n");
                 drop = session();
-                is_missed = maildrop_count(drop) != (size_t)i + 1;
+                is_missed = maildrop_totals(drop)->count != (size_t)i + 1;
                 maildrop_close(drop);
         }
         test(!is_missed, "300 deliveries without a pause, each seen at once");
@@ -576,11 +576,11 @@ test_forged_header(void)
                 abort();
         close(fd);
         drop = maildrop_open(maildir_open(root), 0, &part);
-        test(drop != NULL && maildrop_octets(drop) == 4711, "a forged count is not found by STAT");
+        test(drop != NULL && maildrop_totals(drop)->octets == 4711, "a forged count is not found by STAT");
         test(maildrop_load(drop) == -1 && errno == ESTALE, "but before anything else");
         maildrop_close(drop);
         drop = session();
-        test(maildrop_octets(drop) == 5, "and the next session begins anew");
+        test(maildrop_totals(drop)->octets == 5, "and the next session begins anew");
         maildrop_close(drop);
 }
 
@@ -597,7 +597,7 @@ test_no_index(void)
         none.rlim_cur = 0;
         setrlimit(RLIMIT_FSIZE, &none);
         drop = session();
-        test(maildrop_count(drop) == 1 && retrieve(drop, 1) == 0, "where nothing can be written");
+        test(maildrop_totals(drop)->count == 1 && retrieve(drop, 1) == 0, "where nothing can be written");
         maildrop_close(drop);
         setrlimit(RLIMIT_FSIZE, &limit);
         test(access(path_of("pop3d.index"), F_OK) != 0 && access(path_of("pop3d.index.new"), F_OK) != 0,
@@ -617,7 +617,7 @@ test_equal_names(void)
         put_text("cur/1.a:2,S", "another\n");
         drop = session();
         maildrop_unique_id(drop, 1, first);
-        test(maildrop_count(drop) == 2 && (has_id(drop, 1, "1.a") != has_id(drop, 2, "1.a")),
+        test(maildrop_totals(drop)->count == 2 && (has_id(drop, 1, "1.a") != has_id(drop, 2, "1.a")),
             "of equal names the known message keeps it for its id");
         maildrop_close(drop);
         unlink(path_of("pop3d.index"));
@@ -652,7 +652,7 @@ test_former_servers(void)
         }
         put_text("dovecot-uidlist", list);
         drop = session();
-        test(maildrop_taken_over(drop) == 3 && has_id(drop, 1, "000000016b04bd1d") &&
+        test(maildrop_totals(drop)->taken_over == 3 && has_id(drop, 1, "000000016b04bd1d") &&
             has_id(drop, 2, "id") && has_id(drop, 6, "000000096b04bd1d"), "what Dovecot called them");
         test(has_id(drop, 3, "3.a") && has_id(drop, 4, "4.a") && has_id(drop, 5, "5.a") &&
             has_id(drop, 7, "7.a"), "where it says so clearly");
@@ -662,14 +662,14 @@ test_former_servers(void)
         put_text("courierpop3dsizelist", "/3 4 1795472344\n1.a 5 17:1795472344:0\n2.a:2,S 5 18:0:0\n"
             "3.a 5 0:0:0\n4.a 5 19\n5.a 5 20:7\n6 .a 5 21:7\n6.a 5 21:7x\n");
         drop = session();
-        test(maildrop_taken_over(drop) == 3 && has_id(drop, 1, "UID17-1795472344") &&
+        test(maildrop_totals(drop)->taken_over == 3 && has_id(drop, 1, "UID17-1795472344") &&
             has_id(drop, 2, "UID18") && has_id(drop, 5, "UID20-7"), "what Courier called them, later");
         test(has_id(drop, 3, "3.a") && has_id(drop, 4, "4.a") && has_id(drop, 6, "6.a"),
             "where it says so clearly");
         maildrop_close(drop);
         unlink(path_of("courierpop3dsizelist"));
         drop = session();
-        test(maildrop_taken_over(drop) == 0 && has_id(drop, 2, "UID18"), "once and for good");
+        test(maildrop_totals(drop)->taken_over == 0 && has_id(drop, 2, "UID18"), "once and for good");
         maildrop_close(drop);
         unlink(path_of("dovecot-uidlist"));
 }
@@ -687,11 +687,11 @@ test_sparse(void)
                 return;
         }
         drop = session();
-        test(maildrop_octets(drop) == ((uint64_t)1 << 40) + 3, "a file of 1 TB is counted at once");
+        test(maildrop_totals(drop)->octets == ((uint64_t)1 << 40) + 3, "a file of 1 TB is counted at once");
         maildrop_close(drop);
         put_text("cur/1.a:2,S", "another\n");
         drop = session();
-        test(maildrop_count(drop) == 2, "and one of 1 TB told at once from another of its name");
+        test(maildrop_totals(drop)->count == 2, "and one of 1 TB told at once from another of its name");
         maildrop_close(drop);
         unlink(path_of("pop3d.index"));
         unlink(path_of("cur/1.a:2,S"));

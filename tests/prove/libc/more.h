@@ -30,24 +30,15 @@ struct prove_stat {
 #define fstat(fd, status) ((void)(fd), (void)(status), -1)
 #define fstatat(fd, name, status, flags) ((void)(fd), (void)(status), -1)
 
-struct dirent64 {
-        ino_t d_ino;
-        off_t d_off;
-        unsigned short d_reclen;
-        unsigned char d_type;
-        char d_name[256];
-};
-
 #define _Alignas(type)
 
-#define MADV_HUGEPAGE 14
-int madvise(void *memory, size_t size, int advice);
+#define MREMAP_MAYMOVE 1
+void *mremap(void *memory, size_t old_size, size_t new_size, int flags, ...);
 int unlinkat(int directory, const char *name, int flags);
 int renameat(int from, const char *old, int to, const char *new);
 void explicit_bzero(void *memory, size_t size);
 
 #define le64toh(number) (number)
 #define __builtin_add_overflow(a, b, sum) (*(sum) = (a) + (b), *(sum) < (b))
-#define __builtin_prefetch(...) ((void)0)
 
 #endif

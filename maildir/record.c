@@ -1,0 +1,124 @@
+/*
+ * record.c - what a file name tells of a message, and the memory that messages lie in.
+ * Runs in:   the TRANSACTION process, as the mail user.
+ * May touch: memory. Pure.
+ */
+#include <endian.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "internal.h"
+
+/*
+ * Makes room for more octets behind those in use. Not by malloc(), because that may keep
+ * what is freed, and a session lasts much longer than its largest array.
+ */
+int
+area_reserve(struct area *area, size_t more)
+{
+        size_t size = area->size > 0 ? area->size : 4096;
+        void *data;
+
+        while (size - area->used < more && size <= SIZE_MAX / 4)
+                size *= 2;
+        if (size == area->size)
+                return 0;
+        data = area->data != NULL ? mremap(area->data, area->size, size, MREMAP_MAYMOVE) :
+            mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (data == MAP_FAILED)
+                return -1;
+        area->data = data;
+        area->size = size;
+        return 0;
+}
+
+void
+area_free(struct area *area)
+{
+        if (area->data != NULL)
+                munmap(area->data, area->size);
+        *area = (struct area){ 0 };
+}
+
+int
+text_append(struct area *text, const char *octets, size_t length, uint32_t *at)
+{
+        if (text->used > UINT32_MAX - length) {
+                errno = EOVERFLOW;
+                return -1;
+        }
+        if (area_reserve(text, length + 1) != 0)
+                return -1;
+        *at = (uint32_t)text->used;
+        memcpy(text->data + text->used, octets, length);
+        text->used += length;
+        text->data[text->used++] = '\0';
+        return 0;
+}
+
+void
+record_describe(struct record *record, const char *name)
+{
+        const char *colon = memchr(name, ':', record->name_length);
+        uint64_t number = 0;
+
+        record->base_length = colon != NULL ? (uint8_t)(colon - name) : record->name_length;
+        for (; *name >= '0' && *name <= '9' && number < UINT32_MAX; name++)
+                number = number * 10 + (uint64_t)(*name - '0');
+        record->delivered = number < UINT32_MAX ? (uint32_t)number : UINT32_MAX;
+}
+
+int
+record_compare(const struct record *a, const char *a_text, const struct record *b,
+    const char *b_text)
+{
+        size_t shorter = a->base_length < b->base_length ? a->base_length : b->base_length;
+        int order;
+
+        if (a->delivered != b->delivered)
+                return a->delivered < b->delivered ? -1 : 1;
+        order = memcmp(a_text + a->name, b_text + b->name, shorter);
+        return order != 0 ? order : a->base_length - b->base_length;
+}
+
+size_t
+record_unique_id(const struct record *record, const char *text, char id[UNIQUE_ID_MAX])
+{
+        bool is_base_name = record->id_length == 0;
+        size_t length = is_base_name ? record->base_length : record->id_length;
+
+        memcpy(id, text + (is_base_name ? record->name : record->id), length);
+        return length;
+}
+
+bool
+octets_are_id(const char *octets, size_t length)
+{
+        bool is_good = length > 0 && length <= UNIQUE_ID_MAX;
+
+        for (size_t i = 0; i < length; i++)
+                is_good &= octets[i] >= 0x21 && octets[i] <= 0x7e;
+        return is_good;
+}
+
+/*
+ * Finds damage, but no malice: whoever forges an index can make its checksums, too. It is
+ * the same number on machines of either byte order, because unique-ids are made of it.
+ */
+uint64_t
+checksum(uint64_t sum, const void *data, size_t length)
+{
+        const char *octets = data;
+        uint64_t word;
+
+        sum ^= length;
+        for (; length >= 8; length -= 8, octets += 8) {
+                memcpy(&word, octets, 8);
+                sum = (sum ^ le64toh(word)) * UINT64_C(0x9e3779b97f4a7c15);
+                sum ^= sum >> 32;
+        }
+        for (word = 0; length > 0; length--)
+                word = word << 8 | (unsigned char)octets[length - 1];
+        sum = (sum ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+        return sum ^ sum >> 32;
+}

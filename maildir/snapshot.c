@@ -1,0 +1,268 @@
+/*
+ * snapshot.c - one numbered list, of what the index says and what the folders show.
+ * Runs in:   the TRANSACTION process, as the mail user.
+ * May touch: what folder.c, index.c, message.c and uniqueid.c touch.
+ *
+ * When the index may be believed
+ * ------------------------------
+ * An index is true as long as the folders are as they were when they were read for it. A
+ * folder's stamp (inode, mtime and ctime) shows whether it changed, with one gap: a clock
+ * goes in ticks, and of two changes in the same tick the second one leaves no trace.
+ *
+ * 1. At the login drop_fix() compares the stamps of new/ and cur/ with those in the header
+ *    of pop3d.index. If they are equal, the header's count and octets answer STAT, and
+ *    nothing else is read. The records follow when a command first needs them
+ *    (maildrop_load()).
+ * 2. If they differ, or there is no index, drop_read() reads the folders. Messages that the
+ *    index knows need not be counted again. First index_create() creates pop3d.index.new:
+ *    its mtime is the time of the file system's own clock ("now"), the only clock that the
+ *    stamps can be compared with. Where it cannot be created, now is 0.
+ * 3. The gap: cur/ is changed in tick 100, we read it in tick 100, and it is changed once
+ *    more in tick 100. Its stamp says 100 before and after the second change; an index with
+ *    that stamp would hide this change for ever. Therefore a stamp that is not older than
+ *    now, or that changed during the last reading, is stored as zero. Zero equals no stamp,
+ *    so the next session reads the folders.
+ * 4. A file that is renamed while its folder is read can be missed by that reading, under
+ *    both names. Therefore read_until_quiet() reads both folders again until their stamps do
+ *    not change during a reading, ATTEMPTS times at most, and twice in any case if cur/ is
+ *    not older than now, which is the gap again. A file that any reading met counts. new/ is
+ *    read before cur/, so that a message which moves on meanwhile is met in cur/.
+ * 5. A message whose file is not where it was, in the course of the session, is looked for
+ *    by the same readings (folders_search()). Unless something may have changed since the
+ *    last search, the search is not repeated.
+ * 6. If a message could not be counted, index_write() stores zero for both stamps: the next
+ *    session reads the folders, and tries again.
+ * 7. What UPDATE removes or moves changes the stamps like any other change. The index is not
+ *    written for it: the next session reads the folders.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+struct maildrop *
+drop_create(int directory)
+{
+        struct maildrop *drop = calloc(1, sizeof(*drop));
+
+        if (drop == NULL)
+                return NULL;
+        drop->directory = directory;
+        drop->lock = drop->index.file = drop->index.next = -1;
+        drop->folders[FOLDER_NEW] = drop->folders[FOLDER_CUR] = -1;
+        drop->part = "";
+        return drop;
+}
+
+/* The order of delivery */
+
+static bool
+is_before(const struct record *a, const struct record *b, const char *text)
+{
+        int order = record_compare(a, text, b, text);
+
+        return order < 0 || (order == 0 && a->file_hash < b->file_hash);
+}
+
+/*
+ * Sorts by merging. spare has room for the second half of the records. Two halves that are
+ * in order already, as all but new mail is, are left in place.
+ */
+static void
+sort(struct record *records, size_t count, struct record *spare, const char *text)
+{
+        size_t first = count / 2, second = count - first;
+
+        if (count < 2)
+                return;
+        sort(records, first, spare, text);
+        sort(records + first, second, spare, text);
+        if (is_before(&records[first - 1], &records[first], text))
+                return;
+        memcpy(spare, records + first, second * sizeof(*records));
+        while (first > 0 && second > 0)
+                records[--count] = is_before(&spare[second - 1], &records[first - 1], text) ?
+                    records[--first] : spare[--second];
+        memcpy(records, spare, second * sizeof(*records));
+}
+
+static int
+sort_records(struct maildrop *drop)
+{
+        size_t count = drop_length(drop);
+        struct area spare = { 0 };
+
+        if (area_reserve(&spare, (count + 1) / 2 * sizeof(struct record)) != 0)
+                return -1;
+        sort(drop_records(drop), count, (void *)spare.data, drop->text.data);
+        area_free(&spare);
+        return 0;
+}
+
+/* Messages with the same base name */
+
+/*
+ * Two records of one group may have the same folder and file name: one file replaced the
+ * other while the folders were read. The one whose name was written down later is there; the
+ * other one loses SEEN.
+ */
+static void
+forget_replaced(struct record *group, struct record *end, const char *text)
+{
+        for (struct record *a = group; a < end; a++)
+                for (struct record *b = group; b < end; b++)
+                        if (a->name < b->name && a->name_length == b->name_length &&
+                            ((a->flags ^ b->flags) & IN_CUR) == 0 && (b->flags & SEEN) != 0 &&
+                            memcmp(text + a->name, text + b->name, a->name_length) == 0)
+                                a->flags &= (uint8_t)~SEEN;
+}
+
+/*
+ * Decides for the FRESH files of a group, all with one base name, which messages they are.
+ * If exactly one known message is gone and exactly one file is FRESH, the file is that
+ * message, put back by a restore: it gets that unique-id. Else, if there are several files,
+ * each FRESH one is a message of its own, SHARED, whose unique-id cannot be the base name.
+ */
+static void
+compare_namesakes(struct record *group, struct record *end, const char *text)
+{
+        struct record *gone = NULL, *fresh = NULL;
+        size_t gone_count = 0, fresh_count = 0, here_count = 0;
+
+        forget_replaced(group, end, text);
+        for (struct record *record = group; record < end; record++) {
+                bool is_here = (record->flags & SEEN) != 0;
+
+                here_count += is_here;
+                if (is_here && (record->flags & FRESH) != 0) {
+                        fresh = record;
+                        fresh_count++;
+                } else if (!is_here && (record->flags & FRESH) == 0) {
+                        gone = record;
+                        gone_count++;
+                }
+        }
+        if (gone_count == 1 && fresh_count == 1) {
+                fresh->id = gone->id;
+                fresh->id_length = gone->id_length;
+                fresh->flags &= (uint8_t)~FRESH;
+        } else if (here_count > 1) {
+                for (struct record *record = group; record < end; record++)
+                        if (record->flags & FRESH)
+                                record->flags |= SHARED;
+        }
+}
+
+/* Drops the records whose files are not there. Returns whether any that stays is FRESH. */
+static bool
+forget_unseen(struct maildrop *drop)
+{
+        struct record *record = drop_records(drop), *to = record, *end = record + drop_length(drop);
+        const char *text = drop->text.data;
+        bool has_fresh = false;
+
+        for (struct record *group = record; record < end; group = record) {
+                do
+                        record++;
+                while (record < end && record_compare(group, text, record, text) == 0);
+                if (record - group > 1)
+                        compare_namesakes(group, record, text);
+                for (; group < record; group++)
+                        if (group->flags & SEEN) {
+                                has_fresh |= (group->flags & FRESH) != 0;
+                                *to++ = *group;
+                        }
+        }
+        drop->records.used = (size_t)(to - drop_records(drop)) * sizeof(*to);
+        return has_fresh;
+}
+
+/* The whole */
+
+/*
+ * Counts what was not counted yet. This is done before the records are sorted, because it is
+ * faster in the order in which the folders tell the files.
+ */
+static int
+count_uncounted(struct maildrop *drop)
+{
+        for (size_t i = 0; i < drop_length(drop); i++) {
+                struct record *record = drop_records(drop) + i;
+
+                if ((record->flags & (UNCOUNTED | SEEN)) == (UNCOUNTED | SEEN) &&
+                    record_count(drop, record) != 0)
+                        return -1;
+        }
+        return 0;
+}
+
+static void
+add_up(struct maildrop *drop)
+{
+        struct maildrop_totals *totals = &drop->totals;
+
+        totals->count = drop_length(drop);
+        totals->octets = 0;
+        for (size_t i = 0; i < totals->count; i++)
+                totals->octets += drop_records(drop)[i].octets;
+}
+
+int
+drop_load(struct maildrop *drop)
+{
+        return index_load(drop) == 0 ? ids_assign(drop) : -1;
+}
+
+int
+drop_read(struct maildrop *drop)
+{
+        size_t known = drop_length(drop), known_text = drop->text.used;
+        struct stamp *stamps = drop->index.header.folders;
+
+        index_create(drop);
+        if (folders_read(drop, index_clock(drop), stamps) != 0 || count_uncounted(drop) != 0 ||
+            sort_records(drop) != 0)
+                return -1;
+        if (forget_unseen(drop) && ids_take_over(drop) != 0)
+                return -1;
+        if (ids_assign(drop) != 0)
+                return -1;
+        add_up(drop);
+        /*
+         * The index lacks something if a file is new, was renamed or is gone. (note_file()
+         * appends the name of a new or renamed file to the text.) Else writing it pays only
+         * if the stamps can be stored, for then the next session need not read the folders.
+         */
+        drop->index_is_due = drop->text.used != known_text || drop->totals.count != known ||
+            stamps[FOLDER_NEW].inode != 0 || stamps[FOLDER_CUR].inode != 0;
+        /*
+         * Another server that is still at work may change its list at any time. The unique-ids
+         * that were taken over are therefore saved now, before a client is told them.
+         */
+        if (drop->has_list)
+                index_write(drop);
+        return 0;
+}
+
+int
+drop_fix(struct maildrop *drop)
+{
+        const struct index_header *header = &drop->index.header;
+        struct stamp now[FOLDERS];
+
+        if (folders_open(drop) != 0 || index_open(drop) != 0)
+                return -1;
+        if (index_is_unread(drop)) {
+                if (folders_stamp(drop, now) == 0 &&
+                    memcmp(now, header->folders, sizeof(now)) == 0) {
+                        drop->totals.count = header->count;
+                        drop->totals.octets = header->octets;
+                        return 0;
+                }
+                /* a damaged index is as good as none */
+                if (drop_load(drop) != 0 && errno != ESTALE)
+                        return -1;
+        }
+        drop->part = "";
+        return drop_read(drop);
+}
