@@ -3,10 +3,19 @@
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: memory it is given. Pure, but for the flush of the output.
  *
- * LF becomes CRLF, stored CRLF stays, a bare CR stays, a missing last line end
- * is added. Both ways through a message, counting and encoding, work on blocks
- * of octets that the compiler turns into vector instructions. For dense line
- * ends there is one that not every x86-64 has: it is used where it is found.
+ * LF becomes CRLF, stored CRLF stays, a bare CR stays, a missing last line end is added. A
+ * dot at the start of a line is preceded by another one ("stuffed", RFC 1939 section 3).
+ * Whether an octet needs another before it depends on it and on the octet before it alone.
+ *
+ * Octets are handled in blocks of 16, with gcc's vector types: an operator works on 16
+ * octets at once, and a comparison gives 0xff for each octet where it holds, else 0. A loop
+ * over memchr(3) was ten times as slow at counting, and at lines of a few octets.
+ *
+ *   encode_block()   works everywhere. It copies the block, and repairs the copy at each
+ *                    octet that needs another before it.
+ *   shuffle_block()  does as much in the same time however many such octets there are. It
+ *                    needs SSSE3 and POPCNT, which can_shuffle() asks the processor for.
+ *   encode_octets()  goes octet by octet, near the end of what is there.
  */
 #include <endian.h>
 #include <string.h>
@@ -24,9 +33,9 @@ typedef unsigned char half __attribute__((vector_size(8)));
 
 enum {
         BLOCK = sizeof(vector),
-        BATCH = 240,            /* as many as an octet can count, in whole blocks */
-        REACH = 64,             /* more than encoding a block reads or writes */
-        ROOM = 256,             /* output is flushed when less is free */
+        BATCH = 240,            /* the most whole blocks whose octets can be counted in an octet */
+        REACH = 64,             /* no more than that is read or written beyond what is encoded */
+        ROOM = 256,             /* free octets of the output, else it is flushed */
 };
 
 void
@@ -41,7 +50,11 @@ wire_total(const struct wire *wire)
         return wire->octets + (wire->last == '\n' ? 0 : 2);
 }
 
-/* Line feeds without a carriage return; data[-1] can be read. The compiler makes vectors of it. */
+/*
+ * Counts the line feeds without a carriage return before them. data[-1] can be read. The
+ * inner loop has a fixed length and a counter of one octet, so that the compiler makes
+ * vector instructions of it.
+ */
 static size_t
 count_bare_line_feeds(const unsigned char *data, size_t length)
 {
@@ -96,9 +109,9 @@ wire_extent(struct wire *wire, const char *data, size_t length)
 }
 
 /*
- * Which octets of a block need another before them: a line feed without a
- * carriage return, a dot at the start of a line. Four bits of each octet's
- * comparison make a word, in which the highest of the four is left.
+ * Which octets of a block need another before them: a line feed without a carriage return,
+ * a dot at the start of a line. Of the comparison of octet n, bit 4 * n + 3 of the result
+ * is left, so that __builtin_ctzll() / 4 finds the first such octet.
  */
 static inline uint64_t
 insertions(const unsigned char *block)
@@ -113,7 +126,10 @@ insertions(const unsigned char *block)
         return le64toh(word) & UINT64_C(0x8888888888888888);
 }
 
-/* Whether two blocks are to be copied as they are, for no line ends in them or before. */
+/*
+ * Whether two blocks can be copied as they are: there is no line feed in them or right before
+ * them, thus also no dot at the start of a line. Looks at octets -1 to 31, three times 16.
+ */
 static inline bool
 no_line_ends(const unsigned char *blocks)
 {
@@ -124,11 +140,14 @@ no_line_ends(const unsigned char *blocks)
         return (found[0] | found[1]) == 0;
 }
 
-/* Encodes a block; returns where the next one goes, and counts the dots that it stuffed. */
+/* Encodes a block to an address, adds the stuffed dots to a count, and returns where to go on. */
 typedef unsigned char *block_encoder(const unsigned char *data, unsigned char *to,
     uint64_t *stuffed);
 
-/* What follows an insertion is simply written again, one further on, and beyond the block. */
+/*
+ * At each insertion the rest of the block is written once more, one octet further on. As
+ * 16 octets are written each time, they reach beyond the block; what comes next overwrites them.
+ */
 static inline unsigned char *
 encode_block(const unsigned char *data, unsigned char *to,
     uint64_t *stuffed)
@@ -150,8 +169,9 @@ encode_block(const unsigned char *data, unsigned char *to,
 }
 
 /*
- * Encodes blocks while more than REACH octets remain before end, and are free
- * in the output. data[-1] can be read.
+ * Encodes blocks as long as there are more than REACH octets before end, and as many free
+ * in the output; returns how far it came. data[-1] can be read. It is inlined twice, so
+ * that each way to encode a block is compiled into a loop of its own.
  */
 __attribute__((always_inline))
 static inline const unsigned char *
@@ -163,7 +183,7 @@ encode_blocks_by(block_encoder *encode, struct wire *wire,
         uint64_t stuffed = 0;
 
         while (end - data > REACH && limit - to > REACH) {
-                /* Where lines are very short it is not worth asking. */
+                /* after a block that grew by more than 2 lines are short: asking is in vain */
                 if (to - start <= BLOCK + 2 && no_line_ends(data)) {
                         *(vector *)to = *(const vector *)data;
                         *(vector *)(to + BLOCK) = *(const vector *)(data + BLOCK);
@@ -184,7 +204,11 @@ encode_blocks_by(block_encoder *encode, struct wire *wire,
 #if defined(__x86_64__) && !defined(WITHOUT_SHUFFLE)
 #define SHUFFLE __attribute__((target("ssse3,popcnt")))
 
-/* For each set of 8 octets that need another before them: which of the 16 come, in turn. */
+/*
+ * For half a block, 8 octets. Bit n of the index is set if octet n needs another before it.
+ * The entry says for each octet of the result which one of 16 it is: 0 to 7 are the half
+ * block itself, 8 to 15 are the octets to be put before each.
+ */
 static unsigned char turns[256][BLOCK];
 
 static void
@@ -198,7 +222,10 @@ fill_turns(void)
                 }
 }
 
-/* Half a block at once, however many insertions: the other 8 octets are what is put in. */
+/*
+ * Encodes half a block at once, however many insertions it needs. octets: the 8 octets, then
+ * the 8 that are to be put before each. 16 octets are written, of which only the first count.
+ */
 SHUFFLE static inline unsigned char *
 shuffle_half(__m128i octets, unsigned set, unsigned char *to)
 {
@@ -214,7 +241,8 @@ shuffle_block(const unsigned char *data, unsigned char *to,
         vector feeds = (vector)(here == '\n'), dots = (vector)((here == '.') & (before == '\n'));
         vector added = '.' ^ (feeds & ('.' ^ '\r'));
         unsigned dot_set = (unsigned)_mm_movemask_epi8((__m128i)dots);
-        unsigned set = dot_set | (unsigned)_mm_movemask_epi8((__m128i)(feeds & (vector)(before != '\r')));
+        unsigned set = dot_set |
+            (unsigned)_mm_movemask_epi8((__m128i)(feeds & (vector)(before != '\r')));
 
         *stuffed += (unsigned)__builtin_popcount(dot_set);
         to = shuffle_half(_mm_unpacklo_epi64((__m128i)here, (__m128i)added), set & 255, to);
@@ -228,7 +256,7 @@ shuffle_blocks(struct wire *wire, const unsigned char *data,
         return encode_blocks_by(shuffle_block, wire, data, end, output);
 }
 
-/* Asked once, and not at the start of every program: in a virtual machine it takes its time. */
+/* Asks the processor, once and when it is first needed: in a virtual machine CPUID is slow. */
 static bool
 can_shuffle(void)
 {
@@ -236,7 +264,8 @@ can_shuffle(void)
         unsigned a, b, c, d;
 
         if (answer == UNKNOWN) {
-                answer = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSSE3) && (c & bit_POPCNT) ? YES : NO;
+                answer = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSSE3) && (c & bit_POPCNT)
+                    ? YES : NO;
                 fill_turns();
         }
         return answer == YES;
@@ -254,7 +283,7 @@ encode_blocks(struct wire *wire, const unsigned char *data,
         return encode_blocks_by(encode_block, wire, data, end, output);
 }
 
-/* The same octet by octet, where blocks do not reach. */
+/* Encodes octet by octet. */
 static const unsigned char *
 encode_octets(struct wire *wire, const unsigned char *data,
     ptrdiff_t length, struct output *output)
@@ -273,7 +302,7 @@ encode_octets(struct wire *wire, const unsigned char *data,
         return data;
 }
 
-/* Sees that ROOM is free; -1 when the client is gone. */
+/* Flushes the output unless ROOM is free; -1 if the client is gone. */
 static int
 make_room(struct output *output)
 {
@@ -288,7 +317,7 @@ wire_encode(struct wire *wire, const char *data, size_t length, struct output *o
         for (bool is_first = true; from < end; is_first = false) {
                 if (make_room(output) != 0)
                         return -1;
-                /* a first octet alone, for blocks to look back on */
+                /* the first octet alone, because encode_blocks() reads the octet before its own */
                 if (!is_first && end - from > REACH)
                         from = encode_blocks(wire, from, end, output);
                 else
