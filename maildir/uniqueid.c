@@ -22,10 +22,14 @@
  *    that a message before it has too. Known messages come before FRESH ones, so that a
  *    unique-id that a client was told stays with its message.
  *
- * Afterwards each message has one. It lasts because index.c keeps it; without the index a
- * base name or a digest comes out the same again. index.c takes an index only if each
- * unique-id in it is one, and of messages with one base name at most one has that for its
- * unique-id; that all differ is seen to by ids_assign() when an index was loaded.
+ * Afterwards each message has one. It lasts because index.c keeps it. If the index is lost
+ * all this is done again, and gives the same, but for this: what was taken over needs the list
+ * still, and of several files with one base name all are SHARED then, also the one
+ * that was there first and had the base name for its unique-id.
+ *
+ * index.c takes an index only if each unique-id in it obeys the RFC, and if of messages with
+ * one base name at most one has that for its unique-id. That all of them differ is seen to by
+ * ids_assign(), after an index was loaded.
  */
 #include <inttypes.h>
 #include <stdio.h>
