@@ -5,7 +5,7 @@
  * May touch: PAM, the account databases, syslog. Never a Maildir.
  *
  * All of it fails closed: where a privilege step fails, the session ends. The parsers (login
- * names, SASL, PROXY) make no system call.
+ * names, SASL, PROXY) make no system call. What only the files of auth/ share is in internal.h.
  */
 #ifndef POP3D_AUTH_H
 #define POP3D_AUTH_H
@@ -29,12 +29,15 @@ enum {
         OUR_DOMAINS_MAX = 32,
 };
 
-/* A known state, whatever started us. Descriptor 2 becomes /dev/null unless keeps_stderr. */
+/*
+ * Sets signals, umask, limits and descriptors to known values, because the launcher may have left
+ * them in any state. Descriptor 2 becomes /dev/null unless keeps_stderr.
+ */
 void process_begin(bool keeps_stderr);
 
 struct peer {
         char address[INET6_ADDRSTRLEN]; /* the client's; "" for a pipe, a Unix socket */
-        /* octets, not bool: they cross from process to process, and may hold anything */
+        /* octets, not bool: the struct is sent from process to process, and may hold any value */
         uint8_t is_remote;              /* an internet address other than loopback */
         uint8_t is_secured;             /* TLS in front, by -S or by a PROXY header */
 };
@@ -43,16 +46,16 @@ struct peer {
 bool peer_set_address(struct peer *peer, const char *text);
 
 /*
- * Takes the socket's peer or, when fd is no internet socket or its peer is loopback, REMOTE_HOST,
- * REMOTE_ADDR or TCPREMOTEIP; then clears the environment. A socket's client that is dead will be
- * noticed within about two minutes.
+ * Finds the client's address: the socket's peer or, where fd is no internet socket or its peer is
+ * loopback, what REMOTE_HOST, REMOTE_ADDR or TCPREMOTEIP says. Then clears the environment. Sets
+ * the socket so that a dead client is noticed within about two minutes.
  */
 void peer_find(struct peer *peer, int fd);
 
 /*
- * A PROXY protocol header, version 1 or 2, at the beginning of data: 0 when it is whole (and peer
- * is set, unless it says LOCAL or UNKNOWN), -1 when it is none, else how many more octets are
- * needed at least; asking for just those never reads past the header.
+ * Parses a PROXY protocol header, version 1 or 2, at the beginning of data. 0: it is whole, and
+ * peer is set unless it says LOCAL or UNKNOWN. -1: it is no such header. Else the number of octets
+ * that are missing at least; whoever reads just as many never reads past the header.
  */
 int proxy_parse(const unsigned char *data, size_t length, struct peer *peer);
 
@@ -69,12 +72,13 @@ struct login_name {
  */
 bool login_name_parse(struct login_name *name, const char *text, size_t length);
 
-/* Whether all parts of a name that came from another process obey the rules. */
+/* Whether each part of a name obeys these rules; asked when the name comes from another process. */
 bool login_name_is_valid(const struct login_name *name);
 
 /*
- * RFC 4648 section 4, strictly: padding where due, no blanks, no stray bits. The number of octets
- * written to out (size octets, at least 3/4 of length), which may be text itself, or -1.
+ * Decodes RFC 4648 section 4 strictly: padding where due, no blanks, no stray bits. Returns the
+ * number of octets written to out, or -1. size is out's and must be at least 3/4 of length; out
+ * may be text itself.
  */
 ssize_t base64_decode(char *out, size_t size, const char *text, size_t length);
 
@@ -90,26 +94,30 @@ bool sasl_plain_parse(struct sasl_plain *plain, char *message, size_t length);
 enum mechanism { MECHANISM_PASS, MECHANISM_PLAIN, MECHANISM_LOGIN, MECHANISMS };
 const char *mechanism_name(enum mechanism mechanism);   /* "PASS", "PLAIN" or "LOGIN" */
 
-/* AUTHORIZATION to PAM, believed in nothing. */
+/* What AUTHORIZATION sends to PAM, which checks every member before it uses it. */
 struct login {
-        uint32_t kind;                          /* LOGIN_QUESTION */
-        uint32_t mechanism;                     /* or the system call, in a LOGIN_VIOLATION */
-        uint32_t is_acceptable;                 /* else it is refused without asking PAM */
+        uint32_t kind;                          /* LOGIN_QUESTION, or LOGIN_VIOLATION */
+        uint32_t mechanism;                     /* enum mechanism */
+        uint32_t forbidden_call;                /* number of a system call; LOGIN_VIOLATION only */
+        uint32_t is_acceptable;                 /* 0: refused without asking PAM */
         char typed[LOGIN_TYPED_MAX + 1];        /* the name as typed, for the log */
         struct login_name name;
         char password[PASSWORD_MAX + 1];
         struct peer peer;                       /* believed only with -x */
 };
-enum { LOGIN_QUESTION = 1, LOGIN_VIOLATION = 2 };
+enum {
+        LOGIN_QUESTION = 1,
+        LOGIN_VIOLATION = 2,    /* AUTHORIZATION was made to try a forbidden system call */
+};
 
 enum verdict {
         VERDICT_GRANTED = 1,
         VERDICT_DENIED,         /* the client's fault: [AUTH] */
-        VERDICT_UNAVAILABLE,    /* ours, may pass: [SYS/TEMP] */
-        VERDICT_MISCONFIGURED,  /* ours, will stay: [SYS/PERM] */
+        VERDICT_UNAVAILABLE,    /* our fault, and may pass: [SYS/TEMP] */
+        VERDICT_MISCONFIGURED,  /* our fault, and stays until it is mended: [SYS/PERM] */
 };
 
-/* Who logged in: PAM to pop3d, once. */
+/* Who logged in. The PAM helper sends it to pop3d, once. */
 struct identity {
         uid_t uid;
         gid_t gid;
@@ -185,7 +193,7 @@ enum session_end {
         END_ABUSE = 3,          /* failed logins or bad commands */
         END_CUT = 4,            /* a message failed while it was sent */
         END_USAGE = 64,         /* EX_USAGE */
-        END_FAULT = 70,         /* EX_SOFTWARE: ours */
+        END_FAULT = 70,         /* EX_SOFTWARE: our fault */
         END_IN_USE = 75,        /* EX_TEMPFAIL */
         END_REFUSED = 77,       /* EX_NOPERM */
         END_GRANTED = 100,      /* of the AUTHORIZATION process only: logged in */
@@ -195,105 +203,83 @@ enum session_end {
 const char *session_end_name(enum session_end end);     /* for the log: "quit", "disconnect", ... */
 
 /*
- * Runs authorization(context, pam) in the AUTHORIZATION process, and PAM in another. Returns when
- * both are gone: END_GRANTED, and this process is the identity's user for ever, else how it ended.
+ * Runs authorization(context, pam) in the AUTHORIZATION process, and PAM in a second one. Returns
+ * when both have ended: END_GRANTED, and this process is the identity's user for ever; or why the
+ * session ended without a login.
  */
 enum session_end auth_session(const struct auth *auth,
     enum session_end (*authorization)(void *context, int pam), void *context,
     struct identity *identity);
 
-/* Asks PAM, from AUTHORIZATION; wipes the password. VERDICT_UNAVAILABLE if PAM does not answer. */
+/*
+ * Asks PAM, from AUTHORIZATION, and wipes the login's password. VERDICT_UNAVAILABLE if PAM does
+ * not answer.
+ */
 enum verdict auth_ask(int pam, struct login *login);
 
 /*
- * Fences for ever. AUTHORIZATION keeps its descriptors and a handful of system calls, TRANSACTION
- * the Maildir that directory is (-1: nothing) and the calls that serving it takes. Crossing one is
- * logged and ends the process; a layer that the kernel lacks is logged.
+ * These fences hold until the process ends. AUTHORIZATION keeps its descriptors and a handful of
+ * system calls. TRANSACTION keeps the Maildir that directory is (-1: no directory at all) and the
+ * system calls that serve it. A forbidden system call is logged and ends the process; a layer that
+ * the kernel lacks is logged, and the other layers hold.
  */
 void confine_authorization(int pam);
 void confine_transaction(int directory);
 
-/* The check (-c): one call a row; "ok", "warn", "fail" or "skip", its layer, lines of words. */
-typedef void (*check_row)(void *context, const char *state, const char *what, const char *format,
-    ...) __attribute__((format(printf, 4, 5)));
-
-/* The rows of the process and the log. */
-void auth_check_process(const struct auth *auth, check_row row, void *context);
-
-/* How a login is taken apart; true, with login and identity, if it could succeed. */
-bool auth_check_login(const struct auth *auth, const char *typed, struct login *login,
-    struct identity *identity, check_row row, void *context);
-
-/* PAM's files and modules and, unless NULL, what its rules say to a login. Loads modules. */
-void auth_check_pam(const struct auth *auth, struct login *login, check_row row, void *context);
-
-/*
- * Runs part(context) in a process of its own, for two minutes at most; unless client is NULL, on a
- * socket of which that is the other end. apart_end() is its exit status, -1 if it has none.
- */
-pid_t apart_start(int (*part)(void *context), void *context, int *client);
-int apart_end(pid_t child);
-
-/* syslog, facility mail; with to_stderr on descriptor 2 also. */
+/* Opens syslog, facility mail; with to_stderr each line goes to descriptor 2 as well. */
 void log_open(bool to_stderr);
 
 /*
- * One line, "EVENT, user=USER, ip=[ADDRESS], NAME=VALUE, ...", of pairs of strings up to a NULL
- * name. user or address NULL: the event has none. Values are cut, and escaped: nothing outside
- * [A-Za-z0-9._@+-/] as it is; but the address, which comes from peer_set_address().
+ * Logs one line, "EVENT, user=USER, ip=[ADDRESS], NAME=VALUE, ...". The arguments behind address
+ * are pairs of strings up to a NULL name. user or address NULL: the line has none. Values are cut,
+ * and each octet outside [A-Za-z0-9._@+-/] is escaped; except in address, which must come from
+ * peer_set_address().
  */
 void log_event(int priority, const char *event, const char *user, const char *address, ...)
     __attribute__((sentinel));
 
 const char *error_name(int error);                      /* symbolic: "EACCES" */
 
-/* Unless it is, logs what is not done, with errno if set, and ends the process with END_FAULT. */
+/* If is_done is false: logs what, with errno if it is set, and ends the process with END_FAULT. */
 void must(bool is_done, const char *what);
 
-/* Inside auth/ from here on */
+/* From here on: for the check (-c) alone, which no session calls. */
 
-/* Loads libpam, for good; NULL, or why it cannot be. Due before what follows. */
-const char *auth_load_pam(void);
+/* Prints one row of the check; state is "ok", "warn", "fail" or "skip", what the row's subject. */
+typedef void (*check_row)(void *context, const char *state, const char *what, const char *format,
+    ...) __attribute__((format(printf, 4, 5)));
 
-/* What the account rules of a service, or else its auth rules, say against a login, or NULL. */
-const char *auth_ask_rules(const struct auth *auth, struct login *login, bool are_account);
+/* The rows of the process and the log. */
+void auth_check_process(const struct auth *auth, check_row row, void *context);
 
-/* A user's hash, or NULL if none is seen. From then on the process has seen the shadow file. */
-const char *auth_hash(const struct auth *auth, const char *user);
+/*
+ * The row of how a login is taken apart, and whose account would serve it. True, with login and
+ * identity set, if nothing but PAM can refuse it.
+ */
+bool auth_check_login(const struct auth *auth, const char *typed, struct login *login,
+    struct identity *identity, check_row row, void *context);
 
-/* Why a login must fail whatever its password, or "" and its identity. */
-const char *auth_foresee(const struct auth *auth, const struct login *login,
-    struct identity *identity);
+/*
+ * The rows of PAM's files and modules and, unless login is NULL, of what its rules say to that
+ * login. Loads the modules into this process.
+ */
+void auth_check_pam(const struct auth *auth, struct login *login, check_row row, void *context);
 
-void log_leave_standard(int first);     /* first to 2 become /dev/null; the log keeps a copy of 2 */
-void log_leave(void);                   /* closes the log in this process */
-void log_own_again(void);               /* after strangers' code that may have used syslog(3) */
-void log_close_others(int keep);        /* all but descriptors 0, 1, 2, the log's and keep (or -1) */
-void log_violation(const char *process, int call);      /* the system call it was made to try */
+/*
+ * apart_start() runs part(context) in a child, for two minutes at most. Unless client is NULL, the
+ * child's descriptors 0 and 1 are a socket, and *client is its other end. apart_end() waits for
+ * the child and returns its exit status, which is what part() returned; -1 if it has none.
+ */
+pid_t apart_start(int (*part)(void *context), void *context, int *client);
+int apart_end(pid_t child);
 
 /*
  * Becomes the mail user for ever, proves it, and closes every descriptor but 0, 1, 2 and the
- * log's. Without root only proves that it is that user.
+ * log's. Without root it only proves that the process is that user. (A session does this within
+ * auth_session(); the check does it to look at a maildrop.)
  */
 void become_user(const struct identity *identity);
 
-/* AUTHORIZATION leaves root, the file system, the log and all descriptors but 0, 1, 2 and pam. */
-void become_powerless(uid_t uid, gid_t gid, int pam);
-
-/* An account's numbers, 0 and false if it is unknown; errno then as getpwnam(3) leaves it. */
-bool find_account(const char *name, uid_t *uid, gid_t *gid);
-
-/* The PAM helper. Answers logins until one is granted. */
-_Noreturn void pam_helper(const struct auth *auth, int logins, int identities);
-
-/* Whether an array that came from another process holds a string. */
-#define IS_STRING(array) (memchr((array), '\0', sizeof(array)) != NULL)
-
-/* The kernel ends this process then, whatever has become of its code. */
-void die_after(unsigned seconds);
-
-/* One whole message, as write(2) and recv(2), but not interrupted; false if it did not go. */
-bool channel_send(int channel, const void *message, size_t size);
-ssize_t channel_receive(int channel, void *message, size_t size, int flags);
+void log_leave(void);                   /* closes the log in this process */
 
 #endif

@@ -1,76 +1,23 @@
 /*
- * confine.c - what a process gives up for good: root, then files and system calls.
- * Runs in:   AUTHORIZATION (an account without power), pop3d as it becomes TRANSACTION.
- * May touch: this process's own identity and rights; the log.
+ * confine.c - the fences: the files and system calls that a process keeps.
+ * Runs in:   AUTHORIZATION, TRANSACTION.
+ * May touch: this process's own rights; the log.
  */
-#include "auth.h"
+#include "internal.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <syslog.h>
-#include <time.h>
 #include <unistd.h>
 
-static void
-become(uid_t uid, gid_t gid)
-{
-        uid_t real, effective, saved;
-        gid_t real_group, effective_group, saved_group;
-
-        must(uid != 0 && gid != 0, "identity with root's numbers refused");
-        must(setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0,
-            "cannot become the user");
-        must(setuid(0) != 0 && seteuid(0) != 0 && setgid(0) != 0 && setegid(0) != 0,
-            "root came back");
-        must(getresuid(&real, &effective, &saved) == 0 && real == uid && effective == uid &&
-            saved == uid && getresgid(&real_group, &effective_group, &saved_group) == 0 &&
-            real_group == gid && effective_group == gid && saved_group == gid,
-            "not the user meant");
-        /* a change of identity may turn it on again */
-        must(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0, "cannot forbid core dumps");
-}
-
-void
-become_user(const struct identity *identity)
-{
-        /* reads the zone, if none is known yet: behind the fences there is no file of it */
-        (void)localtime_r(&(time_t){ 0 }, &(struct tm){ 0 });
-        log_close_others(-1);
-        if (geteuid() == 0) {
-                must(setgroups(identity->group_count, identity->groups) == 0,
-                    "cannot take on the user's groups");
-                become(identity->uid, identity->gid);
-        }
-        must(getuid() == identity->uid && geteuid() == identity->uid, "not the user meant");
-}
-
-void
-become_powerless(uid_t uid, gid_t gid, int pam)
-{
-        log_leave_standard(2);
-        if (geteuid() == 0) {
-                /* empty and read-only: on most kernels; on all; where there is no /proc */
-                must((chroot("/proc/tty/ldisc") == 0 || chroot("/proc/self/fdinfo") == 0 ||
-                    chroot("/var/empty") == 0) && chdir("/") == 0, "cannot enter the jail");
-                must(setgroups(0, NULL) == 0, "cannot leave root's groups");
-                become(uid, gid);
-        }
-        /* a change of identity has undone the first one */
-        must(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0, "cannot tie the process to its parent");
-        log_leave();
-        log_close_others(pam);
-}
-
-/* Says which layer this kernel, or this build, cannot give; what is left holds. */
+/* Logs which layer this kernel or this build lacks. The other layers hold. */
 static void
 log_missing(const char *layer)
 {
@@ -78,25 +25,15 @@ log_missing(const char *layer)
             NULL);
 }
 
-void
-log_violation(const char *process, int call)
-{
-        char number[16];
-
-        (void)snprintf(number, sizeof(number), "%d", call);
-        log_event(LOG_CRIT, "FAULT", NULL, NULL, "category", "General", "process", process,
-            "forbidden-system-call", number, NULL);
-}
-
 /*
- * Machines whose filter is known; elsewhere the rest holds. Under sanitizers, whose runtime
- * needs calls of its own, there is none: that build is for finding faults.
+ * The machines for which there is a filter of system calls; on others the other layers hold. Under
+ * sanitizers there is none, because their runtime makes system calls of its own.
  */
 #ifndef __has_feature
 #define __has_feature(name) 0
 #endif
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-/* none */
+/* no filter */
 #elif defined(__x86_64__) && defined(__LP64__)
 #define FILTERED_MACHINE AUDIT_ARCH_X86_64
 #elif defined(__aarch64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -106,7 +43,11 @@ log_violation(const char *process, int call)
 #endif
 
 #ifdef FILTERED_MACHINE
-/* Rules in the words of a filter: the number of the call is loaded, and each has its answer. */
+/*
+ * The words of which a filter consists. It runs at each system call, loads the call's number, and
+ * gives the answer of the first rule that fits. skipped is how many words a rule that does not fit
+ * leaves out.
+ */
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define LOAD(field, offset) \
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field) + (offset))
@@ -125,7 +66,7 @@ static const struct sock_filter authorization_rules[] = {
 #endif
 };
 
-/* What TRANSACTION may do beside that. */
+/* What TRANSACTION may do as well; these rules follow those of AUTHORIZATION. */
 static const struct sock_filter transaction_rules[] = {
         ALLOW(pread64), ALLOW(writev), ALLOW(openat), ALLOW(close), ALLOW(fstat), ALLOW(newfstatat),
         ALLOW(getdents64), ALLOW(lseek), ALLOW(unlinkat), ALLOW(renameat2), ALLOW(linkat),
@@ -138,33 +79,36 @@ static const struct sock_filter transaction_rules[] = {
 #ifdef __NR_time
         ALLOW(time),
 #endif
-        /* syslog(3) tries these when the log is away; it takes no for an answer */
+        /* syslog(3) tries these when the log's socket is closed, and copes with an error */
         DENY(socket), DENY(connect),
-        /* memory, but none to execute */
+        /* mmap() without PROT_EXEC: memory, but none to execute */
         UNLESS(BPF_JEQ, __NR_mmap, 4), LOAD(args[2], 0),
         UNLESS(BPF_JSET, PROT_EXEC, 1), ANSWER(SECCOMP_RET_TRAP), ANSWER(SECCOMP_RET_ALLOW),
-        /* the log's socket is connected; no other address, whose pointer has two halves */
+        /* sendto() without an address: the log's socket is connected. The pointer has two halves */
         UNLESS(BPF_JEQ, __NR_sendto, 7), LOAD(args[4], 0),
         UNLESS(BPF_JSET, UINT32_MAX, 1), ANSWER(SECCOMP_RET_TRAP), LOAD(args[4], 4),
         UNLESS(BPF_JSET, UINT32_MAX, 1), ANSWER(SECCOMP_RET_TRAP), ANSWER(SECCOMP_RET_ALLOW),
 };
 
-/* Where AUTHORIZATION reports what it was made to try; TRANSACTION (-1) has the log. */
+/* AUTHORIZATION's channel to PAM, for report_violation(); -1 in TRANSACTION, which has the log. */
 static volatile int reporting_channel = -1;
 
+/* The handler of SIGSYS, which the kernel sends at a forbidden system call. */
 static void
 report_violation(int number, siginfo_t *info, void *context)
 {
-        struct login report = { .kind = LOGIN_VIOLATION, .mechanism = (uint32_t)info->si_syscall };
+        struct login report = { .kind = LOGIN_VIOLATION,
+                .forbidden_call = (uint32_t)info->si_syscall };
 
         if (reporting_channel < 0)
                 log_violation("TRANSACTION", info->si_syscall);
         else
+                /* the !, because (void) alone does not silence the compiler; the process ends anyway */
                 (void)!write(reporting_channel, &report, sizeof(report));
         _exit(END_FAULT);
 }
 
-/* channel is AUTHORIZATION's, to PAM; -1: TRANSACTION. */
+/* Sets the filter of AUTHORIZATION, whose channel to PAM this is, or of TRANSACTION if it is -1. */
 static void
 filter_calls(int channel)
 {
@@ -196,7 +140,7 @@ filter_calls(int channel)
 }
 #endif
 
-/* Landlock's own header may be older than the kernel; these numbers are its interface. */
+/* Landlock's interface. Its header is not used, because it may be older than the kernel. */
 enum {
         LANDLOCK_VERSION = 1 << 0, LANDLOCK_RULE_BENEATH = 1,
         MAY_WRITE_FILE = 1 << 1, MAY_READ_FILE = 1 << 2, MAY_READ_DIR = 1 << 3,
@@ -204,12 +148,24 @@ enum {
         MAY_TRUNCATE = 1 << 14,
 };
 
-/* All of the file system is out of reach, but for what a session does in its Maildir. */
+/* How many kinds of access to files this version of Landlock can forbid. */
+static unsigned
+kinds_of_access(long version)
+{
+        if (version >= 5)
+                return 16;
+        return version >= 3 ? 15 : 14;
+}
+
+/*
+ * Takes the whole file system away, except what a session does below directory (-1: no exception);
+ * and, where the kernel can, network connections, abstract sockets and signals to other processes.
+ */
 static void
 keep_to(int directory)
 {
         struct {
-                uint64_t files;         /* 14 kinds in version 2, 15 from 3, 16 from 5 */
+                uint64_t files;         /* a bit for each kind of access */
                 uint64_t network;       /* bind and connect, from 4 */
                 uint64_t scopes;        /* abstract sockets and signals, from 6 */
         } handled = { 0 };
@@ -220,15 +176,15 @@ keep_to(int directory)
         long version = syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION);
         int ruleset;
 
-        /* version 1 forbids every move from new/ to cur/ */
+        /* version 1 is not used, because it forbids to move a message from new/ to cur/ */
         if (version < 2) {
                 log_missing("landlock");
                 return;
         }
-        handled.files = (UINT64_C(1) << (version >= 5 ? 16 : version >= 3 ? 15 : 14)) - 1;
+        handled.files = (UINT64_C(1) << kinds_of_access(version)) - 1;
         handled.network = version >= 4 ? 3 : 0;
         handled.scopes = version >= 6 ? 3 : 0;
-        /* what a kernel does not know is zero, and then it takes it */
+        /* an older kernel accepts the longer struct if the members unknown to it are zero */
         ruleset = (int)syscall(__NR_landlock_create_ruleset, &handled, sizeof(handled), 0);
         must(ruleset >= 0, "cannot make a Landlock ruleset");
         maildir.allowed = handled.files & (MAY_WRITE_FILE | MAY_READ_FILE | MAY_READ_DIR |
@@ -243,7 +199,7 @@ keep_to(int directory)
 void
 confine_authorization(int pam)
 {
-        /* no new descriptors (poll wants one place), no new processes */
+        /* no new descriptors and no new processes; 1, because poll(2) with one descriptor needs it */
         const struct rlimit one = { 1, 1 }, none = { 0, 0 };
 
         must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && setrlimit(RLIMIT_NOFILE, &one) == 0 &&

@@ -1,9 +1,9 @@
 /*
- * log.c - one line an event, which no name can forge.
+ * log.c - writes one line for each event; no name in it can forge a second line or field.
  * Runs in:   pop3d, PAM and TRANSACTION; AUTHORIZATION has no log.
  * May touch: the log's socket, opened at start; stderr with -e.
  */
-#include "auth.h"
+#include "internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ enum {
         LINE_MAX_OCTETS = 900,  /* RFC 3164 allows 1,024 with the head */
 };
 
-/* The log's descriptors, -1 for none; syslog(3) hides its own. */
+/* The log's descriptors, -1 for none. log_open() finds out syslog's, which syslog(3) hides. */
 static struct {
         int stderr_fd, syslog_fd;
 } log_state = { -1, -1 };
@@ -35,11 +35,12 @@ log_own_again(void)
 void
 log_open(bool to_stderr)
 {
+        /* the lowest free descriptor is the one that openlog(3) will take for its socket */
         int next = fcntl(0, F_DUPFD, 3);
 
         if (next >= 0)
                 (void)close(next);
-        /* a launcher's zone goes with its environment; the system's is read when it is needed */
+        /* TZ is read now, because the environment is cleared later; without it there is no hurry */
         if (getenv("TZ") != NULL)
                 tzset();
         log_own_again();
@@ -47,7 +48,7 @@ log_open(bool to_stderr)
         log_state.stderr_fd = to_stderr ? 2 : -1;
 }
 
-void
+bool
 log_leave_standard(int first)
 {
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -55,8 +56,10 @@ log_leave_standard(int first)
         if (log_state.stderr_fd == 2)
                 log_state.stderr_fd = fcntl(2, F_DUPFD_CLOEXEC, 3);
         for (int fd = first; fd <= 2; fd++)
-                must(null >= 0 && dup2(null, fd) >= 0, "cannot leave descriptors to /dev/null");
+                if (null < 0 || dup2(null, fd) < 0)
+                        return false;
         (void)close(null);
+        return true;
 }
 
 void
@@ -77,7 +80,7 @@ log_close_others(int keep)
         for (int fd = 3; fd < last; fd++)
                 if (fd != kept[0] && fd != kept[1] && fd != kept[2])
                         (void)close(fd);
-        /* before Linux 5.9 one by one */
+        /* Linux before 5.9 lacks close_range(2), so there they are closed one by one */
         if (syscall(SYS_close_range, last + 1, UINT_MAX, 0) != 0)
                 for (int fd = last + 1; fd < sysconf(_SC_OPEN_MAX); fd++)
                         (void)close(fd);
@@ -95,7 +98,7 @@ error_name(int error)
 #endif
 }
 
-/* Octets of the value stand for themselves where none can mislead; all others become %XX. */
+/* Appends ", NAME=VALUE" to the line. Octets of the value that are not in plain become %XX. */
 static void
 append(char line[LINE_MAX_OCTETS], const char *name, const char *value)
 {
@@ -104,9 +107,13 @@ append(char line[LINE_MAX_OCTETS], const char *name, const char *value)
         size_t end = strlen(line), used = 0;
         char escaped[VALUE_MAX + 4] = "";
 
-        for (; *value != '\0' && used < VALUE_MAX - 3; value++)
-                used += (size_t)snprintf(escaped + used, 4,
-                    strchr(plain, *value) != NULL ? "%c" : "%%%02X", (unsigned char)*value);
+        for (; *value != '\0' && used < VALUE_MAX - 3; value++) {
+                if (strchr(plain, *value) != NULL)
+                        escaped[used++] = *value;
+                else
+                        used += (size_t)snprintf(escaped + used, 4, "%%%02X", (unsigned char)*value);
+        }
+        /* a '+' at its end says that the value was cut */
         (void)snprintf(line + end, LINE_MAX_OCTETS - end, ", %s=%s%s", name, escaped,
             *value == '\0' ? "" : "+");
 }
@@ -129,37 +136,24 @@ log_event(int priority, const char *event, const char *user, const char *address
                 append(line, name, va_arg(fields, const char *));
         va_end(fields);
         syslog(priority, "%s", line);
-        /* not by stdio, which asks what kind of device this is: behind the fences nobody may */
+        /* not by stdio, which makes system calls that the fences of TRANSACTION forbid */
         if (log_state.stderr_fd >= 0) {
-                const struct iovec parts[] = { { head, (size_t)snprintf(head, sizeof(head),
-                    "pop3d[%ld]: ", (long)getpid()) }, { line, strlen(line) }, { (char[]){ '\n' }, 1 } };
+                int length = snprintf(head, sizeof(head), "pop3d[%ld]: ", (long)getpid());
+                const struct iovec parts[] = { { head, (size_t)length }, { line, strlen(line) },
+                        { (char[]){ '\n' }, 1 } };
 
+                /* the !, because (void) alone does not silence the compiler; nobody reads it: no matter */
                 (void)!writev(log_state.stderr_fd, parts, 3);
         }
         errno = saved;
 }
 
 void
-must(bool is_done, const char *what)
+log_violation(const char *process, int call)
 {
-        if (is_done)
-                return;
-        log_event(LOG_CRIT, "FAULT", NULL, NULL, "category", "General", "reason", what, "error",
-            errno == 0 ? "none" : error_name(errno), NULL);
-        _exit(END_FAULT);
-}
+        char number[16];
 
-const char *
-session_end_name(enum session_end end)
-{
-        switch (end) {
-        case END_QUIT: return "quit";
-        case END_TIMEOUT: return "timeout";
-        case END_ABUSE: return "abuse";
-        case END_CUT: return "cut";
-        case END_IN_USE: return "in-use";
-        case END_REFUSED: return "refused";
-        case END_DISCONNECT: case END_SILENT: return "disconnect";
-        default: return "fault";
-        }
+        (void)snprintf(number, sizeof(number), "%d", call);
+        log_event(LOG_CRIT, "FAULT", NULL, NULL, "category", "General", "process", process,
+            "forbidden-system-call", number, NULL);
 }

@@ -1,9 +1,17 @@
 /*
  * login.c - takes apart what a client logs in with: names, base64, the PLAIN response.
- * Runs in:   AUTHORIZATION; names again in PAM and pop3d, which believe nothing.
+ * Runs in:   AUTHORIZATION; PAM and pop3d, which check each name that they receive once more.
  * May touch: nothing; no system call.
  */
-#include "auth.h"
+#include "internal.h"
+
+const char *
+mechanism_name(enum mechanism mechanism)
+{
+        static const char *const names[MECHANISMS] = { "PASS", "PLAIN", "LOGIN" };
+
+        return names[mechanism];
+}
 
 static bool
 part_is_valid(const char *part)
@@ -12,7 +20,10 @@ part_is_valid(const char *part)
 
         if (length < 1 || length > LOGIN_PART_MAX || part[0] == '.' || part[0] == '-')
                 return false;
-        /* no '@': a@b in domain c and a in b@c would be one to PAM, and a@b in none be in b */
+        /*
+         * '@' is refused, because PAM is given user@domain: user a@b with domain c could not be told
+         * from user a with domain b@c, nor user a@b without a domain from user a with domain b.
+         */
         for (size_t i = 0; i < length; i++)
                 if (part[i] < 0x21 || part[i] > 0x7E || strchr("/:\\@", part[i]) != NULL)
                         return false;
@@ -26,7 +37,7 @@ login_name_is_valid(const struct login_name *name)
             (name->domain[0] == '\0' || part_is_valid(name->domain));
 }
 
-/* An empty part is not one left out. */
+/* Copies a part that was given. False also for an empty one, because that is not left out. */
 static bool
 take_part(char part[LOGIN_PART_MAX + 1], const char *text)
 {
@@ -70,6 +81,7 @@ base64_decode(char *out, size_t size, const char *text, size_t length)
         while (padding < 2 && padding < length && text[length - 1 - padding] == '=')
                 padding++;
         for (size_t i = 0; i < length; i++) {
+                /* padding counts as the digit of value 0 */
                 const char *digit = i < length - padding ? memchr(alphabet, text[i], 64) : alphabet;
 
                 if (digit == NULL)
@@ -79,7 +91,7 @@ base64_decode(char *out, size_t size, const char *text, size_t length)
                         for (int shift = 16; shift >= 0; shift -= 8)
                                 out[used++] = (char)(group >> shift & 0xFF);
         }
-        /* bits that padding cuts off must be zero: one spelling for one value */
+        /* the bits that padding cuts off must be zero, so that each value has one spelling */
         for (size_t i = used - padding; i < used; i++)
                 if (out[i] != 0)
                         return -1;
@@ -96,6 +108,6 @@ sasl_plain_parse(struct sasl_plain *plain, char *message, size_t length)
                 return false;
         *end = '\0';
         *plain = (struct sasl_plain){ message, first + 1, second + 1 };
-        /* a third NUL would hide octets from whoever takes the password as a string */
+        /* the password must have no NUL, which would hide what follows from whoever reads a string */
         return strlen(plain->password) == (size_t)(end - plain->password);
 }

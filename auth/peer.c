@@ -1,48 +1,14 @@
 /*
- * peer.c - who is at the other end, and the state in which a process begins.
+ * peer.c - who the client is, and the options of its socket.
  * Runs in:   pop3d, before the first fork; peer_set_address() in all.
- * May touch: descriptors 0 and 1, the environment.
+ * May touch: the client's socket, the environment.
  */
-#include "auth.h"
+#include "internal.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-void
-process_begin(bool keeps_stderr)
-{
-        const struct rlimit no_core = { 0, 0 };
-        sigset_t none;
-        int null;
-
-        /* those beyond are real-time signals, which nobody sends; fails for SIGKILL: no matter */
-        for (int number = 1; number < 32; number++)
-                (void)signal(number, SIG_DFL);
-        (void)signal(SIGPIPE, SIG_IGN);
-        (void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes means no index, not no mail */
-        sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
-        umask(077);
-        /* an open below 3 must never land on a place the client's descriptor has */
-        do
-                null = open("/dev/null", O_RDWR);
-        while (null >= 0 && null < 3);
-        if (null < 0 || (!keeps_stderr && dup2(null, 2) < 0))
-                _exit(END_FAULT);
-        log_close_others(-1);
-        for (int fd = 0; fd < 2; fd++)
-                (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-        if (setrlimit(RLIMIT_CORE, &no_core) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
-                _exit(END_FAULT);
-}
 
 bool
 peer_set_address(struct peer *peer, const char *text)
@@ -63,6 +29,7 @@ peer_set_address(struct peer *peer, const char *text)
         return inet_ntop(AF_INET, &four, peer->address, sizeof(peer->address));
 }
 
+/* Sets peer from the other end of fd; false if that is no internet address. */
 static bool
 ask_socket(struct peer *peer, int fd)
 {
@@ -72,15 +39,19 @@ ask_socket(struct peer *peer, int fd)
                 struct sockaddr_in6 six;
         } address = { 0 };
         socklen_t size = sizeof(address);
+        const void *octets = &address.six.sin6_addr;
         char text[INET6_ADDRSTRLEN];
 
-        /* inet_ntop knows no other family */
-        return getpeername(fd, &address.any, &size) == 0 && inet_ntop(address.any.sa_family,
-            address.any.sa_family == AF_INET ? (const void *)&address.four.sin_addr
-            : &address.six.sin6_addr, text, sizeof(text)) != NULL && peer_set_address(peer, text);
+        if (getpeername(fd, &address.any, &size) != 0)
+                return false;
+        if (address.any.sa_family == AF_INET)
+                octets = &address.four.sin_addr;
+        /* inet_ntop fails for any other family, as that of a Unix socket */
+        return inet_ntop(address.any.sa_family, octets, text, sizeof(text)) != NULL &&
+            peer_set_address(peer, text);
 }
 
-/* All of it is a help; what refuses an option, or is no socket, serves as well. */
+/* Sets options that help. Failures are ignored, because a session needs none of them. */
 static void
 tune_socket(int fd)
 {
@@ -92,7 +63,10 @@ tune_socket(int fd)
                 { IPPROTO_TCP, TCP_KEEPINTVL, 15 },            /* seconds */
                 { IPPROTO_TCP, TCP_KEEPCNT, 4 },
                 { IPPROTO_TCP, TCP_NODELAY, 1 },
-                /* octets: what waits here is not idle time of a client that reads slowly */
+                /*
+                 * octets. With less waiting in the kernel poll(2) says sooner that a client has read
+                 * something, so that one that reads slowly is not taken for one that is idle.
+                 */
                 { IPPROTO_TCP, TCP_NOTSENT_LOWAT, 128 * 1024 },
         };
 

@@ -1,34 +1,107 @@
 /*
- * processes.c - three processes until login, one after.
- * Runs in:   pop3d, which forks and waits; auth_ask() in AUTHORIZATION.
- * May touch: its two children, the channels between them; the account database.
- *
- *     AUTHORIZATION -- login --> PAM -- identity --> pop3d
- *                   <- verdict -
- *
- * pop3d looks whether a login is waiting, but never takes one.
+ * processes.c - begins a process, forks others, speaks with them, waits for them.
+ * Runs in:   every process of a session; apart_start() and apart_end() in the check (-c).
+ * May touch: the state that the launcher left, its own children, the channels to them; the log.
  */
-#include "auth.h"
+#include "internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
-const char *
-mechanism_name(enum mechanism mechanism)
-{
-        static const char *const names[MECHANISMS] = { "PASS", "PLAIN", "LOGIN" };
+enum { APART_SECONDS = 120 };
 
-        return names[mechanism];
+void
+process_begin(bool keeps_stderr)
+{
+        const struct rlimit no_core = { 0, 0 };
+        sigset_t none;
+        int null;
+
+        /*
+         * From 32 on they are real-time signals, which nobody sends. signal() fails for SIGKILL and
+         * SIGSTOP, which cannot have been changed.
+         */
+        for (int number = 1; number < 32; number++)
+                (void)signal(number, SIG_DFL);
+        (void)signal(SIGPIPE, SIG_IGN);
+        /* so that where file sizes are limited the index is not written, but mail is served */
+        (void)signal(SIGXFSZ, SIG_IGN);
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        umask(077);
+        /* fills 0, 1 and 2 where they are closed, so that no later open() takes the client's place */
+        do
+                null = open("/dev/null", O_RDWR);
+        while (null >= 0 && null < 3);
+        if (null < 0 || (!keeps_stderr && dup2(null, 2) < 0))
+                _exit(END_FAULT);
+        log_close_others(-1);
+        for (int fd = 0; fd < 2; fd++)
+                (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+        if (setrlimit(RLIMIT_CORE, &no_core) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+                _exit(END_FAULT);
+}
+
+void
+process_die_after(unsigned seconds)
+{
+        struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
+        const struct itimerspec when = { .it_value.tv_sec = (time_t)seconds };
+        timer_t timer;
+
+        must(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 &&
+            timer_settime(timer, 0, &when, NULL) == 0, "cannot set the last deadline");
+}
+
+pid_t
+process_fork(int *channel, unsigned seconds)
+{
+        pid_t parent = getpid(), child;
+        int ends[2];
+
+        must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0,
+            "cannot make a channel");
+        child = fork();
+        must(child >= 0, "cannot fork");
+        if (child == 0) {
+                /* if the parent died before prctl(), the child has another parent by now */
+                if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+                        _exit(END_FAULT);
+                process_die_after(seconds);
+                *channel = ends[1];
+                (void)close(ends[0]);
+                return 0;
+        }
+        *channel = ends[0];
+        (void)close(ends[1]);
+        return child;
+}
+
+int
+process_await(pid_t child, const char *name)
+{
+        char number[16];
+        int status;
+
+        while (waitpid(child, &status, 0) < 0)
+                must(errno == EINTR, "lost a child");
+        if (name == NULL || !WIFSIGNALED(status))
+                return status;
+        (void)snprintf(number, sizeof(number), "%d", WTERMSIG(status));
+        /* SIGALRM ends the PAM helper when a module hangs */
+        log_event(LOG_ERR, "FAULT", NULL, NULL, "category", "General", "process", name, "signal",
+            number, "reason", WTERMSIG(status) == SIGALRM ? "took-too-long" : "died", NULL);
+        return status;
 }
 
 bool
@@ -47,178 +120,46 @@ channel_receive(int channel, void *message, size_t size, int flags)
 {
         ssize_t count;
 
-        do      /* AUTHORIZATION's fence knows read(2), not recv(2) */
-                count = flags == 0 ? read(channel, message, size) : recv(channel, message, size, flags);
+        do      /* without flags by read(2), because AUTHORIZATION's fence forbids recv(2) */
+                count = flags == 0 ? read(channel, message, size)
+                                   : recv(channel, message, size, flags);
         while (count < 0 && errno == EINTR);
         return count;
 }
 
-void
-die_after(unsigned seconds)
+pid_t
+apart_start(int (*part)(void *context), void *context, int *client)
 {
-        struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
-        const struct itimerspec when = { .it_value.tv_sec = (time_t)seconds };
-        timer_t timer;
+        int channel[2] = { -1, -1 };
+        pid_t child;
 
-        must(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 &&
-            timer_settime(timer, 0, &when, NULL) == 0, "cannot set the last deadline");
-}
-
-/* With its own end of a channel. It must not outlive pop3d, which may be killed, nor the seconds. */
-static pid_t
-fork_helper(int *channel, unsigned seconds)
-{
-        pid_t parent = getpid(), child;
-        int ends[2];
-
-        must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0,
-            "cannot make a channel");
+        if (client != NULL && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0)
+                return -1;
+        /* what is still in stdout's buffer would be written by the child as well */
+        (void)fflush(stdout);
         child = fork();
-        must(child >= 0, "cannot fork");
         if (child == 0) {
-                if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+                int status;
+
+                process_die_after(APART_SECONDS);
+                if (client != NULL && (dup2(channel[1], 0) < 0 || dup2(channel[1], 1) < 0))
                         _exit(END_FAULT);
-                die_after(seconds);
+                status = part(context);
+                _exit(fflush(stdout) == 0 ? status : END_FAULT);
         }
-        *channel = ends[child == 0];
-        (void)close(ends[child != 0]);
+        if (client != NULL) {
+                (void)close(channel[1]);
+                *client = channel[0];
+        }
         return child;
 }
 
-/* Logs under this name (NULL: not) if it was a signal that ended the child. */
-static int
-await_end(pid_t child, const char *name)
+int
+apart_end(pid_t child)
 {
-        char number[16];
         int status;
 
-        while (waitpid(child, &status, 0) < 0)
-                must(errno == EINTR, "lost a child");
-        if (name == NULL || !WIFSIGNALED(status))
-                return status;
-        (void)snprintf(number, sizeof(number), "%d", WTERMSIG(status));
-        /* SIGALRM is the end of a PAM module that hangs */
-        log_event(LOG_ERR, "FAULT", NULL, NULL, "category", "General", "process", name, "signal",
-            number, "reason", WTERMSIG(status) == SIGALRM ? "took-too-long" : "died", NULL);
-        return status;
-}
-
-/* PAM is trusted, but not to keep a promise about memory. */
-static bool
-identity_is_sound(const struct identity *identity)
-{
-        return identity->group_count <= GROUPS_MAX && IS_STRING(identity->home) &&
-            IS_STRING(identity->peer.address) && login_name_is_valid(&identity->name) &&
-            identity->mechanism < MECHANISMS && identity->uid != 0 && identity->gid != 0;
-}
-
-/* When no login was granted: waits for the helpers (pam 0: not forked), and says how it ended. */
-static enum session_end
-end_session(const struct auth *auth, pid_t authorization, pid_t pam)
-{
-        enum session_end end;
-        int status;
-
-        log_close_others(-1);
-        if (pam != 0)
-                (void)await_end(pam, "PAM");
-        status = await_end(authorization, "AUTHORIZATION");
-        /* its word alone grants nothing */
-        if (!WIFEXITED(status) || WEXITSTATUS(status) == END_GRANTED)
-                return END_FAULT;
-        end = (enum session_end)WEXITSTATUS(status);
-        /* a connection without a word is a health check or a port scan; whose, a proxy alone knows */
-        log_event(end == END_SILENT ? LOG_DEBUG : LOG_INFO, "DISCONNECTED", NULL,
-            auth->expects_proxy ? NULL : auth->peer.address, "end", session_end_name(end), NULL);
-        return end;
-}
-
-/* In the first lines of /etc/passwd, as a rule: the name service takes as long as the greeting. */
-bool
-find_account(const char *name, uid_t *uid, gid_t *gid)
-{
-        const size_t length = strlen(name);
-        unsigned long user = 0, group = 0;
-        char text[4096] = "", *rest = text, *line, *end = NULL;
-        int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
-        const struct passwd *entry = NULL;
-
-        (void)!read(fd, text, sizeof(text) - 1);
-        (void)close(fd);
-        do
-                line = strsep(&rest, "\n");
-        while (line != NULL && (strncmp(line, name, length) != 0 || line[length] != ':'));
-        if (line != NULL && (end = strchr(line + length + 1, ':')) != NULL) {
-                user = strtoul(end + 1, &end, 10);
-                group = *end == ':' ? strtoul(end + 1, &end, 10) : 0;
-        }
-        /* a name or a line that libc would read in another way is left to it */
-        if (end == NULL || *end != ':' || strpbrk(name, "+#:") != NULL || user == 0 ||
-            user >= UINT_MAX || group == 0 || group >= UINT_MAX) {
-                errno = 0;
-                entry = getpwnam(name);
-                user = entry != NULL ? entry->pw_uid : 0;
-                group = entry != NULL ? entry->pw_gid : 0;
-        }
-        /* whoever parses a stranger's octets is to have no list of accounts in memory */
-        explicit_bzero(text, sizeof(text));
-        *uid = (uid_t)user;
-        *gid = (gid_t)group;
-        return entry != NULL || user != 0;
-}
-
-enum session_end
-auth_session(const struct auth *auth,
-    enum session_end (*authorization)(void *context, int pam), void *context,
-    struct identity *identity)
-{
-        /* what their own deadlines and alarms can take; PAM ends in time for the client to be told */
-        const unsigned patience = 2 * auth->login_seconds + FAILED_LOGIN_SECONDS;
-        uid_t uid = 0;
-        gid_t gid = 0;
-        pid_t child, pam;
-        int logins, identities;
-        char octet;
-
-        /* whoever holds a channel open, or the log up: a module's child, or a syslog that is stuck */
-        (void)alarm(patience + 15);
-        must(find_account(auth->powerless_account, &uid, &gid),
-            "the account of the authorization process (-n) is unknown");
-        must(uid != 0 && gid != 0, "the account of the authorization process (-n) has root's numbers");
-        child = fork_helper(&logins, patience + 10);
-        if (child == 0) {
-                become_powerless(uid, gid, logins);
-                _exit((int)authorization(context, logins));
-        }
-        /* waits for a first login; an end of file needs no PAM */
-        if (channel_receive(logins, &octet, 1, MSG_PEEK) != 1)
-                return end_session(auth, child, 0);
-        pam = fork_helper(&identities, patience + 1);
-        if (pam == 0)
-                pam_helper(auth, logins, identities);
-        (void)close(logins);
-        if (channel_receive(identities, identity, sizeof(*identity), MSG_TRUNC) !=
-            (ssize_t)sizeof(*identity))
-                return end_session(auth, child, pam);
-        /* it has nothing left to do, and is not asked whether it agrees */
-        (void)kill(child, SIGKILL);
-        must(identity_is_sound(identity), "PAM sent what is no identity");
-        become_user(identity);
-        (void)await_end(pam, NULL);
-        (void)await_end(child, NULL);
-        return END_GRANTED;
-}
-
-enum verdict
-auth_ask(int pam, struct login *login)
-{
-        bool is_sent = channel_send(pam, login, sizeof(*login));
-        uint32_t verdict;
-
-        explicit_bzero(login->password, sizeof(login->password));
-        if (!is_sent ||
-            channel_receive(pam, &verdict, sizeof(verdict), 0) != (ssize_t)sizeof(verdict) ||
-            verdict < VERDICT_GRANTED || verdict > VERDICT_MISCONFIGURED)
-                return VERDICT_UNAVAILABLE;
-        return (enum verdict)verdict;
+        if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
+                return -1;
+        return WEXITSTATUS(status);
 }

@@ -3,7 +3,7 @@
  * Runs in:   AUTHORIZATION, and only with -x.
  * May touch: nothing; no system call.
  */
-#include "auth.h"
+#include "internal.h"
 
 #include <arpa/inet.h>
 #include <sys/socket.h>
@@ -13,8 +13,10 @@ enum {
         VERSION_2_FIXED = 16,
         COMMAND_LOCAL = 0x20,   /* version 2 in the high half, the command in the low */
         COMMAND_PROXY = 0x21,
-        TYPE_TLS = 0x20,        /* a TLV: what the proxy's client used */
-        CLIENT_USED_TLS = 0x01, /* a bit of its first octet */
+        TCP_OVER_IPV4 = 0x11,
+        TCP_OVER_IPV6 = 0x21,
+        TYPE_TLS = 0x20,        /* of the TLV that tells how the client spoke with the proxy */
+        CLIENT_USED_TLS = 0x01, /* a bit in the first octet of its value */
 };
 
 static const unsigned char signature[] = "\r\n\r\n\0\r\nQUIT\n";
@@ -29,7 +31,7 @@ port_is_valid(const char *text)
             (digits == 1 || text[0] != '0') && (digits < 5 || strcmp(text, "65535") <= 0);
 }
 
-/* "PROXY TCP4 source destination port port" CRLF */
+/* "PROXY TCP4 source destination port port" CRLF; returns as proxy_parse() does. */
 static int
 parse_version_1(const unsigned char *data, size_t length, struct peer *peer)
 {
@@ -47,21 +49,26 @@ parse_version_1(const unsigned char *data, size_t length, struct peer *peer)
         line[length - 2] = '\0';
         if (strlen(line) != length - 2 || strpbrk(line, "\r\n") != NULL)
                 return -1;
-        /* what follows UNKNOWN is to be ignored */
+        /* the protocol says that what follows UNKNOWN is to be ignored */
         if (strcmp(line, "PROXY UNKNOWN") == 0 || strncmp(line, "PROXY UNKNOWN ", 14) == 0)
                 return 0;
         while (words < 7 && (word[words] = strsep(&rest, " ")) != NULL)
                 words++;
         if (words != 6)
                 return -1;
-        family = strcmp(word[1], "TCP4") == 0 ? AF_INET :
-            strcmp(word[1], "TCP6") == 0 ? AF_INET6 : AF_UNSPEC;
-        return family != AF_UNSPEC && inet_pton(family, word[2], unused) == 1 &&
-            inet_pton(family, word[3], unused) == 1 && port_is_valid(word[4]) &&
-            port_is_valid(word[5]) && peer_set_address(peer, word[2]) ? 0 : -1;
+        if (strcmp(word[1], "TCP4") == 0)
+                family = AF_INET;
+        else if (strcmp(word[1], "TCP6") == 0)
+                family = AF_INET6;
+        else
+                return -1;
+        if (inet_pton(family, word[2], unused) != 1 || inet_pton(family, word[3], unused) != 1 ||
+            !port_is_valid(word[4]) || !port_is_valid(word[5]) || !peer_set_address(peer, word[2]))
+                return -1;
+        return 0;
 }
 
-/* Whether a TLV says that the proxy's client spoke TLS; -1 if they are malformed. */
+/* 1 if one of the TLVs says that the client spoke TLS with the proxy, else 0; -1: malformed. */
 static int
 find_tls(const unsigned char *tlv, size_t length)
 {
@@ -70,7 +77,7 @@ find_tls(const unsigned char *tlv, size_t length)
         while (length > 0) {
                 size_t value = length < 3 ? 0 : (size_t)(tlv[1] << 8 | tlv[2]);
 
-                /* TLS: client octet and verification result, five octets at least */
+                /* the value of TYPE_TLS begins with an octet of flags and four of a result */
                 if (length < 3 || value > length - 3 || (tlv[0] == TYPE_TLS && value < 5))
                         return -1;
                 is_tls |= tlv[0] == TYPE_TLS && (tlv[3] & CLIENT_USED_TLS) != 0;
@@ -99,10 +106,12 @@ parse_version_2(const unsigned char *data, size_t length, struct peer *peer)
                 return (int)(VERSION_2_FIXED + rest - length);
         if (data[12] == COMMAND_LOCAL || data[13] == 0)
                 return 0;
-        /* 0x11 and 0x21: TCP over IPv4 and IPv6; nothing else reaches a POP3 server */
-        family = data[13] == 0x11 ? AF_INET : data[13] == 0x21 ? AF_INET6 : AF_UNSPEC;
+        /* other families and transports are refused, because POP3 has TCP alone */
+        if (data[13] != TCP_OVER_IPV4 && data[13] != TCP_OVER_IPV6)
+                return -1;
+        family = data[13] == TCP_OVER_IPV4 ? AF_INET : AF_INET6;
         addresses = family == AF_INET ? 12 : 36;
-        if (family == AF_UNSPEC || rest < addresses)
+        if (rest < addresses)
                 return -1;
         is_tls = find_tls(data + VERSION_2_FIXED + addresses, rest - addresses);
         if (is_tls < 0 || inet_ntop(family, data + VERSION_2_FIXED, text, sizeof(text)) == NULL ||
@@ -118,5 +127,7 @@ proxy_parse(const unsigned char *data, size_t length, struct peer *peer)
 {
         if (length == 0)
                 return 1;
-        return (data[0] == signature[0] ? parse_version_2 : parse_version_1)(data, length, peer);
+        if (data[0] == signature[0])
+                return parse_version_2(data, length, peer);
+        return parse_version_1(data, length, peer);
 }

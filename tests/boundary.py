@@ -15,7 +15,7 @@ import subprocess
 
 from harness.world import TREE, Skip, require_tool
 
-PURE = ("auth/login", "auth/proxy", "maildir/record", "maildir/former", "maildir/wire", "maildir/template")
+PURE = ("auth/login", "auth/proxy", "auth/reasons", "maildir/record", "maildir/former", "maildir/wire", "maildir/template")
 # What a pure parser may import: functions of octets, and errno for the caller.
 HARMLESS = re.compile(r"mem[a-z]+|raw?memchr|str[a-z]+|__(mem|str)[a-z]+_chk|__stack_chk_fail|"
                       r"inet_(pton|ntop)|__errno_location|__explicit_bzero_chk|explicit_bzero|"
@@ -93,19 +93,36 @@ def test_auth_reads_no_mail(world):
     refuse("auth", FILES, but={"open", "access", "chdir", "fopen", "readlink"})
     for name, path in objects("auth").items():
         # the check (-c), which no session runs, reads PAM's rules
-        assert "fopen" not in imports(path) or name == "auth/check", f"{name}.c calls fopen"
+        assert "fopen" not in imports(path) or name == "auth/rules", f"{name}.c calls fopen"
         with open(f"{TREE}/{name}.c") as file:
             opened = set(re.findall(r"\bopen\((\"[^\"]*\"|\w+)", file.read()))
         assert opened <= {'"/dev/null"', '"/etc/passwd"'}, f"{name}.c opens {opened}"
 
 
-def test_one_file_speaks_to_pam(world):
-    """PAM is called from auth/pam.c alone, which looks its functions up"""
+def test_few_files_speak_to_pam(world):
+    """PAM is called by the functions that auth/libpam.c looks up, and from the files that include libpam.h alone"""
+    ours = {symbol for path in objects("auth").values() for symbol in symbols(path, "--defined-only")}
     for name, path in objects().items():
-        found = sorted(symbol for symbol in imports(path) if symbol.startswith("pam_") and symbol != "pam_helper")
+        found = sorted(symbol for symbol in imports(path) - ours if symbol.startswith("pam_"))
         assert not found, f"{name}.c calls {found}"
         with open(f"{TREE}/{name}.c") as file:
-            assert name == "auth/pam" or "security/pam" not in file.read(), f"{name}.c knows PAM's interface"
+            text = file.read()
+        assert "security/pam" not in text, f"{name}.c goes past libpam.h"
+        assert ("libpam.h" in text) == (name in ("auth/libpam", "auth/pam", "auth/rules")), \
+            f"{name}.c: who speaks to PAM has changed"
+
+
+# Linked into the check (-c) alone, so that the session's program does not carry them.
+CHECK_ALONE = {"auth/check", "auth/rules"}
+
+
+def test_sessions_need_no_check(world):
+    """no file of auth/ that a session needs calls one that belongs to the check alone"""
+    files = objects("auth")
+    alone = {symbol for name in CHECK_ALONE for symbol in symbols(files[name], "--defined-only")}
+    for name, path in files.items():
+        found = sorted(imports(path) & alone)
+        assert not found or name in CHECK_ALONE, f"{name}.c calls {found}"
 
 
 def test_parsers_are_pure(world):
@@ -134,7 +151,7 @@ def test_folders_ask_one_way(world):
 
 def test_no_circles(world):
     """no two files of a folder call each other, by whatever way: each folder has a ground floor"""
-    for folder in ("xinetd.d",):
+    for folder in ("auth", "maildir", "xinetd.d"):
         files = objects(folder)
         asks = {name: {other for other, there in files.items() if other != name and
                        imports(path) & exports(there)} for name, path in files.items()}
@@ -246,9 +263,9 @@ def test_binaries_need_libc_and_libpam(world):
         needed = set(re.findall(r"\(NEEDED\).*\[(\w+)", readelf(binary, "-d")))
         assert needed == {"libc"}, f"{binary} needs {needed}"
     loading = {name for name, path in objects().items() if "dlopen" in imports(path)}
-    assert loading == {"auth/pam", "auth/check"}, f"libraries are loaded by {loading}"
-    with open(f"{TREE}/auth/pam.c") as file:
-        assert re.findall(r"\bdlopen\(([^,]*),", file.read()) == ['"libpam.so.0"'], "auth/pam.c loads another library"
+    assert loading == {"auth/libpam", "auth/rules"}, f"libraries are loaded by {loading}"
+    with open(f"{TREE}/auth/libpam.c") as file:
+        assert re.findall(r"\bdlopen\(([^,]*),", file.read()) == ['"libpam.so.0"'], "auth/libpam.c loads another library"
 
 
 def test_binary_is_small(world):

@@ -219,13 +219,6 @@ world_peer_find(struct peer *peer, int fd)
         *peer = (struct peer){ "192.0.2.7", world.is_remote, world.is_secured };
 }
 
-const char *
-mechanism_name(enum mechanism mechanism)
-{
-        require(mechanism < MECHANISMS);
-        return "";
-}
-
 /* Every process has its memory: what AUTHORIZATION did to the session is not seen after it. */
 enum session_end
 auth_session(const struct auth *auth, enum session_end (*state)(void *context, int pam),
@@ -806,12 +799,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 int
 start_beside(const char *name, char **arguments)
-{
-        abort();
-}
-
-void
-log_close_others(int keep)
 {
         abort();
 }

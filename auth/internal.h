@@ -1,0 +1,144 @@
+/*
+ * internal.h - what the files of auth/ share with each other, and nobody else sees.
+ *
+ * Runs in:   see the file that each part is of.
+ * May touch: see there.
+ *
+ * No two files of auth/ call each other in a circle. From the ground up:
+ *
+ *     account  login  libpam  log  peer  reasons      call no other file of auth/
+ *     must  proxy  identity                           one step above
+ *     become  confine  processes  pam
+ *     pam_helper
+ *     session                                         what pop3d.c calls
+ *
+ * check.c calls rules.c and the lower ones; no other file calls these two, because they are linked
+ * into the check alone.
+ */
+#ifndef POP3D_AUTH_INTERNAL_H
+#define POP3D_AUTH_INTERNAL_H
+
+#include "auth.h"
+
+/* Whether an array that came from another process holds a string, with its NUL. */
+#define IS_STRING(array) (memchr((array), '\0', sizeof(array)) != NULL)
+
+/* account.c */
+
+/*
+ * Finds an account's numbers. False, and both are 0, if the account is unknown; errno is then as
+ * getpwnam(3) leaves it.
+ */
+bool account_find(const char *name, uid_t *uid, gid_t *gid);
+
+/*
+ * The hash in the shadow file of a system account's password. NULL if there is none or it cannot
+ * be read. The process has then seen the shadow file, and must not become a mail user.
+ */
+const char *account_hash(const struct auth *auth, const char *user);
+
+/* reasons.c */
+
+/* Why a login fails. The table in reasons.c has a row for each; pop3d.8 lists their names. */
+enum reason {
+        REASON_NONE,                    /* it does not fail */
+        REASON_MALFORMED_LOGIN,
+        REASON_EMPTY_PASSWORD,
+        REASON_FOREIGN_DOMAIN,
+        REASON_WRONG_PASSWORD,
+        REASON_NOT_PERMITTED,
+        REASON_UNKNOWN_USER,
+        REASON_TOO_MANY_TRIES,
+        REASON_ACCOUNT_LOCKED,
+        REASON_ACCOUNT_EXPIRED,
+        REASON_PASSWORD_EXPIRED,
+        REASON_ROOT_IS_REFUSED,
+        REASON_NO_SERVICE_FILE,
+        REASON_NO_LIBPAM,
+        REASON_PAM_DOES_NOT_START,
+        REASON_PAM_FAILED,
+        REASON_PAM_CHANGED_THE_NAME,
+        REASON_DATABASE_UNAVAILABLE,
+        REASON_NO_SYSTEM_ACCOUNT,
+        REASON_TOO_MANY_GROUPS,
+        REASON_STARTED_WITHOUT_ROOT,
+        REASONS
+};
+
+const char *reason_name(enum reason reason);            /* for the log: "wrong-password" */
+enum verdict reason_verdict(enum reason reason);        /* for the client */
+bool reason_is_configuration(enum reason reason);       /* the administrator has to mend something */
+
+/* identity.c */
+
+/* Whether logins of this domain ("" when left out) are taken. */
+bool identity_domain_is_ours(const struct auth *auth, const char *domain);
+
+/* Finds as whom a login would be served: REASON_NONE and its identity, or why it must fail. */
+enum reason identity_find(const struct auth *auth, const struct login *login,
+    struct identity *identity);
+
+/* Whether this process, which is not root, cannot become the account that serves the login. */
+bool identity_is_out_of_reach(const struct auth *auth, const struct login *login);
+
+/* Whether an identity that came from another process keeps all that this header promises of it. */
+bool identity_is_sound(const struct identity *identity);
+
+/* log.c */
+
+/*
+ * Descriptors first to 2 become /dev/null; a log on descriptor 2 goes on with a copy of it. False,
+ * with errno, if that fails.
+ */
+bool log_leave_standard(int first);
+void log_own_again(void);               /* after PAM modules, which may have used syslog(3) */
+void log_close_others(int keep);        /* all but descriptors 0, 1, 2, the log's and keep (or -1) */
+void log_violation(const char *process, int call);      /* a forbidden system call was tried */
+
+/* become.c */
+
+/* AUTHORIZATION leaves root, the file system, the log and all descriptors but 0, 1, 2 and pam. */
+void become_powerless(uid_t uid, gid_t gid, int pam);
+
+/* processes.c */
+
+/* From then on the kernel kills this process after so many seconds, whatever it does. */
+void process_die_after(unsigned seconds);
+
+/*
+ * Forks. Parent and child each get their own end of a channel. The child dies when its parent
+ * does, or after seconds. Returns the child's process id, 0 in the child.
+ */
+pid_t process_fork(int *channel, unsigned seconds);
+
+/*
+ * Waits for a child and returns its status, as waitpid(2). If a signal ended it, this is logged
+ * under name, unless name is NULL.
+ */
+int process_await(pid_t child, const char *name);
+
+/* One whole message, as write(2) and recv(2), but not interrupted; false if it did not go. */
+bool channel_send(int channel, const void *message, size_t size);
+ssize_t channel_receive(int channel, void *message, size_t size, int flags);
+
+/* libpam.c; libpam.h has the rest */
+
+/*
+ * Loads libpam, for good. False if it cannot be loaded: libpam_problem() then says why, in the
+ * loader's words.
+ */
+bool libpam_load(void);
+const char *libpam_problem(void);
+
+/* pam.c, pam_helper.c */
+
+/*
+ * Asks PAM whether the login's password is right and its account may log in. With REASON_NONE the
+ * login's name is as PAM hands it back.
+ */
+enum reason pam_ask(const struct auth *auth, struct login *login);
+
+/* The PAM process: answers logins until one is granted. */
+_Noreturn void pam_helper(const struct auth *auth, int logins, int identities);
+
+#endif

@@ -1,0 +1,132 @@
+/*
+ * session.c - a session until its login: three processes, and one after it.
+ * Runs in:   pop3d, which forks and waits; auth_ask() in AUTHORIZATION.
+ * May touch: its two children, the channels between them; the log.
+ *
+ *     AUTHORIZATION -- login --> PAM -- identity --> pop3d
+ *                   <- verdict -
+ *
+ * pop3d shares the channel of the logins to see that a first one waits, but never takes it.
+ */
+#include "internal.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+
+const char *
+session_end_name(enum session_end end)
+{
+        switch (end) {
+        case END_QUIT: return "quit";
+        case END_TIMEOUT: return "timeout";
+        case END_ABUSE: return "abuse";
+        case END_CUT: return "cut";
+        case END_IN_USE: return "in-use";
+        case END_REFUSED: return "refused";
+        case END_DISCONNECT: case END_SILENT: return "disconnect";
+        default: return "fault";
+        }
+}
+
+/*
+ * When no login was granted: waits for both processes (pam 0: it was not forked), logs how the
+ * session ended and returns it.
+ */
+static enum session_end
+end_session(const struct auth *auth, pid_t authorization, pid_t pam)
+{
+        enum session_end end;
+        int status;
+
+        /* closes the channels, so that a process that waits for us at one ends */
+        log_close_others(-1);
+        if (pam != 0)
+                (void)process_await(pam, "PAM");
+        status = process_await(authorization, "AUTHORIZATION");
+        /* END_GRANTED from AUTHORIZATION alone grants nothing: PAM has sent no identity */
+        if (!WIFEXITED(status) || WEXITSTATUS(status) == END_GRANTED)
+                return END_FAULT;
+        end = (enum session_end)WEXITSTATUS(status);
+        /*
+         * A connection without a word is a health check or a port scan, so it is only LOG_DEBUG.
+         * With -x the socket's address is the proxy's, so none is logged.
+         */
+        log_event(end == END_SILENT ? LOG_DEBUG : LOG_INFO, "DISCONNECTED", NULL,
+            auth->expects_proxy ? NULL : auth->peer.address, "end", session_end_name(end), NULL);
+        return end;
+}
+
+/* Forks AUTHORIZATION, which runs authorization() under the powerless account and ends. */
+static pid_t
+start_authorization(const struct auth *auth,
+    enum session_end (*authorization)(void *context, int pam), void *context, int *logins,
+    unsigned seconds)
+{
+        uid_t uid = 0;
+        gid_t gid = 0;
+        pid_t child;
+
+        must(account_find(auth->powerless_account, &uid, &gid),
+            "the account of the authorization process (-n) is unknown");
+        must(uid != 0 && gid != 0,
+            "the account of the authorization process (-n) has root's numbers");
+        child = process_fork(logins, seconds);
+        if (child == 0) {
+                become_powerless(uid, gid, *logins);
+                _exit((int)authorization(context, *logins));
+        }
+        return child;
+}
+
+enum session_end
+auth_session(const struct auth *auth,
+    enum session_end (*authorization)(void *context, int pam), void *context,
+    struct identity *identity)
+{
+        /*
+         * The longest that the processes' own clocks can let them run. PAM is killed first, so that
+         * AUTHORIZATION can still tell the client; then AUTHORIZATION; then this process by its
+         * alarm, because a module's child may hold a channel open, or the log may hang.
+         */
+        const unsigned patience = 2 * auth->login_seconds + FAILED_LOGIN_SECONDS;
+        pid_t child, pam;
+        int logins, identities;
+        char octet;
+
+        (void)alarm(patience + 15);
+        child = start_authorization(auth, authorization, context, &logins, patience + 10);
+        /* waits for a first login; where AUTHORIZATION ends without one, no PAM is needed */
+        if (channel_receive(logins, &octet, 1, MSG_PEEK) != 1)
+                return end_session(auth, child, 0);
+        pam = process_fork(&identities, patience + 1);
+        if (pam == 0)
+                pam_helper(auth, logins, identities);
+        (void)close(logins);
+        if (channel_receive(identities, identity, sizeof(*identity), MSG_TRUNC) !=
+            (ssize_t)sizeof(*identity))
+                return end_session(auth, child, pam);
+        /* AUTHORIZATION has nothing left to do; killed, it cannot hold the session up */
+        (void)kill(child, SIGKILL);
+        must(identity_is_sound(identity), "PAM sent what is no identity");
+        become_user(identity);
+        (void)process_await(pam, NULL);
+        (void)process_await(child, NULL);
+        return END_GRANTED;
+}
+
+enum verdict
+auth_ask(int pam, struct login *login)
+{
+        bool is_sent = channel_send(pam, login, sizeof(*login));
+        uint32_t verdict;
+
+        explicit_bzero(login->password, sizeof(login->password));
+        if (!is_sent ||
+            channel_receive(pam, &verdict, sizeof(verdict), 0) != (ssize_t)sizeof(verdict) ||
+            verdict < VERDICT_GRANTED || verdict > VERDICT_MISCONFIGURED)
+                return VERDICT_UNAVAILABLE;
+        return (enum verdict)verdict;
+}
