@@ -373,7 +373,7 @@ def test_mailbox_is_not_the_account(world):
         check = Check(world, "mail.of.alice").quiet_but("login", "PAM")
         if "no login to look at" in check.output:
             raise Failure(check.output)
-        check.expect("fail", "login", "user mail.of.alice", "no such account", "the mailbox's name is no help")
+        check.expect("fail", "login", "user mail.of.alice", "no such account", "an account logs in, not a mailbox")
         Check(world, r"corp\alice\alice").quiet_but().expect("ok", "login", "domain corp, mailbox alice, given")
         Check(world, r"other\alice").quiet_but("login").expect("fail", "login", "domain other", "-d")
 
@@ -576,7 +576,7 @@ def test_nosuid_mount(world):
     with Installation(world):
         command = "mount -t tmpfs -o nosuid tests $1; cp $2 $1/pop3d; cp $2-check $1/pop3d-check; exec $1/pop3d -c"
         check = Check(world, command=["unshare", "-m", "/bin/sh", "-ec", command, "sh", world.folder(), world.binary])
-        check.expect("ok", "process", "root, from a nosuid mount")
+        check.expect("ok", "process", "root, on a nosuid mount")
 
 
 def test_missing_program(world):
@@ -715,7 +715,7 @@ def test_pam_files_missing(world):
             if "asks" in row.text or "//" in row.text:
                 raise Failure(row.text)
         os.unlink("/etc/pam.d/pop3")
-        row = Check(world, "alice").quiet_but("PAM").expect("fail", "PAM", "/etc/pam.d/pop3: No such file", "on Debian the same")
+        row = Check(world, "alice").quiet_but("PAM").expect("fail", "PAM", "/etc/pam.d/pop3: No such file", "which on Debian has the same rules")
 
 
 def test_no_libpam(world):

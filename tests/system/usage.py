@@ -4,10 +4,12 @@ usage.py - the command line outside a session.
 Runs in:   the test runner.
 May touch: nothing.
 """
+import os
 import re
 import subprocess
 
 from harness.server import Failure
+from harness.world import TREE
 
 
 def run(world, *options):
@@ -40,3 +42,23 @@ def test_version_is_the_greeting(world):
                  f"+OK pop3d {version} server signing off"):
         if line not in done.stdout:
             raise Failure(f"no {line!r} in {done.stdout}")
+
+
+def read(path):
+    with open(os.path.join(TREE, path)) as file:
+        return file.read()
+
+
+def test_manual_has_each_reason(world):
+    """each reason why a login fails is in the manual's list, under its category, and no other is there"""
+    reasons = re.findall(r"^\s+(REASON_\w+),", read("auth/internal.h"), re.M)
+    rows = re.findall(r'\[(REASON_\w+)\] =\s+\{ "([^"]*)", VERDICT_\w+, (true|false) \}', read("auth/reasons.c"))
+    if reasons != [row[0] for row in rows] or len(reasons) < 15:
+        raise Failure(f"the list is {reasons}, its rows are {[row[0] for row in rows]}")
+    told = re.search(r"^The reason is one of\n(.*?)^with the category Configuration one of\n(.*?)^or, ",
+                     read("pop3d.8"), re.M | re.S)
+    for told_here, kind in ((told[1], "false"), (told[2], "true")):
+        known = {name for _, name, is_configuration in rows if name and is_configuration == kind}
+        named = set(re.findall(r"[\w-]+", re.sub(r"^\.Li", "", told_here, flags=re.M)))
+        if known != named:
+            raise Failure(f"not in both, the list and the manual: {sorted(known ^ named)}")
