@@ -35,21 +35,23 @@ remember(void)
                 (void)sscanf(text, "%31[^:]:%31s", place, kind);
 }
 
+/*
+ * Everything is volatile, so that the compiler neither foresees the fault nor leaves it out. The
+ * memory is not freed, for the process ends here.
+ */
 static void
 go_wrong(const char *process)
 {
         volatile int number = INT_MAX;
-        volatile size_t beyond = 8;
-        char *octets;
+        volatile char *volatile octets;
 
         if (strcmp(place, process) != 0)
                 return;
         if (strcmp(kind, "overflow") == 0)
                 number++;
-        octets = malloc(beyond);
+        octets = malloc(8);
         if (strcmp(kind, "memory") == 0 && octets != NULL)
-                *(volatile char *)(octets + beyond) = 1;
-        free(octets);
+                octets[8] = 1;
 }
 
 ssize_t
