@@ -34,6 +34,7 @@ class Progress:
         self.done = dict.fromkeys(parts, 0)
         self.failed = dict.fromkeys(parts, 0)
         self.began = dict.fromkeys(parts)
+        self.notes = dict.fromkeys(parts, "")
         self.current = None
         self.shown = 0                      # columns of the line that stands there
         self.last = 0
@@ -57,11 +58,18 @@ class Progress:
         with self.lock:
             self.begin(part)
             self.done[part] += done
+            self.notes[part] = ""
             self.failed[part] += failed
             if self.done[part] == self.totals[part]:
                 self.end(part)
             elif time.monotonic() - self.last >= SECONDS_BETWEEN:
                 self._show()
+
+    def note(self, part, text):
+        """How far one thing of this part is, where it takes long; shown on a terminal only."""
+        with self.lock:
+            self.notes[part] = f"; {text}"
+            self._show()
 
     def end(self, part):
         """The part is over."""
@@ -100,7 +108,7 @@ class Progress:
         place = f", part {number} of {len(names)}" if len(names) > 1 else ""
         others = sum(self.failed.values()) - self.failed[self.current]
         earlier = f"; {others} failed in other parts" if others else ""
-        return f"{self.current}{place}: {self._figures(self.current)}{earlier}"
+        return f"{self.current}{place}: {self._figures(self.current)}{self.notes[self.current]}{earlier}"
 
     def _show(self):
         if not self.is_terminal or self.current is None or self.closed.is_set():

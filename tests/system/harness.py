@@ -28,6 +28,7 @@ for part, failed in (("one", 0), ("one", 1), ("one", 0), ("two", 0), ("two", 0))
     progress.add(part, failed=failed)
 progress.say("FAIL in the midst of it")
 progress.begin("three")
+progress.note("three", "7 of 9 points")
 time.sleep(1.3)
 progress.add("three")
 progress.end("three")
@@ -85,7 +86,7 @@ def test_progress_on_a_terminal(world):
     for wanted in (r"one, part 1 of 3: 1 of 3 done, 0 failed, \d s", r"one, part 1 of 3: 2 of 3 done, 1 failed, \d s",
                    r"two, part 2 of 3: 1 of 2 done, 0 failed, \d s; 1 failed in other parts",
                    # the clock goes on while nothing is done
-                   r"three, part 3 of 3: 0 done, 0 failed, [1-9] s; .*"):
+                   r"three, part 3 of 3: 0 done, 0 failed, [1-9] s; 7 of 9 points; .*"):
         if not any(re.fullmatch(wanted, line) for line in rewritten):
             raise Failure(f"{wanted!r} was not shown, but {rewritten}")
 

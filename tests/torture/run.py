@@ -34,6 +34,7 @@ PARTS = [
     ("faults", ["sweep.py", "faults"], "each system call fails with each error of its manual"),
     ("load", ["load.py"], "hundreds of sessions at once, through xinetd"),
 ]
+NOTE = re.compile(r"# (\d+ of \d+ points, \d+ failed)$")
 COUNTS = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped$")
 
 
@@ -46,7 +47,10 @@ def run(name, arguments, title, progress):
     counts = None
     for line in program.stdout:
         counts = COUNTS.match(line) or counts
-        if not COUNTS.match(line):
+        note = NOTE.match(line)
+        if note:
+            progress.note(name, note[1])
+        elif not COUNTS.match(line):
             progress.say(line.rstrip("\n"))
         if line.startswith(("ok ", "not ok ")):
             progress.add(name, failed=line.startswith("not ok "))

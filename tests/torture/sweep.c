@@ -589,6 +589,36 @@ start_worker(unsigned worker)
         _exit(0);
 }
 
+static uint32_t
+bad_points(const struct figures *f)
+{
+        return f->losses + f->false_replies + f->hangs + f->survivors + f->bad_logins;
+}
+
+/* Returns how many workers broke down. Meanwhile it says how far they are, for run.py to show. */
+static int
+await_workers(void)
+{
+        int status, broken = 0;
+        pid_t ended;
+
+        while ((ended = waitpid(-1, &status, WNOHANG)) >= 0) {
+                uint32_t tried = 0, bad = 0;
+
+                if (ended > 0) {
+                        broken += status != 0;
+                        continue;
+                }
+                for (int i = 0; i < SITUATIONS; i++) {
+                        tried += sweep.shared->figures[i].tried;
+                        bad += bad_points(&sweep.shared->figures[i]);
+                }
+                (void)printf("# %u of %u points, %u failed\n", tried, sweep.shared->count, bad);
+                (void)sleep(2);
+        }
+        return broken;
+}
+
 /* Prints the figures; returns how many situations failed. */
 static int
 report(void)
@@ -597,7 +627,7 @@ report(void)
 
         for (int i = 0; i < SITUATIONS; i++) {
                 const struct figures *f = &sweep.shared->figures[i];
-                uint32_t bad = f->losses + f->false_replies + f->hangs + f->survivors + f->bad_logins;
+                uint32_t bad = bad_points(f);
                 bool is_good = bad == 0 && f->unmet * 50 <= f->tried &&
                     (i != WRONG_PASSWORD || f->granted == 0);
 
@@ -653,7 +683,7 @@ int
 main(int argc, char **argv)
 {
         struct drop drop = { .count = 0 };
-        int status, broken = 0;
+        int broken;
 
         take_options(argc, argv);
         (void)signal(SIGPIPE, SIG_IGN);
@@ -668,8 +698,7 @@ main(int argc, char **argv)
         for (unsigned i = 0; i < sweep.jobs; i++)
                 if (start_worker(i) < 0)
                         err(1, "fork");
-        while (wait(&status) > 0)
-                broken += status != 0;
+        broken = await_workers();
         if (broken > 0)
                 errx(1, "%d workers broke down", broken);
         return report() == 0 ? 0 : 1;
