@@ -4,6 +4,8 @@ processes.py - what /proc says of each process of a session.
 Runs in:   the test runner, as root.
 May touch: the sessions it starts.
 """
+import base64
+import concurrent.futures
 import contextlib
 import ctypes
 import os
@@ -268,6 +270,94 @@ def test_pam_helper(world):
             time.sleep(0.05)
         must(client not in fds.values(), "it holds the client's connection")
         must(not memory_has(pam, b"PASS wrong"), "it has seen the client's line")
+        must(session.line().startswith(b"-ERR [AUTH]"), "the login fails")
+
+
+def sasl(*parts):
+    """The response of a SASL exchange, as a line."""
+    return base64.b64encode(b"\0".join(parts)) + b"\r\n"
+
+
+# Each way in which a password comes: lines, each sent when the one before was answered.
+WAYS = {
+    "PASS": lambda secret: [b"USER alice\r\n", b"PASS " + secret + b"\r\n"],
+    "PLAIN on one line": lambda secret: [b"AUTH PLAIN " + sasl(b"", b"alice", secret)],
+    "PLAIN on two lines": lambda secret: [b"AUTH PLAIN\r\n", sasl(b"", b"alice", secret)],
+    "LOGIN": lambda secret: [b"AUTH LOGIN\r\n", sasl(b"alice"), sasl(secret)],
+    "LOGIN with its name": lambda secret: [b"AUTH LOGIN " + sasl(b"alice"), sasl(secret)],
+}
+# What is refused without PAM's being asked, though a password came with it.
+UNASKED = {
+    "a name that is none": lambda secret: [b"AUTH PLAIN " + sasl(b"", b"-alice", secret)],
+    "PLAIN with a third NUL": lambda secret: [b"AUTH PLAIN " + sasl(b"", b"alice", secret, b"x")],
+    "PLAIN that is no base64": lambda secret: [b"AUTH PLAIN " + sasl(b"", b"alice", secret)[:-2] + b"!\r\n"],
+    "LOGIN with a NUL": lambda secret: [b"AUTH LOGIN\r\n", sasl(b"alice"), sasl(secret, b"x")],
+}
+
+
+def spellings(secret):
+    """Pieces of a password as it is, and of what base64 makes of it, wherever it stands."""
+    found = [secret[:16], secret[-16:]]
+    for skipped in range(3):
+        encoded = base64.b64encode(b"?" * skipped + secret)
+        found += [encoded[8:20], encoded[-14:-4]]
+    return found
+
+
+def holds(pid, secret):
+    """Which spelling of the password a process has in its memory."""
+    return [text for text in spellings(secret) if memory_has(pid, text)]
+
+
+def refuse(session, lines):
+    for line in lines:
+        session.send(line)
+        answer = session.line()
+    must(answer.startswith(b"-ERR"), f"answered {answer!r}")
+
+
+def look_for_password(world, name, way):
+    """Refuses a login that came in this way; then the password must be nowhere."""
+    box = Box(world)
+    secret = os.urandom(24).hex().encode()
+    with box.session() as session:
+        session.greeting()
+        # the control: a name stays where its line was, so that the search can find
+        session.expect("USER alice-" + secret.decode()[::-1], "+OK")
+        authorization, = await_children(session.pid, 1)
+        must(memory_has(authorization, secret[::-1]), "the search does not find what is there")
+        refuse(session, way(secret))
+        # what wipes it may come behind the reply
+        end = time.monotonic() + 1.5
+        while any(holds(pid, secret) for pid in family(session.pid)) and time.monotonic() < end:
+            time.sleep(0.1)
+        for pid in family(session.pid):
+            who = "pop3d" if pid == session.pid else "AUTHORIZATION" if pid == authorization else "PAM"
+            must(not holds(pid, secret), f"{name}: {who} holds {holds(pid, secret)}")
+
+
+def test_password_is_wiped(world):
+    """a refused password is in no process's memory, in whatever way it came"""
+    require_root()
+    with concurrent.futures.ThreadPoolExecutor(9) as pool:
+        for done in [pool.submit(look_for_password, world, name, way)
+                     for name, way in [*WAYS.items(), *UNASKED.items()]]:
+            done.result()
+
+
+def test_password_is_wiped_while_it_waits(world):
+    """PAM's process, asleep over a refusal, has no password any more; nor has the one that asked it"""
+    require_root()
+    box = Box(world)
+    secret = os.urandom(24).hex().encode()
+    with box.session() as session:
+        session.greeting()
+        session.send(b"".join(WAYS["PLAIN on one line"](secret)))
+        helpers = await_children(session.pid, 2)
+        # the module's own children need some time; then it sleeps for the rest of two seconds
+        time.sleep(1)
+        held = {pid: holds(pid, secret) for pid in helpers[1:]}
+        must(len(helpers) == 2 and not any(held.values()), f"PAM holds {held}")
         must(session.line().startswith(b"-ERR [AUTH]"), "the login fails")
 
 
