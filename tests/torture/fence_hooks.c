@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,6 +144,92 @@ static long
 try_unlink(void)
 {
         return unlinkat(maildir_fd(), argument, 0);
+}
+
+/* What serving a Maildir never takes, where it lies: a right too many would let it be done. */
+
+static long
+try_mkdir(void)
+{
+        return mkdirat(maildir_fd(), "new/folder", 0700);
+}
+
+static long
+try_rmdir(void)
+{
+        return unlinkat(maildir_fd(), "tmp/empty", AT_REMOVEDIR);
+}
+
+static long
+try_fifo(void)
+{
+        return mknodat(maildir_fd(), "new/fifo", S_IFIFO | 0600, 0);
+}
+
+static long
+try_symlink(void)
+{
+        return symlinkat("/etc/passwd", maildir_fd(), "new/link");
+}
+
+static long
+try_execute(void)
+{
+        static char *const none[] = { NULL };
+
+        return syscall(SYS_execveat, maildir_fd(), "tmp/program", none, none, 0);
+}
+
+static long
+try_bind_below(void)
+{
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+
+        (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", argument);
+        return fd < 0 ? -1 : bind(fd, (struct sockaddr *)&address, sizeof(address));
+}
+
+/* To a name that is no file; the argument is that name. */
+static long
+try_abstract(void)
+{
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+        int length = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "%s", argument);
+
+        return fd < 0 ? -1 : connect(fd, (struct sockaddr *)&address,
+            (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length));
+}
+
+static long
+try_tcp(int (*function)(int, const struct sockaddr *, socklen_t))
+{
+        struct sockaddr_in address = { .sin_family = AF_INET,
+                .sin_port = htons((in_port_t)atoi(argument)),
+                .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+        return fd < 0 ? -1 : function(fd, (struct sockaddr *)&address, sizeof(address));
+}
+
+static long
+try_tcp_bind(void)
+{
+        return try_tcp(bind);
+}
+
+static long
+try_tcp_connect(void)
+{
+        return try_tcp(connect);
+}
+
+/* Another process of the same user; the argument is its number. */
+static long
+try_signal(void)
+{
+        return kill((pid_t)atoi(argument), 0);
 }
 
 static long
@@ -302,6 +389,8 @@ forge(struct login *login, size_t room)
                 memcpy(login->name.user, "alice@elsewhere.example", 24);
         if (strcmp(argument, "password-is-empty") == 0)
                 memset(login->password, 0, sizeof(login->password));
+        if (strcmp(argument, "address-is-another") == 0)
+                memcpy(login->peer.address, "1.2.3.4", 8);
         if (strcmp(argument, "address-is-none") == 0)
                 memcpy(login->peer.address, "1.2.3.4, user=root", 19);
         if (sscanf(argument, "random-%u", &seed) == 1)
@@ -340,26 +429,36 @@ static const struct attempt {
         const char *name;
         long (*function)(void);
 } attempts[] = {
+        { "abstract", try_abstract },
+        { "bind-below", try_bind_below },
         { "call", try_call },
         { "climb", try_climb },
         { "connect", try_connect },
         { "create", try_create },
+        { "execute", try_execute },
         { "executable-later", try_executable_later },
         { "executable-memory", try_executable_memory },
         { "exit", try_exit },
         { "forge", try_forge },
+        { "fifo", try_fifo },
         { "fork", try_fork },
         { "kill-parent", try_kill_parent },
         { "link", try_link },
         { "link-in", try_link_in },
+        { "mkdir", try_mkdir },
         { "open", try_open },
         { "open-below", try_open_below },
         { "other-machine", try_other_machine },
         { "rename", try_rename },
         { "rename-in", try_rename_in },
+        { "rmdir", try_rmdir },
         { "root", try_root },
         { "send-to", try_send_to },
+        { "signal", try_signal },
         { "socket", try_socket },
+        { "symlink", try_symlink },
+        { "tcp-bind", try_tcp_bind },
+        { "tcp-connect", try_tcp_connect },
         { "trace-parent", try_trace_parent },
         { "truncate-below", try_truncate_below },
         { "unlink", try_unlink },
