@@ -116,6 +116,21 @@ def test_launched_without_root(world):
         raise Failure(f"of its own account, which it may serve, the log says {log}")
 
 
+def test_root_by_group(world):
+    """an account of root's group is refused like root: by PAM's answer and in its reasons, not by a fault behind it"""
+    world.unix_users()
+    passwd = f"{world.folder()}/passwd"
+    with open("/etc/passwd") as file:
+        lines = [line.replace(f":{ACCOUNTS['alice'][0]}:{ACCOUNTS['alice'][0]}:", f":{ACCOUNTS['alice'][0]}:0:")
+                 for line in file]
+    with open(passwd, "w") as file:
+        file.writelines(lines)
+    place = ["unshare", "-m", "/bin/sh", "-c", f'mount --bind {passwd} /etc/passwd && exec "$@"', "sh"]
+    answer, log = answer_to(world, "alice", "secret", place)
+    if answer != UNIFORM or "LOGIN FAILED, user=alice" not in log or "reason=root-is-refused" not in log or "FAULT" in log:
+        raise Failure(f"{answer}\n{log}")
+
+
 def test_syslog(world):
     """the lines go to syslog, facility mail, with the tag that fail2ban's filters look for"""
     require_root()

@@ -618,26 +618,41 @@ def test_without_root(world):
         Check(world, "bob", **how).quiet_but("PAM").expect("skip", "login", "only root")
 
 
+def check_at_a_terminal(world, password):
+    """What -c shows at a terminal where this password is typed, and its exit status."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(world.binary, [world.binary, "-c", "alice"])
+    shown, end = b"", time.monotonic() + 30
+    while time.monotonic() < end:
+        if select.select([terminal], [], [], 1)[0]:
+            try:
+                shown += os.read(terminal, 65536)
+            except OSError:
+                break
+            if shown.endswith(b"Enter): "):
+                os.write(terminal, password + b"\n")
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    return shown, os.waitstatus_to_exitcode(status)
+
+
 def test_password_on_a_terminal(world):
     """with a terminal a password may be tried: the dialogue goes on to STAT, and does not show it"""
     with Installation(world) as place:
         place.launch()
-        child, terminal = pty.fork()
-        if child == 0:
-            os.execv(world.binary, [world.binary, "-c", "alice"])
-        shown, end = b"", time.monotonic() + 30
-        while b"signing off" not in shown and time.monotonic() < end:
-            if select.select([terminal], [], [], 1)[0]:
-                try:
-                    shown += os.read(terminal, 65536)
-                except OSError:
-                    break
-                if shown.endswith(b"Enter): "):
-                    os.write(terminal, b"secret\n")
-        _, status = os.waitpid(child, 0)
+        shown, status = check_at_a_terminal(world, b"secret")
         # 1: TLS is missing
-        if b"C: PASS\r\n" not in shown or b"S: +OK 1 23" not in shown or b"secret" in shown or \
-                os.waitstatus_to_exitcode(status) != 1:
+        if b"C: PASS\r\n" not in shown or b"S: +OK 1 23" not in shown or b"secret" in shown or status != 1:
+            raise Failure(f"status {status}:\n{shown.decode()}")
+
+
+def test_wrong_password_on_a_terminal(world):
+    """a wrong one is a session that fails: the dialogue shows how far it came, and does not show it either"""
+    with Installation(world) as place:
+        place.launch()
+        shown, status = check_at_a_terminal(world, b"guess77")
+        if re.search(rb"\nfail  session .*-ERR \[AUTH\]", shown, re.DOTALL) is None or b"guess77" in shown or status != 2:
             raise Failure(f"status {status}:\n{shown.decode()}")
 
 
@@ -727,6 +742,37 @@ def test_no_libpam(world):
             file.write("no library\n")
         Check(world, "alice", env={"LD_LIBRARY_PATH": folder}).quiet_but("PAM").expect(
             "fail", "PAM", "libpam cannot be loaded", f"{folder}/libpam.so.0: ", "remedy: install")
+
+
+DEATH = """
+#include <grp.h>
+#include <signal.h>
+int setgroups(size_t count, const gid_t *groups) { return raise(SIGKILL); }
+"""
+DEADLY_PAM = """
+#include <signal.h>
+int pam_start_confdir(void) { return raise(SIGKILL); }
+int pam_set_item, pam_get_item, pam_authenticate, pam_acct_mgmt, pam_strerror, pam_end;
+"""
+
+
+def test_part_that_dies(world):
+    """a part of the check that dies is a fail row of its own, and no silence"""
+    if world.is_sanitized:
+        raise Skip("needs the production build")
+    folder = world.folder()
+    compiler = [require_tool("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o"]
+    subprocess.run([*compiler, f"{folder}/death.so"], check=True, text=True, input=DEATH)
+    subprocess.run([*compiler, f"{folder}/libpam.so.0"], check=True, text=True, input=DEADLY_PAM)
+    with Installation(world) as place:
+        place.launch()
+        # whoever becomes another account dies of it: the part that looks as alice, and the session
+        check = Check(world, "alice", env={**os.environ, "LD_PRELOAD": f"{folder}/death.so"})
+        check.expect("fail", "maildrop", "did not come to its end")
+        check.expect("fail", "session", "cause:")
+        check.quiet_but("maildrop", "session")
+        check = Check(world, "alice", env={**os.environ, "LD_LIBRARY_PATH": folder})
+        check.expect("fail", "PAM", "did not come to its end")
 
 
 def test_no_account_of_v(world):

@@ -18,14 +18,14 @@ from harness.world import HERE, IS_ROOT, Skip, require_root, require_tool
 LOCK = threading.Lock()
 
 
-def service(world, name, argument):
+def service(world, name, argument, source="pam_probe"):
     """A service whose only module is the probe with this argument; its -s option."""
-    module = f"{world.root}/pam_probe.so"
+    module = f"{world.root}/{source}.so"
     with LOCK:
         if not os.path.exists(module):
             compiler = require_tool("cc")
             subprocess.run([compiler, "-shared", "-fPIC", "-Wall", "-o", module + ".new",
-                            f"{HERE}/harness/pam_probe.c", "-lpam"], check=True)
+                            f"{HERE}/harness/{source}.c", "-lpam"], check=True)
             os.rename(module + ".new", module)
     world.service(f"probe-{name}", f"auth required {module} {argument}\naccount required pam_permit.so\n")
     return ["-s", f"probe-{name}"]
@@ -171,6 +171,38 @@ def test_module_that_crashes(world):
 def test_module_that_exits(world):
     """a module that calls exit: no identity, no login"""
     gives_up(world, "exit", "exit", 4, "")
+
+
+SPOILT = ("uid-is-root", "gid-is-root", "too-many-groups", "far-too-many-groups", "home-without-end", "address-without-end",
+          "user-without-end", "user-is-empty", "mailbox-is-dots", "mailbox-is-path", "domain-is-path", "mechanism",
+          "no-mechanism-at-all")
+
+
+def tell_identity(world, what):
+    """A session whose PAM process tells pop3d itself whom it let in: what the client heard, the status, the log."""
+    box = Box(world, messages=[b"one\n"])
+    options = service(world, f"identity-{what}", f"{box.uid} {what}", "pam_identity")
+    with box.session(*options, transport="socketpair") as session:
+        session.send(b"USER alice\r\nPASS secret\r\nSTAT\r\nQUIT\r\n")
+        session.half_close()
+        session.drain()
+        return bytes(session.transcript), session.wait(), session.log()
+
+
+def test_identity_that_is_none(world):
+    """PAM's process is believed in nothing: an identity that breaks one rule is no login, and the log has it"""
+    said, status, log = tell_identity(world, "sound")
+    if b"\r\n+OK 1 5\r\n" not in said or status != 0:
+        raise Failure(f"a sound identity is not served: {said!r}, {status}\n{log}")
+    for what in SPOILT:
+        said, status, log = tell_identity(world, what)
+        if said.count(b"\r\n") > 2 or status != 70 or "LOGIN," in log or "FAULT, category=General" not in log:
+            raise Failure(f"{what}: the client heard {said!r}, status {status}\n{log}")
+    # one that is of another size is none at all
+    for what in ("short", "long"):
+        said, status, log = tell_identity(world, what)
+        if not says(said.split(b"\r\n")[2].decode(), "-ERR [SYS/TEMP]") or "LOGIN," in log:
+            raise Failure(f"{what}: the client heard {said!r}, status {status}\n{log}")
 
 
 def test_module_that_renames(world):
