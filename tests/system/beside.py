@@ -130,3 +130,16 @@ def test_replaced_while_read(world):
                     raise Failure(f"message {number} is {unique} now")
             driver.ask("close")
             driver.kill()
+
+
+def test_delivered_in_the_tick_of_the_index(world):
+    """a message that comes in the tick in which an index was made is seen by the next session"""
+    with Maildir(world, 1) as maildir:
+        for number in range(1, 120):
+            driver = maildir.session()
+            driver.ask("close")
+            driver.kill()
+            # with the next message the folder may bear the same stamp as before
+            with open(maildir.message(number), "w") as file:
+                file.write("x\n")
+            maildir.count = number + 1

@@ -1,0 +1,274 @@
+"""
+faults.py - a fault of the file system at the one place where it would do harm.
+
+Runs in:   the test runner, as root: strace answers in the kernel's place.
+May touch: maildrops of its own.
+
+torture/sweep.c tries all places; these are the ones whose harm a session does not show by
+itself: it is met after a loss of power, by the next session, or by another one beside it.
+"""
+import os
+import re
+import subprocess
+import threading
+import time
+
+from harness import wire
+from harness.box import Box
+from harness.server import Failure, says
+from harness.world import HERE, Skip, require_root, require_tool
+
+LOCK = threading.Lock()
+# a call that does nothing, and that the fences let through, is made instead
+NOTHING = "syscall=getpid"
+LISTED = "1700000001.M1P1.sample"
+KEPT = "old-client-knows-it"
+
+
+def strace(world, calls, *faults):
+    """A prefix that lets calls fail and writes a trace of the calls named; and where that is."""
+    require_root()
+    if world.is_sanitized:
+        raise Skip("needs the production build")
+    path = world.folder() + "/trace"
+    injected = [f"--inject={fault}:{NOTHING}" for fault in faults]
+    names = ",".join([calls, *(fault.split(":")[0] for fault in faults)]).strip(",")
+    return [require_tool("strace"), "-f", "-y", "-s", "512", "-o", path, "-e", f"trace={names}", *injected], path
+
+
+def write(box, name, text):
+    path = f"{box.maildir}/{name}"
+    with open(path, "w") as file:
+        file.write(text)
+    os.chown(path, box.uid, box.uid)
+    return path
+
+
+def serve(box, *commands, prefix=()):
+    """A whole session; the replies to the commands, which end in QUIT, and the exit status."""
+    with box.session(prefix=prefix, transport="socketpair") as session:
+        session.greeting()
+        session.expect("USER alice", "+OK")
+        answers = [session.command("PASS secret")]
+        for command in commands if says(answers[0], "+OK") else ():
+            try:
+                answers.append(session.command(command))
+            except Failure:             # the session has ended; what it said counts
+                break
+            if answers[-1].startswith("+OK") and command.split()[0] in ("RETR", "UIDL", "LIST") and \
+                    (command.startswith("RETR") or " " not in command):
+                session.block()
+        session.half_close()
+        session.drain()
+        return answers, session.wait()
+
+
+def unique_id(box, number=1, **how):
+    answers, _ = serve(box, f"UIDL {number}", "QUIT", **how)
+    return answers[1].split()[-1] if len(answers) > 1 else answers[0]
+
+
+def taken_over(world):
+    """A maildrop whose first message has a unique-id that the index alone knows by now."""
+    box = Box(world, messages=[b"one\n"])
+    listed = write(box, "dovecot-uidlist", f"3 V1600000000 N9 G0123456789abcdef0123456789abcdef\n1 P{KEPT} :{LISTED}\n")
+    time.sleep(0.05)                    # an index made in the same tick of the clock is not believed
+    if unique_id(box) != KEPT:
+        raise Failure("the list is not taken over")
+    os.unlink(listed)
+    return box
+
+
+def test_limit_of_file_sizes(world):
+    """a limit on file sizes means no index, not no mail: before a login's reply, and after QUIT's"""
+    require_root()
+    for is_listed in (False, True):
+        box = Box(world, messages=[b"one\n", b"two\n"])
+        if is_listed:
+            write(box, "dovecot-uidlist", f"3 V1600000000 N9 G0123456789abcdef\n1 P{KEPT} :{LISTED}\n")
+        # not even the log is written into a file
+        prefix = ["prlimit", "--fsize=0", "--", "/bin/sh", "-c", 'exec "$@" 2>/dev/null', "sh"]
+        answers, status = serve(box, "STAT", "RETR 1", "DELE 1", "QUIT", prefix=prefix)
+        if [answer[:3] for answer in answers] != ["+OK"] * 5 or answers[1] != "+OK 2 10" or status != 0:
+            raise Failure(f"{answers}, status {status}")
+        box.check(1)
+
+
+def test_lock_where_folders_have_none(world):
+    """where a directory cannot be locked, pop3d.lock keeps a second session out all the same, and lets it in later"""
+    for error in ("EBADF", "ENOLCK"):
+        box = Box(world, messages=[b"one\n"])
+        prefix, _ = strace(world, "", f"flock:error={error}:when=1")
+        with box.session(prefix=prefix) as first:
+            first.log_in()
+            prefix, _ = strace(world, "", f"flock:error={error}:when=1")
+            with box.session(prefix=prefix) as second:
+                second.greeting()
+                second.expect("USER alice", "+OK")
+                second.expect("PASS secret", "-ERR [IN-USE]")
+            first.expect("QUIT", "+OK")
+            first.wait()
+        prefix, _ = strace(world, "", f"flock:error={error}:when=1")
+        answers, status = serve(box, "STAT", "QUIT", prefix=prefix)
+        if answers[1] != "+OK 1 5" or status != 0:
+            raise Failure(f"{answers}, status {status}")
+
+
+def test_move_without_its_flag(world):
+    """a file system without RENAME_NOREPLACE: the second link moves a message, and one that fails leaves it there"""
+    for error in ("EINVAL", "ENOSYS"):
+        for link in (None, "EMLINK", "EEXIST"):
+            box = Box(world, messages=[b"one\n"])
+            faults = [f"renameat2:error={error}"] + ([f"linkat:error={link}"] if link else [])
+            prefix, _ = strace(world, "", *faults)
+            answers, status = serve(box, "RETR 1", "QUIT", prefix=prefix)
+            wanted = f"new/{LISTED}" if link else f"cur/{LISTED}:2,S"
+            if box.listing() != [wanted] or not says(answers[-1], "+OK") or status != 0:
+                raise Failure(f"rename {error}, link {link}: {answers}, {box.listing()} and not {wanted}")
+
+
+def calls_of(path):
+    """Calls of a trace that succeeded, in their order, whole ones: name and what is in its parentheses."""
+    calls, begun = [], {}
+    with open(path, errors="replace") as file:
+        for line in file:
+            pid, _, text = line.strip().partition(" ")
+            text = text.strip()
+            if text.endswith("<unfinished ...>"):
+                begun[pid] = text[:-len("<unfinished ...>")]
+                continue
+            resumed = re.match(r"<\.\.\. \w+ resumed>(.*)", text)
+            if resumed:
+                text = begun.pop(pid, "") + resumed[1]
+            call = re.match(r"(\w+)\((.*)\) += (-?\d+)", text)
+            if call and int(call[3]) >= 0:
+                calls.append((call[1], call[2]))
+    return calls
+
+
+def is_synced_first(path):
+    """Whether the new index was synced, behind its last write, before it was put in place."""
+    calls = calls_of(path)
+    renames = [n for n, (name, text) in enumerate(calls) if name.startswith("rename") and '"pop3d.index"' in text]
+    if not renames:
+        raise Failure(f"no index was put in place: {calls}")
+    for place in renames:
+        of_file = [name for name, text in calls[:place] if re.match(r"\d+<[^>]*/pop3d\.index\.new", text)]
+        if not of_file or of_file[-1] not in ("fsync", "fdatasync"):
+            return False
+    return True
+
+
+def test_ids_outlive_a_loss_of_power(world):
+    """unique-ids that the index alone knows are on the disk before its name is"""
+    calls = "write,writev,pwrite64,pwritev,ftruncate,fsync,fdatasync,rename,renameat,renameat2"
+    box = Box(world, messages=[b"one\n"])
+    write(box, "dovecot-uidlist", f"3 V1600000000 N9 G0123456789abcdef\n1 P{KEPT} :{LISTED}\n")
+    long = Box(world, messages=[b"one\n"])
+    for index, drop in enumerate((box, long)):
+        if drop is long:
+            # no unique-id can be as long as this name
+            os.rename(f"{drop.maildir}/new/{LISTED}", f"{drop.maildir}/new/{LISTED}{'x' * 80}")
+        prefix, path = strace(world, calls)
+        serve(drop, "UIDL", "QUIT", prefix=prefix)
+        if not is_synced_first(path):
+            raise Failure("the new index took the old one's place before it was synced:\n" +
+                          "\n".join(map(str, calls_of(path))) + f"\nmaildrop {index}")
+
+
+def test_index_that_is_cut(world):
+    """an index that was written in part, or could not be synced, never takes the place of a good one"""
+    faults = ["writev:retval=100", "writev:error=ENOSPC", "writev:error=EIO", "fsync:error=EIO", "fsync:error=ENOSPC"]
+    for fault in faults:
+        box = taken_over(world)
+        box.add(b"two\n")
+        prefix, path = strace(world, "", fault)
+        answers, _ = serve(box, "STAT", "QUIT", prefix=prefix)
+        with open(path) as file:
+            if fault.split(":")[0] not in file.read():
+                raise Failure(f"{fault}: there is no such call any more")
+        if answers[1] != "+OK 2 10" or unique_id(box) != KEPT:
+            raise Failure(f"{fault}: {answers}, and message 1 is {unique_id(box)} now")
+
+
+def test_stale_handle_is_no_damage(world):
+    """a server of files that has lost its handle (ESTALE) has not damaged the index: its unique-ids stay"""
+    for when in ("1+", "2+", "3+", "1", "2"):
+        box = taken_over(world)
+        with open(f"{box.maildir}/pop3d.index", "rb") as file:
+            before = file.read()
+        # of that file alone, for the loader reads so as well
+        prefix, path = strace(world, "", f"pread64:error=ESTALE:when={when}")
+        prefix += ["-P", f"{box.maildir}/pop3d.index"]
+        answers, _ = serve(box, "UIDL 1", "QUIT", prefix=prefix)
+        with open(path) as file:
+            if "(INJECTED)" not in file.read():
+                raise Failure(f"ESTALE {when}: the index was not read so often")
+        told = [answer for answer in answers if answer.startswith("-ERR")]
+        if any(not says(answer, "-ERR [SYS/TEMP]") for answer in told) or not told and answers[1] != f"+OK 1 {KEPT}":
+            raise Failure(f"ESTALE {when}: {answers}")
+        with open(f"{box.maildir}/pop3d.index", "rb") as file:
+            if file.read() != before:
+                raise Failure(f"ESTALE {when}: the index is another now")
+        if unique_id(box) != KEPT:
+            raise Failure(f"ESTALE {when}: message 1 is {unique_id(box)} now")
+
+
+def test_restored_message(world):
+    """a message put back from elsewhere, under its name, keeps a unique-id that is not its name"""
+    box = taken_over(world)
+    copy = write(box, "tmp/copy", "one\n")
+    os.rename(copy, f"{box.maildir}/new/{LISTED}")
+    # whatever a list says of it by now
+    write(box, "dovecot-uidlist", f"3 V1600000000 N9 G0123456789abcdef\n1 Panother :{LISTED}\n")
+    if unique_id(box) != KEPT:
+        raise Failure(f"it is {unique_id(box)} now")
+
+
+def untyped(world):
+    library = f"{world.root}/untyped.so"
+    if world.is_sanitized:
+        raise Skip("needs the production build")
+    with LOCK:
+        if not os.path.exists(library):
+            subprocess.run([require_tool("cc"), "-shared", "-fPIC", "-Wall", "-o", library + ".new",
+                            f"{HERE}/harness/untyped.c", "-ldl"], check=True)
+            os.rename(library + ".new", library)
+    return {"LD_PRELOAD": library}
+
+
+def test_types_that_are_not_told(world):
+    """a folder that tells no types: messages are served, links and folders are none; what cannot be looked at is no less there"""
+    box = Box(world, messages=[b"one\n", b"two\n"])
+    os.mkdir(f"{box.maildir}/new/folder")
+    os.symlink("/etc/passwd", f"{box.maildir}/new/link")
+    for fails in ("", LISTED):
+        environment = {**untyped(world), "UNTYPED_FAILS": fails}
+        if os.path.exists(f"{box.maildir}/pop3d.index"):
+            os.unlink(f"{box.maildir}/pop3d.index")
+        with box.session(env=environment) as session:
+            session.log_in()
+            answer = session.command("STAT")
+            session.expect("QUIT", "+OK")
+        if answer.split()[1] != "2" or not fails and answer != "+OK 2 10":
+            raise Failure(f"where {fails or 'nothing'} fails: {answer}")
+
+
+def test_rewritten_while_sent(world):
+    """a message that is written over in place while it is sent, with as many octets, is cut: no closing dot"""
+    content = b"Subject: old\n\n" + b"old line of a message\n" * 400000
+    box = Box(world, messages=[content])
+    path = f"{box.maildir}/new/{LISTED}"
+    with box.session(transport="socketpair") as session:
+        session.log_in()
+        session.expect("RETR 1", "+OK")
+        time.sleep(0.2)                 # all that fits is on its way
+        with open(path, "r+b") as file:
+            file.write(content.replace(b"old", b"new"))
+        rest = session.drain()
+        if rest.endswith(b"\r\n.\r\n") or session.wait() != 4:
+            raise Failure(f"sent to its end, {len(rest)} octets, status {session.wait()}")
+        if len(rest) > wire.octets(content):
+            raise Failure("more than the message")
+        if "FAULT, user=alice, " not in session.log() or "end=cut" not in session.log():
+            raise Failure(session.log())
