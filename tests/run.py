@@ -31,7 +31,7 @@ import traceback
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from harness import script, world as worlds
+from harness import limit, script, world as worlds
 from harness.progress import Progress
 from harness.reports import Reports
 from harness.world import HERE, INSIDE, TREE, Skip
@@ -42,9 +42,10 @@ COUNTS = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped\s*$")
 class Test:
     """A name, what it is about, and a function of the world. Threads may run it or not."""
 
-    def __init__(self, name, title, run, is_parallel=True):
+    def __init__(self, name, title, run, is_parallel=True, seconds=limit.SECONDS):
         self.name, self.title, self.run, self.is_parallel = name, title, run, is_parallel
         self.part = re.split("[/ ]", name)[0]
+        self.seconds = seconds          # within which it must end
 
 
 def session_tests():
@@ -68,13 +69,13 @@ def load(path):
 
 
 def functions(path):
-    """Functions test_*(world) of a file; PARALLEL = False in it keeps others away."""
+    """Functions test_*(world) of a file; PARALLEL = False in it keeps others away, SECONDS is their limit."""
     module = load(path)
     for name, function in vars(module).items():
         if name.startswith("test_"):
             title = (function.__doc__ or "").strip().split("\n")[0]
             yield Test(f"{os.path.relpath(path, HERE)[:-3]} {name[5:]}", title, function,
-                       getattr(module, "PARALLEL", True))
+                       getattr(module, "PARALLEL", True), getattr(module, "SECONDS", limit.SECONDS))
 
 
 def system_tests():
@@ -110,7 +111,8 @@ def program_test(name, command, title):
             wrong = "\n".join(line for line in output.split("\n") if not re.match(r"ok |\s*$", line))
             raise AssertionError(f"{wrong[-6000:]}\n    exit status {done.returncode}")
         return passed, failed, skipped
-    return Test(name, title, run)
+    # one program is many tests
+    return Test(name, title, run, seconds=4 * limit.SECONDS)
 
 
 def program_tests():
@@ -146,23 +148,38 @@ class Report:
         self.told = set()
         self.times = []
         self.lock = threading.Lock()
+        self.limits = limit.Limits()
 
     def run(self, test, world):
         began = time.monotonic()
         self.progress.begin(test.part)
+        # the sanitizers' build takes its time
+        watched = self.limits.begin(test.name, test.seconds * (3 if world.is_sanitized else 1))
+        try:
+            self.judge(test, world, began, watched)
+        finally:
+            self.limits.end(watched)
+
+    def judge(self, test, world, began, watched):
         try:
             counts = test.run(world)
+            if watched.is_over:
+                raise AssertionError("it ended only when its processes were killed")
         except Skip as skip:
             self.add(test, began, skipped=1)
             with self.lock:
                 self.skips.setdefault(str(skip), []).append(test.name)
         except AssertionError as failure:
-            self.add(test, began, failed=1, why=f"{failure}")
+            self.add(test, began, failed=1, why=self.late(watched) + f"{failure}")
         except Exception:
-            self.add(test, began, failed=1, why=traceback.format_exc())
+            self.add(test, began, failed=1, why=self.late(watched) + traceback.format_exc())
         else:
             passed, failed, skipped = counts if isinstance(counts, tuple) else (1, 0, 0)
             self.add(test, began, passed, failed, skipped)
+
+    @staticmethod
+    def late(watched):
+        return f"over its limit of {watched.seconds} seconds: its processes were killed\n" if watched.is_over else ""
 
     def add(self, test, began, passed=0, failed=0, skipped=0, why=None):
         with self.lock:

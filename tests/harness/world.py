@@ -177,9 +177,9 @@ class Syslog:
         while True:
             self.lines.append(self.socket.recv(65536).decode("latin-1"))
 
-    def since(self, start, pattern):
-        """What was heard from line number start on, once the pattern is in it or two seconds are over."""
-        end = time.monotonic() + 2
+    def since(self, start, pattern, seconds=2):
+        """What was heard from line number start on, once the pattern is in it or the seconds are over."""
+        end = time.monotonic() + seconds
         while True:
             text = "\n".join(self.lines[start:])
             if re.search(pattern, text) or time.monotonic() > end:

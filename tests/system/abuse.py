@@ -285,7 +285,7 @@ def test_health_check_behind_a_proxy(world):
         session.drain()
         ended(session, 1, "DISCONNECTED, end=disconnect")
         line = rf".* pop3d\[{session.pid}\]: DISCONNECTED"
-        if world.syslog and re.search("<23>" + line, world.syslog.since(heard, line)) is None:
+        if world.syslog and re.search("<23>" + line, world.syslog.since(heard, line, 20)) is None:
             raise Failure("not of debug priority")
 
 

@@ -140,7 +140,7 @@ def test_syslog(world):
         session.log_in()
         session.expect("QUIT", "+OK")
         session.wait()
-    text = world.syslog.since(heard, r"LOGOUT")
+    text = world.syslog.since(heard, rf"pop3d\[{session.pid}\]: LOGOUT", 20)
     lines = [line for line in text.split("\n")
              if f"pop3d[{session.pid}]:" in line and "UNCONFINED" not in line]
     events = [re.fullmatch(r"<(\d+)>.*pop3d\[\d+\]: (LOGIN|LOGOUT), user=alice, ip=\[127\.0\.0\.1\], .*", line)

@@ -267,7 +267,7 @@ def test_module_that_logs(world):
         session.expect("PASS secret", "-ERR [AUTH]")
         session.expect("QUIT", "+OK")
         session.wait()
-    text = world.syslog.since(heard, "user=silenced")
+    text = world.syslog.since(heard, r"LOGIN FAILED, user=silenced", 20)
     if re.search(r"<21>.* pop3d\[\d+\]: LOGIN FAILED, user=silenced, ", text) is None:
         raise Failure(text)
 

@@ -221,7 +221,7 @@ def test_log_has_the_client(world):
     lines = [line for line in stream.split(b"\r\n") if line]
     if [line.split()[0] for line in lines] != [b"+OK", b"+OK", b"-ERR", b"+OK", b"+OK", b"+OK", b"+OK"]:
         raise Failure(f"the client saw {lines}")
-    log = world.syslog.since(heard, "LOGOUT.*end=quit")
+    log = world.syslog.since(heard, "LOGOUT.*end=quit", 20)
     for wanted in (r"pop3d\[\d+\]: LOGIN FAILED, user=alice, ip=\[127\.0\.0\.1\], ",
                    r"pop3d\[\d+\]: LOGIN, user=alice, ip=\[127\.0\.0\.1\], ",
                    r"pop3d\[\d+\]: LOGOUT, user=alice, ip=\[127\.0\.0\.1\], .*end=quit"):
@@ -241,5 +241,5 @@ def test_bad_usage_is_heard(world):
         connection.close()
     if not re.fullmatch(rb"-ERR \[SYS/PERM\] [^\r\n]+\r\n", stream):
         raise Failure(f"the client saw {stream!r}")
-    if "category=Configuration" not in world.syslog.since(heard, "category=Configuration"):
+    if "category=Configuration" not in world.syslog.since(heard, "category=Configuration", 20):
         raise Failure("the log does not know")
