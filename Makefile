@@ -4,6 +4,7 @@
 # make check      all tests
 # make sanitize   all tests under the address and undefined-behaviour sanitizers
 # make torture    every system call fails, every instant is the last, each fence is tried
+# make mutants    wrong changes to the product that a test must notice; TENTH=N: a tenth of them
 # make prove      the pure parts for all inputs up to a length, by Frama-C or by trying them all
 # make fuzz       each parser under libFuzzer, FUZZ_SECONDS each
 # make bench      figures beside the peers', which are fetched as Debian packages, not installed
@@ -224,6 +225,12 @@ $(BUILD)/prove/%: tests/prove/%.c tests/prove/every.h $(BUILD)/product.a
 	$(Q)$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(FAST) $(WARNINGS) -o $@ $< $(BUILD)/product.a
 
 .PHONY: prove
+
+# Small wrong changes to the product, one at a time: does a test notice? An hour or two, as root.
+mutants:
+	@python3 tests/mutants/run.py $(if $(TENTH),--tenth $(TENTH))
+
+.PHONY: mutants
 
 bench: all
 	@python3 tests/bench/run.py --peers

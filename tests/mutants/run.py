@@ -1,0 +1,223 @@
+#!/usr/bin/python3
+"""
+run.py - small wrong changes to the product, one at a time: does a test notice?
+
+    python3 tests/mutants/run.py              all of the list, an hour or two
+    python3 tests/mutants/run.py log index    those with one of these words in their name
+    python3 tests/mutants/run.py --tenth N    a tenth of them; N is a number or a commit's hash
+    python3 tests/mutants/run.py --apply      only whether each still applies
+    python3 tests/mutants/run.py -l           lists them, with the promise that each breaks
+
+list.toml says how an entry is written. Each is made in a copy of the tree and built; then the tests
+run that should notice, and if none of them fails, all of make check. A tenth is chosen for CI by the
+hash of the commit, so that all have their turn. The last line is "N passed, N failed, N skipped":
+passed is what was noticed; failed what survived, no longer applies or does not build.
+
+Runs in:   the test runner, as root (as an ordinary user fewer tests can notice).
+May touch: build/mutants.
+"""
+import argparse
+import fnmatch
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TREE = os.path.dirname(os.path.dirname(HERE))
+COPY = f"{TREE}/build/mutants/tree"
+FOLDERS = ("auth", "maildir", "xinetd.d", "tests")
+FILES = ("Makefile", "pop3d.c", "pop3d.8", "README.md", "LICENSE")
+SECONDS = 1500          # of one run of tests: each has a limit of its own, so this is never met
+
+
+class Mutant:
+    """One entry of the list."""
+
+    KEYS = {"name", "file", "find", "put", "breaks", "tests", "equivalent"}
+
+    def __init__(self, entry):
+        if set(entry) - self.KEYS:
+            raise SystemExit(f"{entry.get('name')}: unknown keys {set(entry) - self.KEYS}")
+        self.name, self.breaks = entry["name"], entry["breaks"]
+        self.patterns, self.find, self.put = entry["file"].split(), entry["find"], entry["put"]
+        self.tests = entry.get("tests", [])
+        self.equivalent = entry.get("equivalent")
+
+    def place(self):
+        """The one file that has the text, once; else None, and what is wrong."""
+        found = []
+        for folder in ("", "auth/", "maildir/", "xinetd.d/"):
+            for name in sorted(os.listdir(f"{TREE}/{folder}")):
+                if any(fnmatch.fnmatch(folder + name, one) for one in self.patterns) and name.endswith((".c", ".h")):
+                    with open(f"{TREE}/{folder}{name}") as file:
+                        found += [folder + name] * file.read().count(self.find)
+        if len(found) == 1:
+            return found[0], ""
+        return None, f"no longer applies: its text is there {len(found)} times {sorted(set(found))}"
+
+
+def load():
+    with open(f"{HERE}/list.toml", "rb") as file:
+        mutants = [Mutant(entry) for entry in tomllib.load(file)["mutant"]]
+    names = [mutant.name for mutant in mutants]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SystemExit(f"names that are there twice: {twice}")
+    return mutants
+
+
+def make_copy():
+    """The tree as it is, built; what was built before is kept where it is still true."""
+    os.makedirs(COPY, exist_ok=True)
+    for name in FILES:
+        shutil.copy2(f"{TREE}/{name}", f"{COPY}/{name}")
+    for folder in FOLDERS:
+        shutil.rmtree(f"{COPY}/{folder}", ignore_errors=True)
+        shutil.copytree(f"{TREE}/{folder}", f"{COPY}/{folder}", symlinks=True,
+                        ignore=shutil.ignore_patterns("__pycache__"))
+    # a run that was broken off may have left objects of a mutant
+    shutil.rmtree(f"{COPY}/build", ignore_errors=True)
+    problem = build()
+    if problem:
+        raise SystemExit(f"the tree as it is does not build:\n{problem}")
+
+
+def build():
+    done = subprocess.run(["make", "-s", "-C", COPY, "all", "programs"] if has_all() else
+                          ["make", "-s", "-C", COPY, "pop3d", "programs"], capture_output=True, text=True)
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+def has_all():
+    with open(f"{COPY}/Makefile") as file:
+        return re.search(r"^all:", file.read(), re.M) is not None
+
+
+def failures(command):
+    """Names of the tests that fail when a command of tests runs."""
+    try:
+        done = subprocess.run([sys.executable, "-B", *command], cwd=COPY, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, errors="replace", timeout=SECONDS,
+                              env={name: value for name, value in os.environ.items() if name != "POP3D"})
+    except subprocess.TimeoutExpired:
+        return ["(the run did not end)"]
+    said = done.stdout + done.stderr
+    names = re.findall(r"^FAIL (.+?)(?: \(.*)?$", said, re.M) + re.findall(r"^not ok (.+?)(?: - .*)?$", said, re.M)
+    names = [re.sub(r" over \w+ in \w+.*", "", name) for name in names]
+    if done.returncode and not names:
+        names = [f"({' '.join(command)} broke down: {said[-200:]!r})"]
+    return sorted(set(names))
+
+
+def commands(words):
+    """The runs that these words ask for: words of tests/run.py, or "torture/..." with its arguments."""
+    plain = [word for word in words if not word.startswith("torture/")]
+    runs = [["tests/run.py", *plain]] if plain else []
+    return runs + [f"tests/{word}".split() for word in words if word.startswith("torture/")]
+
+
+class Run:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.sound = {}                 # whether these tests pass on the tree as it is
+
+    def tell(self, mutant, is_good, why):
+        self.passed += is_good
+        self.failed += not is_good
+        print(f"{'ok' if is_good else 'not ok'} {mutant.name} - {why}", flush=True)
+
+    def is_sound(self, command):
+        key = " ".join(command)
+        if key not in self.sound:
+            self.sound[key] = failures(command)
+        return not self.sound[key]
+
+    def notice(self, mutant, command):
+        """The tests that fail with the mutant, but not without it; nobody believes a run that fails anyway."""
+        names = failures(command)
+        if names:
+            self.restore()
+            if not self.is_sound(command):
+                names = [name for name in names if name not in self.sound[" ".join(command)]]
+            self.change(mutant)
+        return names
+
+    def change(self, mutant):
+        path = f"{COPY}/{mutant.place()[0]}"
+        with open(path) as file:
+            text = file.read()
+        with open(path, "w") as file:
+            file.write(text.replace(mutant.find, mutant.put))
+        self.changed = mutant.place()[0]
+        return build()
+
+    def restore(self):
+        shutil.copy(f"{TREE}/{self.changed}", f"{COPY}/{self.changed}")
+        os.utime(f"{COPY}/{self.changed}")
+        build()
+
+    def try_one(self, mutant):
+        place, problem = mutant.place()
+        if place is None:
+            return self.tell(mutant, False, problem)
+        if mutant.equivalent:
+            self.skipped += 1
+            return print(f"ok {mutant.name} # skip, equivalent: {mutant.equivalent}", flush=True)
+        began = time.monotonic()
+        problem = self.change(mutant)
+        names, is_beyond = [], False
+        if not problem:
+            for command in [*commands(mutant.tests), ["tests/run.py"]]:
+                is_beyond = command == ["tests/run.py"]
+                names = self.notice(mutant, command)
+                if names:
+                    break
+        self.restore()
+        took = f" [{time.monotonic() - began:.0f} s]"
+        if problem:
+            return self.tell(mutant, False, f"does not build: {problem[-300:]!r}")
+        if not names:
+            return self.tell(mutant, False, f"SURVIVED in {place}; it breaks: {mutant.breaks}{took}")
+        others = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        where = ", not among the tests that should" if is_beyond and mutant.tests else ""
+        return self.tell(mutant, True, f"noticed by {', '.join(names[:3])}{others}{where}{took}")
+
+
+def tenth(text):
+    """A digit for itself; else a commit's hash."""
+    return int(text) % 10 if text.isdigit() and len(text) < 4 else int(text[:12], 16) % 10
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--tenth", metavar="N")
+    parser.add_argument("--apply", action="store_true")
+    parser.add_argument("-l", "--list", action="store_true")
+    arguments = parser.parse_args()
+    chosen = [mutant for mutant in load()
+              if not arguments.words or any(word in mutant.name for word in arguments.words)]
+    if arguments.tenth is not None:
+        chosen = chosen[tenth(arguments.tenth)::10]
+    run = Run()
+    if arguments.list:
+        print("\n".join(f"{mutant.name}: {mutant.breaks}" for mutant in chosen))
+        return 0
+    if arguments.apply:
+        for mutant in chosen:
+            place, problem = mutant.place()
+            run.tell(mutant, place is not None, place or problem)
+    else:
+        make_copy()
+        for mutant in chosen:
+            run.try_one(mutant)
+    print(f"{run.passed} passed, {run.failed} failed, {run.skipped} skipped")
+    return 1 if run.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
