@@ -25,10 +25,10 @@ SMALL := $(firstword $(call has,-Oz) -Os)
 FAST := -O2 $(foreach flag,-falign-functions=1 -falign-loops=1 -falign-jumps=1,$(call has,$(flag)))
 HARDENING := $(foreach flag,-fstack-protector-strong -fstack-clash-protection \
 	-fcf-protection=full -ftrivial-auto-var-init=zero -fno-asynchronous-unwind-tables \
-	-fno-plt,$(call has,$(flag)))
+	-fno-plt -ffunction-sections -fdata-sections,$(call has,$(flag)))
 FORTIFY = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 CPPFLAGS = -D_GNU_SOURCE -DVERSION='"$(VERSION)"' $(FORTIFY)
-LINKING = -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed $(PACKED)
+LINKING = -pie -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed $(PACKED)
 # Relocations in a twentieth of the room, where the C library of this machine can read them.
 PACKED := $(shell mkdir -p build; probe=build/packed.$$$$; \
 	echo 'int to, *volatile from = &to; int main(void) { return from != &to; }' | \

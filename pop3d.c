@@ -77,8 +77,8 @@ struct argument {
 struct session;
 
 struct command {
-        const char *name;
-        enum argument_kind argument;
+        char name[5];           /* "" ends a table */
+        enum argument_kind argument : 8;
         enum outcome (*handler)(struct session *session, const struct argument *argument);
 };
 
@@ -319,7 +319,7 @@ bad_command(struct session *session, const char *why)
 static const struct command *
 find_command(const struct command *table, const char *name)
 {
-        for (; table->name != NULL; table++)
+        for (; table->name[0] != '\0'; table++)
                 if (strcasecmp(table->name, name) == 0)
                         return table;
         return NULL;
@@ -765,7 +765,7 @@ static const struct command authorization_commands[] = {
         { "PASS", PASSWORD, do_pass },
         { "QUIT", NO_ARGUMENT, do_quit },
         { "USER", USER_NAME, do_user },
-        { NULL, NO_ARGUMENT, NULL },
+        { "", NO_ARGUMENT, NULL },
 };
 
 /* ---- TRANSACTION --------------------------------------------------------------------- */
@@ -908,7 +908,7 @@ static const struct command transaction_commands[] = {
         { "STAT", NO_ARGUMENT, do_stat },
         { "TOP", MESSAGE_AND_LINES, do_retr },
         { "UIDL", MAYBE_MESSAGE, do_uidl },
-        { NULL, NO_ARGUMENT, NULL },
+        { "", NO_ARGUMENT, NULL },
 };
 
 /* ---- Processes ----------------------------------------------------------------------- */

@@ -29,13 +29,13 @@ find_beside(const char *name, char path[PATH_MAX])
 static void
 say_missing(const char *path, const char *why)
 {
-        (void)printf("fail  process    cannot start what should lie beside this program:\n");
+        (void)printf("fail  process    not beside this program:\n");
         while (*path != '\0') {
                 (void)printf("                 %.62s\n", path);
                 path += strnlen(path, 62);
         }
         (void)printf("                 cause: %s\n"
-            "                 remedy: put it there; `make install` does\n", why);
+            "                 remedy: make install\n", why);
 }
 
 int

@@ -5,7 +5,6 @@
  */
 #include "auth.h"
 
-#include <ctype.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +22,7 @@ parse_seconds(const char *text, unsigned *seconds)
 {
         unsigned number = 0;
 
-        for (; isdigit((unsigned char)*text) && number <= OPTION_SECONDS_MAX; text++)
+        for (; *text >= '0' && *text <= '9' && number <= OPTION_SECONDS_MAX; text++)
                 number = number * 10 + (unsigned)(*text - '0');
         *seconds = number;
         return *text == '\0' && number >= 1 && number <= OPTION_SECONDS_MAX;
@@ -66,7 +65,7 @@ take_value(struct options *options, int letter, const char *value)
                 return parse_seconds(value, &options->idle_seconds)
                     ? NULL : "-t takes 1 to 86400 seconds";
         case 'v': auth->virtual_account = value; return NULL;
-        default: abort();       /* options_letters names one that nobody takes */
+        default: __builtin_trap();       /* options_letters names one that nobody takes */
         }
 }
 
@@ -76,7 +75,7 @@ take_option(struct options *options, int letter, const char *value)
 {
         if (letter == '?' || letter == ':') {
                 (void)snprintf(options->problem, sizeof(options->problem), "-%c %s",
-                    isgraph(optopt) ? optopt : '?',
+                    optopt > ' ' && optopt <= '~' ? optopt : '?',
                     letter == ':' ? "lacks its value" : "is no option");
                 return options->problem;
         }

@@ -24,7 +24,7 @@ void
 process_begin(bool keeps_stderr)
 {
         const struct rlimit no_core = { 0, 0 };
-        sigset_t none;
+        sigset_t none = { 0 };
         int null;
 
         /*
@@ -36,7 +36,6 @@ process_begin(bool keeps_stderr)
         (void)signal(SIGPIPE, SIG_IGN);
         /* so that where file sizes are limited the index is not written, but mail is served */
         (void)signal(SIGXFSZ, SIG_IGN);
-        sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
         umask(077);
         /* fills 0, 1 and 2 where they are closed, so that no later open() takes the client's place */

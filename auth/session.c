@@ -70,9 +70,9 @@ start_authorization(const struct auth *auth,
         pid_t child;
 
         must(account_find(auth->powerless_account, &uid, &gid),
-            "the account of the authorization process (-n) is unknown");
+            "the account of -n is unknown");
         must(uid != 0 && gid != 0,
-            "the account of the authorization process (-n) has root's numbers");
+            "the account of -n has root's numbers");
         child = process_fork(logins, seconds);
         if (child == 0) {
                 become_powerless(uid, gid, *logins);

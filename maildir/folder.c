@@ -74,11 +74,12 @@ maildir_is_not_yet_there(const char *path, uid_t uid)
         size_t length = strlen(path);
         struct stat status;
 
-        /* lstat() would follow a link that has a slash behind its name */
+        /* a link is followed that has a slash behind its name */
         while (length > 1 && path[length - 1] == '/')
                 length--;
         return snprintf(own, sizeof(own), "%.*s", (int)length, path) < (int)sizeof(own) &&
-            lstat(own, &status) != 0 && errno == ENOENT && stat(dirname(own), &status) == 0 &&
+            fstatat(AT_FDCWD, own, &status, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT &&
+            fstatat(AT_FDCWD, dirname(own), &status, 0) == 0 &&
             S_ISDIR(status.st_mode) && status.st_uid == uid;
 }
 

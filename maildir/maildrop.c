@@ -201,9 +201,9 @@ move_to_cur(struct maildrop *drop, const struct record *record)
 
         memcpy(name, old, record->name_length + (size_t)1);
         if (strncmp(info, ":2,", 3) != 0)
-                strcpy(info, ":2,S");
+                memcpy(info, ":2,S", sizeof(":2,S"));
         else if (strchr(info, 'S') == NULL)
-                strcat(info, "S");
+                memcpy(name + record->name_length, "S", sizeof("S"));
         /* some file systems lack RENAME_NOREPLACE; a second link replaces no file either */
         if (syscall(SYS_renameat2, from, old, to, name, RENAME_NOREPLACE) != 0 &&
             (errno == ENOSYS || errno == EINVAL) && linkat(from, old, to, name, 0) == 0)

@@ -169,7 +169,7 @@ store_digest(struct maildrop *drop, struct record *record, int attempt)
                 close(fd);
         if (attempt >= 2)
                 halves[0] += (uint64_t)attempt;
-        (void)sprintf(id, "%016" PRIx64 "%016" PRIx64, halves[0], halves[1]);
+        (void)snprintf(id, sizeof(id), "%016" PRIx64 "%016" PRIx64, halves[0], halves[1]);
         record->id_length = 32;
         return text_append(&drop->text, id, 32, &record->id);
 }

@@ -269,12 +269,12 @@ def test_binaries_need_libc_and_libpam(world):
 
 
 def test_binary_is_small(world):
-    """the session's binary has 67 KiB at most, stripped"""
+    """the session's binary has 64 KiB at most, stripped"""
     production(world)
     copy = world.folder() + "/stripped"
     subprocess.run([require_tool("strip"), "-o", copy, world.binary], check=True)
     size = os.path.getsize(copy)
-    assert size <= 67 * 1024, f"{size} octets: what does a session not need?"
+    assert size <= 64 * 1024, f"{size} octets: what does a session not need?"
 
 
 def test_binaries_are_hardened(world):
