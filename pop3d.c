@@ -147,6 +147,17 @@ start_ticks(unsigned seconds)
             "cannot start the clock");
 }
 
+/*
+ * After a login a client has -t seconds from each command on, and from each octet that it takes:
+ * one that reads slowly but steadily is not silent. Before it one deadline (-l) holds for all.
+ */
+static void
+renew_deadline(struct session *session)
+{
+        if (session->is_logged_in)
+                session->deadline = now_milliseconds() + session->options->idle_seconds * 1000;
+}
+
 /* ---- Output -------------------------------------------------------------------------- */
 
 /* From now on nothing is read or written: the connection is broken, or a deadline has passed. */
@@ -165,12 +176,12 @@ flush_output(struct output *output)
         struct session *session = (struct session *)output;
         size_t done = 0;
 
-        /* before login the one deadline holds; after it each flush has its own */
-        if (session->is_logged_in)
-                session->deadline = now_milliseconds() + session->options->idle_seconds * 1000;
+        renew_deadline(session);
         while (!session->is_gone && done < output->used) {
                 ssize_t count = write(1, output->data + done, output->used - done);
 
+                if (count > 0)
+                        renew_deadline(session);
                 if (count >= 0)
                         done += (size_t)count;
                 else if (errno != EINTR)
@@ -356,9 +367,7 @@ converse(struct session *session, const struct command *own, const struct comman
         char *line;
 
         while (outcome != END_SESSION && !session->is_gone) {
-                if (session->is_logged_in)
-                        session->deadline = now_milliseconds() +
-                            session->options->idle_seconds * 1000;
+                renew_deadline(session);
                 if (!next_line(session, COMMAND_MAX, &line))
                         return;
                 outcome = line != NULL ? obey(session, own, other, line)
@@ -527,6 +536,9 @@ parse_argument(struct session *session, enum argument_kind kind, struct argument
 {
         enum outcome outcome;
 
+        /* "QUIT " is QUIT: many clients send a blank where an argument could stand */
+        if (kind != PASSWORD && argument->text != NULL && argument->text[strspn(argument->text, " ")] == '\0')
+                argument->text = NULL;
         switch (kind) {
         case NO_ARGUMENT:
                 return argument->text == NULL ? PROCEED
@@ -881,7 +893,11 @@ do_retr(struct session *session, const struct argument *argument)
                 }
                 return NEXT_COMMAND;
         }
-        reply(session, "+OK Message follows");
+        if (argument->lines == UINT64_MAX)
+                reply(session, "+OK %" PRIu64 " octets",
+                    maildrop_message_octets(session->drop, number));
+        else
+                reply(session, "+OK Message follows");
         if (message_send(session->drop, argument->lines, &session->output) == 0) {
                 session->holds_mail = true;
                 if (argument->lines == UINT64_MAX)

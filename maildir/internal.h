@@ -117,6 +117,7 @@ struct wire {
         uint64_t octets;        /* so far, without the stuffed dots */
         uint64_t lines_left;    /* of the body, for TOP */
         uint64_t line_octets;   /* so far, of the line that is not at its end yet, for TOP */
+        uint64_t line_returns;  /* of its first two octets, how many are CR */
         bool in_body;
         unsigned char last;     /* the octet before; a line feed before the first one */
 };

@@ -47,7 +47,8 @@ wire_begin(struct wire *wire, uint64_t body_lines)
 uint64_t
 wire_total(const struct wire *wire)
 {
-        return wire->octets + (wire->last == '\n' ? 0 : 2);
+        /* no octets at all are one empty line: some clients wait for ever where none comes */
+        return wire->octets + (wire->octets == 0 || wire->last != '\n' ? 2 : 0);
 }
 
 /*
@@ -93,16 +94,18 @@ wire_extent(struct wire *wire, const char *data, size_t length)
                 const char *end = memchr(data + at, '\n', length - at);
                 size_t octets = end != NULL ? (size_t)(end - data) - at : length - at;
 
+                for (size_t i = 0; i < octets && wire->line_octets + i < 2; i++)
+                        wire->line_returns += data[at + i] == '\r';
                 wire->line_octets += octets;
                 at += octets;
                 if (end == NULL)
                         break;
+                /* the header ends with a line of nothing, of CR LF, or (converted twice) CR CR LF */
                 if (wire->in_body)
                         wire->lines_left--;
-                else if (wire->line_octets == 0 || (wire->line_octets == 1 &&
-                    (at > 0 ? data[at - 1] : (char)wire->last) == '\r'))
+                else if (wire->line_octets <= 2 && wire->line_returns == wire->line_octets)
                         wire->in_body = true;
-                wire->line_octets = 0;
+                wire->line_octets = wire->line_returns = 0;
                 at++;
         }
         return at;
@@ -329,7 +332,8 @@ wire_encode(struct wire *wire, const char *data, size_t length, struct output *o
 int
 wire_end(struct wire *wire, struct output *output)
 {
-        const char *ending = wire->last == '\n' ? ".\r\n" : "\r\n.\r\n";
+        bool is_ended = wire->octets > 0 && wire->last == '\n';
+        const char *ending = is_ended ? ".\r\n" : "\r\n.\r\n";
 
         if (make_room(output) != 0)
                 return -1;

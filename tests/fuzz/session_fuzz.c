@@ -577,6 +577,9 @@ has_long_reply(struct cursor line, bool *is_message, bool *shows_message_number)
         *is_message = (length > 5 && strncasecmp(line.at, "RETR ", 5) == 0) ||
             (length > 4 && strncasecmp(line.at, "TOP ", 4) == 0);
         *shows_message_number = *is_message && (line.at[0] == 'R' || line.at[0] == 'r');
+        /* blanks behind a command that stands alone are no argument */
+        while (length > 4 && line.at[length - 1] == ' ')
+                length--;
         for (size_t i = 0; i < 4; i++)
                 if (length == 4 && strncasecmp(line.at, alone[i], 4) == 0)
                         return true;

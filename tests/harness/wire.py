@@ -2,8 +2,8 @@
 wire.py - what a message looks like on the wire, written a second time.
 
 Independent of maildir/wire.c on purpose: the one checks the other. Lines end
-in CRLF, what is stored as CRLF stays, a missing last line end is added, a dot
-at the start of a line is doubled (RFC 1939 section 3).
+in CRLF, what is stored as CRLF stays, a missing last line end is added, no octets
+at all are one empty line, a dot at the start of a line is doubled (RFC 1939 section 3).
 """
 import re
 
@@ -15,6 +15,8 @@ def lines_of(content):
     lines = [piece[:-1] if piece.endswith(b"\r") else piece for piece in pieces]
     if last:
         lines.append(last)              # a bare CR at the very end is no half of a line end
+    if not content:
+        lines.append(b"")               # no octets at all are one empty line
     return [line + b"\r\n" for line in lines]
 
 
@@ -30,7 +32,8 @@ def whole(content):
 def top(content, count):
     """All that TOP sends after its status line."""
     lines = lines_of(content)
-    end = lines.index(b"\r\n") + 1 if b"\r\n" in lines else len(lines)
+    ends = [number for number, line in enumerate(lines, 1) if line in (b"\r\n", b"\r\r\n")]
+    end = ends[0] if ends else len(lines)
     return whole(b"".join(lines[:end + count]))
 
 

@@ -25,7 +25,7 @@ def normalised(content):
         if octet == 10 and (i == 0 or content[i - 1] != 13):
             out += b"\r"
         out.append(octet)
-    if out and not out.endswith(b"\n"):
+    if not out.endswith(b"\n"):
         out += b"\r\n"
     return bytes(out)
 

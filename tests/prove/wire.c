@@ -64,7 +64,7 @@ reference(const char *message, size_t length, char *out, size_t *dots)
                         *to++ = '.';
                 *to++ = message[i];
         }
-        to = stpcpy(to, last == '\n' ? "" : "\r\n");
+        to = stpcpy(to, length > 0 && last == '\n' ? "" : "\r\n");
         return (size_t)(stpcpy(to, ".\r\n") - out);
 }
 
@@ -284,7 +284,8 @@ reference_extent(const char *message, size_t length, uint64_t lines)
                 const char *end = memchr(message + at, '\n', length - at);
                 size_t next = end == NULL ? length : (size_t)(end - message) + 1;
                 bool is_empty = end == message + at ||
-                    (end == message + at + 1 && message[at] == '\r');
+                    (end == message + at + 1 && message[at] == '\r') ||
+                    (end == message + at + 2 && message[at] == '\r' && message[at + 1] == '\r');
 
                 lines -= in_body;
                 in_body |= is_empty;

@@ -49,11 +49,11 @@ model_plain(const char *in, size_t length, uint64_t body_lines, char *out)
                         continue;
                 if (in_body)
                         body_lines--;
-                else if (used - line == 2)
+                else if (used - line == 2 || (used - line == 3 && out[line] == '\r'))
                         in_body = true;
                 line = used;
         }
-        if (used > 0 && out[used - 1] != '\n') {
+        if (used == 0 || out[used - 1] != '\n') {
                 out[used++] = '\r';
                 out[used++] = '\n';
         }
