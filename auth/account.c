@@ -29,7 +29,7 @@ parse_numbers(const char *line, unsigned long *uid, unsigned long *gid)
         return *end == ':' && *uid > 0 && *uid < UINT_MAX && *gid > 0 && *gid < UINT_MAX;
 }
 
-/* Looks an account up in the first 4 KiB of /etc/passwd. False: it is not in there, or not plain. */
+/* Looks an account up in the first 4 KiB of /etc/passwd. False: it is not there, or not plain. */
 static bool
 find_in_file(const char *name, unsigned long *uid, unsigned long *gid)
 {

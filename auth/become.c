@@ -1,6 +1,6 @@
 /*
  * become.c - gives up root for good, and proves it.
- * Runs in:   AUTHORIZATION (an account without power), pop3d as it becomes TRANSACTION; the check (-c).
+ * Runs in:   AUTHORIZATION, as it begins; pop3d, as it becomes TRANSACTION; the check (-c).
  * May touch: this process's own identity, root directory and descriptors; the log.
  */
 #include "internal.h"

@@ -131,15 +131,16 @@ report_rules(const struct rules_walk *walk, check_row row, void *context)
                     "remedy: add one, as in xinetd.d/pop3.pam", service,
                     walk->auth_rules == 0 ? "auth" : "account");
         else if (walk->login == NULL)
-                row(context, "ok", "PAM", "service %s: %u rules, all modules there", service, rules);
+                row(context, "ok", "PAM", "service %s: %u rules, all modules there", service,
+                    rules);
         else if (walk->refusal != NULL)
                 row(context, "fail", "PAM", "the account rules refuse %s\ncause: %s\n"
                     "remedy: see `chage -l %s`", walk->login->name.user, walk->refusal,
                     walk->login->name.user);
         else if (walk->has_faillock)
                 row(context, "skip", "PAM", "service %s: %u rules, all modules there; not all are "
-                    "asked\ncause: pam_faillock would forget failed tries: see `faillock --user NAME`",
-                    service, rules);
+                    "asked\ncause: pam_faillock would forget failed tries: see "
+                    "`faillock --user NAME`", service, rules);
         else
                 row(context, "ok", "PAM", "service %s: %u rules, all modules there; the account "
                     "rules accept the user", service, rules);
@@ -204,7 +205,8 @@ auth_check_login(const struct auth *auth, const char *typed, struct login *login
         enum reason reason = REASON_FOREIGN_DOMAIN;
 
         if (!login_name_parse(&login->name, typed, strlen(typed))) {
-                row(context, "fail", "login", "%s is no login\ncause: see pop3d(8), Login names", typed);
+                row(context, "fail", "login", "%s is no login\ncause: see pop3d(8), Login names",
+                    typed);
                 return false;
         }
         if (identity_domain_is_ours(auth, name->domain))

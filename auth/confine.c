@@ -90,7 +90,7 @@ static const struct sock_filter transaction_rules[] = {
         UNLESS(BPF_JSET, UINT32_MAX, 1), ANSWER(SECCOMP_RET_TRAP), ANSWER(SECCOMP_RET_ALLOW),
 };
 
-/* AUTHORIZATION's channel to PAM, for report_violation(); -1 in TRANSACTION, which has the log. */
+/* AUTHORIZATION's channel to PAM, for report_violation(); -1 in TRANSACTION, which can log. */
 static volatile int reporting_channel = -1;
 
 /* The handler of SIGSYS, which the kernel sends at a forbidden system call. */
@@ -103,7 +103,7 @@ report_violation(int number, siginfo_t *info, void *context)
         if (reporting_channel < 0)
                 log_violation("TRANSACTION", info->si_syscall);
         else
-                /* the !, because (void) alone does not silence the compiler; the process ends anyway */
+                /* the !, because (void) alone does not silence the compiler */
                 (void)!write(reporting_channel, &report, sizeof(report));
         _exit(END_FAULT);
 }
@@ -199,7 +199,7 @@ keep_to(int directory)
 void
 confine_authorization(int pam)
 {
-        /* no new descriptors and no new processes; 1, because poll(2) with one descriptor needs it */
+        /* no new descriptors, no new processes; not 0, because poll(2) needs room for one */
         const struct rlimit one = { 1, 1 }, none = { 0, 0 };
 
         must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && setrlimit(RLIMIT_NOFILE, &one) == 0 &&

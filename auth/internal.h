@@ -67,7 +67,7 @@ enum reason {
 
 const char *reason_name(enum reason reason);            /* for the log: "wrong-password" */
 enum verdict reason_verdict(enum reason reason);        /* for the client */
-bool reason_is_configuration(enum reason reason);       /* the administrator has to mend something */
+bool reason_is_configuration(enum reason reason);       /* for the log: the administrator's work */
 
 /* identity.c */
 
@@ -92,7 +92,7 @@ bool identity_is_sound(const struct identity *identity);
  */
 bool log_leave_standard(int first);
 void log_own_again(void);               /* after PAM modules, which may have used syslog(3) */
-void log_close_others(int keep);        /* all but descriptors 0, 1, 2, the log's and keep (or -1) */
+void log_close_others(int keep);        /* all descriptors but 0, 1, 2, the log's, keep */
 void log_violation(const char *process, int call);      /* a forbidden system call was tried */
 
 /* become.c */

@@ -117,7 +117,8 @@ libpam_start(const struct auth *auth, struct login *login, pam_handle_t **pam)
         status = libpam.start_confdir(auth->service, user, &conversation, auth->configuration, pam);
         if (status == PAM_SUCCESS)
                 /* __extension__, because ISO C has no cast from a function to the object pointer */
-                status = libpam.set_item(*pam, PAM_FAIL_DELAY, __extension__ (const void *)no_delay);
+                status = libpam.set_item(*pam, PAM_FAIL_DELAY,
+                    __extension__ (const void *)no_delay);
         if (status == PAM_SUCCESS)
                 status = libpam.set_item(*pam, PAM_TTY, "pop3d");
         if (status == PAM_SUCCESS && login->peer.address[0] != '\0')

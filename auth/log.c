@@ -40,7 +40,7 @@ log_open(bool to_stderr)
 
         if (next >= 0)
                 (void)close(next);
-        /* TZ is read now, because the environment is cleared later; without it there is no hurry */
+        /* TZ is read now, because the environment is cleared later */
         if (getenv("TZ") != NULL)
                 tzset();
         log_own_again();
@@ -111,7 +111,8 @@ append(char line[LINE_MAX_OCTETS], const char *name, const char *value)
                 if (strchr(plain, *value) != NULL)
                         escaped[used++] = *value;
                 else
-                        used += (size_t)snprintf(escaped + used, 4, "%%%02X", (unsigned char)*value);
+                        used += (size_t)snprintf(escaped + used, 4, "%%%02X",
+                            (unsigned char)*value);
         }
         /* a '+' at its end says that the value was cut */
         (void)snprintf(line + end, LINE_MAX_OCTETS - end, ", %s=%s%s", name, escaped,
@@ -130,7 +131,8 @@ log_event(int priority, const char *event, const char *user, const char *address
         if (user != NULL)
                 append(line, "user", user);
         if (address != NULL)
-                (void)snprintf(line + strlen(line), sizeof(line) - strlen(line), ", ip=[%s]", address);
+                (void)snprintf(line + strlen(line), sizeof(line) - strlen(line), ", ip=[%s]",
+                    address);
         va_start(fields, address);
         while ((name = va_arg(fields, const char *)) != NULL)
                 append(line, name, va_arg(fields, const char *));
@@ -142,7 +144,7 @@ log_event(int priority, const char *event, const char *user, const char *address
                 const struct iovec parts[] = { { head, (size_t)length }, { line, strlen(line) },
                         { (char[]){ '\n' }, 1 } };
 
-                /* the !, because (void) alone does not silence the compiler; nobody reads it: no matter */
+                /* the !, because (void) alone does not silence the compiler */
                 (void)!writev(log_state.stderr_fd, parts, 3);
         }
         errno = saved;

@@ -21,8 +21,8 @@ part_is_valid(const char *part)
         if (length < 1 || length > LOGIN_PART_MAX || part[0] == '.' || part[0] == '-')
                 return false;
         /*
-         * '@' is refused, because PAM is given user@domain: user a@b with domain c could not be told
-         * from user a with domain b@c, nor user a@b without a domain from user a with domain b.
+         * '@' is refused, because PAM is given user@domain: user a@b with domain c could not be
+         * told from user a with domain b@c, nor user a@b without a domain from user a of domain b.
          */
         for (size_t i = 0; i < length; i++)
                 if (part[i] < 0x21 || part[i] > 0x7E || strchr("/:\\@", part[i]) != NULL)
@@ -108,6 +108,6 @@ sasl_plain_parse(struct sasl_plain *plain, char *message, size_t length)
                 return false;
         *end = '\0';
         *plain = (struct sasl_plain){ message, first + 1, second + 1 };
-        /* the password must have no NUL, which would hide what follows from whoever reads a string */
+        /* a NUL in the password is refused, because as a string the password would end there */
         return strlen(plain->password) == (size_t)(end - plain->password);
 }

@@ -66,8 +66,8 @@ next_login(const struct auth *auth, int logins, struct login *login)
 }
 
 /*
- * Waits until FAILED_LOGIN_SECONDS after start, so that the time of a refusal does not tell what was
- * wrong. If PAM has taken longer than that, it waits for the next multiple of it.
+ * Waits until FAILED_LOGIN_SECONDS after start, so that the time of a refusal does not tell what
+ * was wrong. If PAM has taken longer than that, it waits for the next multiple of it.
  */
 static void
 wait_to_refuse(struct timespec start)

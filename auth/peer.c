@@ -64,8 +64,8 @@ tune_socket(int fd)
                 { IPPROTO_TCP, TCP_KEEPCNT, 4 },
                 { IPPROTO_TCP, TCP_NODELAY, 1 },
                 /*
-                 * octets. With less waiting in the kernel poll(2) says sooner that a client has read
-                 * something, so that one that reads slowly is not taken for one that is idle.
+                 * octets. With less waiting in the kernel poll(2) says sooner that the client has
+                 * read something, so that a slow client is not taken for an idle one.
                  */
                 { IPPROTO_TCP, TCP_NOTSENT_LOWAT, 128 * 1024 },
         };

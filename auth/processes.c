@@ -38,7 +38,7 @@ process_begin(bool keeps_stderr)
         (void)signal(SIGXFSZ, SIG_IGN);
         sigprocmask(SIG_SETMASK, &none, NULL);
         umask(077);
-        /* fills 0, 1 and 2 where they are closed, so that no later open() takes the client's place */
+        /* fills 0, 1 and 2 where they are closed, so that no later open() gets one of them */
         do
                 null = open("/dev/null", O_RDWR);
         while (null >= 0 && null < 3);

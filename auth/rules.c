@@ -114,7 +114,8 @@ count_and_load(struct rules_walk *walk, const char *path, unsigned line, const s
                 return;
         walk->faults++;
         walk->row(walk->context, "fail", "PAM", "%s line %u: %s cannot be loaded\n"
-            "cause: %s\nremedy: install the package that has it", path, line, rule->module, dlerror());
+            "cause: %s\nremedy: install the package that has it", path, line, rule->module,
+            dlerror());
 }
 
 /* What the second walk does with a rule. */
@@ -192,8 +193,8 @@ open_rules(struct rules_walk *walk, const char *directory, const char *name, cha
         walk->row(walk->context, "fail", "PAM", "%s: %s\ncause: without it libpam %s", path,
             strerror(errno), walk->depth > 0
             ? "does not start, or refuses\nremedy: install it, or include another"
-            : "asks its service \"other\", which on Debian has the same rules, and elsewhere refuses\n"
-            "remedy: install it (`make install` does), or name another with -s");
+            : "asks its service \"other\", which on Debian has the same rules, and elsewhere "
+            "refuses\nremedy: install it (`make install` does), or name another with -s");
         return NULL;
 }
 

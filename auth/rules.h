@@ -20,7 +20,7 @@ struct rules_walk {
         const char *refusal;    /* for the second walk: why the account rules refuse, or NULL */
         unsigned auth_rules, account_rules;     /* how many there are */
         unsigned faults;        /* how many rows were made */
-        bool has_faillock;      /* an account rule is pam_faillock, which forgets failed tries when asked */
+        bool has_faillock;      /* among the account rules; asked, it forgets failed tries */
         int depth;              /* of files that include each other */
 };
 
