@@ -274,12 +274,14 @@ def main():
         peer.start()
     if wanted.shell:
         return subprocess.run(wanted.shell, shell=True).returncode
-    print(f"making maildrops of {rows.COUNT:,} messages, once", flush=True)
-    place.make_pool(rows.COUNT)
-    bench = rows.Bench(servers.Pop3d(), peers, wanted.quick)
     parts = {name: part for name, part in PARTS.items() if not wanted.row or name in wanted.row}
     count = len(chosen_rows(wanted.row))
-    progress = Progress({**({"rows": count} if count else {}), **dict.fromkeys(parts, 1)})
+    progress = Progress({"maildrops": 1, **({"rows": count} if count else {}), **dict.fromkeys(parts, 1)})
+    progress.say(f"making maildrops of {rows.COUNT:,} messages, once")
+    progress.begin("maildrops")
+    place.make_pool(rows.COUNT)
+    progress.add("maildrops")
+    bench = rows.Bench(servers.Pop3d(), peers, wanted.quick)
     table = Table([server.name for server in bench.servers], progress)
     do_rows(table, bench, wanted.row)
     for name, part in parts.items():
