@@ -6,7 +6,7 @@
  *
  * POP3D_WRONG says in which process and which kind: PAM:memory, AUTHORIZATION:overflow, ...
  */
-#include "../../auth/auth.h"
+#include "../../auth/internal.h"
 #include "../../maildir/maildir.h"
 
 #include <limits.h>

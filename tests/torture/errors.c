@@ -20,8 +20,9 @@ static const struct entry {
         const int *errors;
 } entries[] = {
 #define CALL(name, ...) { SYS_##name, #name, ERRORS(__VA_ARGS__) }
-        CALL(read, EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EIO, EISDIR, ECONNRESET, ETIMEDOUT),
-        CALL(pread64, EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EIO, EISDIR, ENXIO, EOVERFLOW),
+        CALL(read, EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EIO, EISDIR, ECONNRESET, ETIMEDOUT, ESTALE),
+        CALL(pread64, EAGAIN, EBADF, EFAULT, EINTR, EINVAL, EIO, EISDIR, ENXIO, EOVERFLOW,
+            ESTALE),
         CALL(write, EAGAIN, EBADF, EDESTADDRREQ, EDQUOT, EFAULT, EFBIG, EINTR, EINVAL, EIO, ENOSPC,
             EPERM, EPIPE, ECONNRESET, ENOBUFS),
         CALL(writev, EAGAIN, EBADF, EDESTADDRREQ, EDQUOT, EFAULT, EFBIG, EINTR, EINVAL, EIO, ENOSPC,
@@ -38,17 +39,18 @@ static const struct entry {
         CALL(faccessat, LOOKUP, EBADF, EINVAL, EIO),
         CALL(faccessat2, LOOKUP, EBADF, EINVAL, EIO),
         CALL(readlink, LOOKUP, EINVAL, EIO),
-        CALL(lseek, EBADF, EINVAL, ENXIO, EOVERFLOW, ESPIPE, EIO),
-        CALL(getdents64, EBADF, EFAULT, EINTR, EINVAL, EIO, ENOENT, ENOTDIR, ENOMEM),
-        CALL(unlinkat, LOOKUP, CHANGE, EBADF, EISDIR),
+        CALL(lseek, EBADF, EINVAL, ENXIO, EOVERFLOW, ESPIPE, EIO, ESTALE),
+        CALL(getdents64, EBADF, EFAULT, EINTR, EINVAL, EIO, ENOENT, ENOTDIR, ENOMEM, ESTALE),
+        CALL(unlinkat, LOOKUP, CHANGE, EBADF, EISDIR, ESTALE),
         CALL(unlink, LOOKUP, CHANGE, EISDIR),
         CALL(rename, LOOKUP, CHANGE, EEXIST, EISDIR, EMLINK, EXDEV),
-        CALL(renameat, LOOKUP, CHANGE, EBADF, EEXIST, EISDIR, EMLINK, EXDEV),
-        CALL(renameat2, LOOKUP, CHANGE, EBADF, EEXIST, EISDIR, EMLINK, EXDEV, ENOSYS),
-        CALL(linkat, LOOKUP, CHANGE, EBADF, EEXIST, EMLINK, EXDEV),
-        CALL(fsync, EBADF, EDQUOT, EINTR, EINVAL, EIO, ENOSPC, EROFS),
+        CALL(renameat, LOOKUP, CHANGE, EBADF, EEXIST, EISDIR, EMLINK, EXDEV, ESTALE),
+        CALL(renameat2, LOOKUP, CHANGE, EBADF, EEXIST, EISDIR, EMLINK, EXDEV, ENOSYS,
+            ESTALE),
+        CALL(linkat, LOOKUP, CHANGE, EBADF, EEXIST, EMLINK, EXDEV, ESTALE),
+        CALL(fsync, EBADF, EDQUOT, EINTR, EINVAL, EIO, ENOSPC, EROFS, ESTALE),
         CALL(fdatasync, EBADF, EDQUOT, EINTR, EINVAL, EIO, ENOSPC, EROFS),
-        CALL(flock, EBADF, EINTR, EINVAL, ENOLCK, EWOULDBLOCK, EIO, EOPNOTSUPP),
+        CALL(flock, EBADF, EINTR, EINVAL, ENOLCK, EWOULDBLOCK, EIO, EOPNOTSUPP, ESTALE),
         CALL(fcntl, EACCES, EAGAIN, EBADF, EINTR, EINVAL, EMFILE, EPERM, EFAULT),
         CALL(dup, EBADF, EMFILE),
         CALL(dup2, EBADF, EBUSY, EINTR, EMFILE),
@@ -131,6 +133,34 @@ static const struct entry {
         CALL(setfsuid, 0), CALL(setfsgid, 0),
 #undef CALL
 };
+
+#define PAIR(first, second, ...) { SYS_##first, ERRORS(__VA_ARGS__), SYS_##second }
+static const struct pair pairs[] = {
+        /* a message is moved: without the flag by a second link, and the first is removed */
+        PAIR(renameat2, linkat, EINVAL, ENOSYS), PAIR(renameat2, unlinkat, EINVAL, ENOSYS),
+        /* a message is not where it was: it is looked for */
+        PAIR(openat, getdents64, ENOENT), PAIR(openat, fstat, ENOENT), PAIR(openat, lseek, ENOENT),
+        PAIR(openat, mmap, ENOENT),
+        PAIR(unlinkat, getdents64, ENOENT), PAIR(unlinkat, fstat, ENOENT),
+        PAIR(unlinkat, fsync, EIO, EACCES),
+        /* an index is written, synced, put in place, or else removed */
+        PAIR(writev, unlinkat, EIO, ENOSPC), PAIR(writev, renameat, EINTR), PAIR(fsync, unlinkat, EIO),
+        PAIR(renameat, unlinkat, EIO, EACCES), PAIR(fsync, renameat, EINTR),
+        /* an index is read; and if that fails the folders are, and it is removed */
+        PAIR(pread64, getdents64, EIO, EINTR), PAIR(pread64, unlinkat, EIO), PAIR(pread64, openat, EIO),
+        /* a folder is read, and once more */
+        PAIR(getdents64, getdents64, EINTR, EIO), PAIR(getdents64, openat, EIO),
+        /* the client cannot be written to, and mail is on its way */
+        PAIR(write, write, EINTR, EAGAIN), PAIR(write, unlinkat, EPIPE, EINTR),
+        PAIR(read, fstat, EIO), PAIR(read, close, EIO),
+        PAIR(flock, openat, ENOLCK, EBADF), PAIR(flock, flock, ENOLCK, EBADF),
+};
+
+const struct pair *
+pair_number(size_t number)
+{
+        return number < sizeof(pairs) / sizeof(pairs[0]) ? &pairs[number] : NULL;
+}
 
 static const struct entry *
 find(long call)

@@ -32,6 +32,8 @@ PARTS = [
     ("memory", ["sweep.py", "memory"], "each allocation fails"),
     ("liars", ["liars.py"], "pop3d with a fault on purpose, which a sweep must notice"),
     ("faults", ["sweep.py", "faults"], "each system call fails with each error of its manual"),
+    ("pairs", ["sweep.py", "pairs"], "two system calls that belong together fail, one after the other"),
+    ("kinds", ["sweep.py", "kinds"], "file systems that answer in a way of their own, and faults there"),
     ("load", ["load.py"], "hundreds of sessions at once, through xinetd"),
 ]
 NOTE = re.compile(r"# (\d+ of \d+ points, \d+ failed)$")

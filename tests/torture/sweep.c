@@ -3,8 +3,8 @@
  * Runs in:   the sweep: one process that counts the points, workers that try them.
  * May touch: the folder given, the sessions it starts on loopback connections.
  *
- * usage: sweep faults|kills|memory [-j workers] [-s situation] [-c call] [-l library]
- *              -u uid -d folder
+ * usage: sweep faults|pairs|kills|memory [-j workers] [-s situation] [-c call] [-w file-system]
+ *              [-l library] -u uid -d folder
  *              -p real-PAM-service -q quick-PAM-service -- pop3d option ...
  */
 #include "failing_memory.h"
@@ -35,8 +35,8 @@ enum {
         ARGUMENTS_MAX = 32,
 };
 
-enum mode { MODE_FAULTS, MODE_KILLS, MODE_MEMORY, MODES };
-static const char *const mode_names[MODES] = { "faults", "kills", "memory" };
+enum mode { MODE_FAULTS, MODE_PAIRS, MODE_KILLS, MODE_MEMORY, MODES };
+static const char *const mode_names[MODES] = { "faults", "pairs", "kills", "memory" };
 
 struct figures {
         uint32_t tried, unmet, granted, losses, false_replies, hangs, survivors, bad_logins, shown;
@@ -54,6 +54,7 @@ static struct {
         unsigned jobs;
         int only;                       /* situation, or -1 */
         const char *call;               /* system call, or NULL for all */
+        enum file_system files;
         uid_t uid;
         const char *folder, *library;
         const char *services[2];        /* PAM's: a quick one, a real one */
@@ -256,7 +257,7 @@ disturb(const struct drop *drop, const struct point *point, struct task *task,
                 if (counts != NULL)
                         counts->calls[0][0] = sweep.page->count;
         } else {
-                is_met = trace(child, point, counts);
+                is_met = trace(child, point, sweep.files, counts);
         }
         (void)sem_post(&task->gone);
         (void)pthread_join(thread, NULL);
@@ -274,7 +275,7 @@ is_false_durability(const struct point *point, const struct conversation *result
         return point->injection == INJECT_ERROR && point->call == SYS_fsync &&
             folder >= 1 && folder <= 2 && result->was_quit_granted &&
             (point->value == EIO || point->value == ENOSPC || point->value == EDQUOT ||
-                point->value == EBADF);
+                point->value == EBADF || point->value == ESTALE);
 }
 
 static bool
@@ -351,9 +352,13 @@ describe(const struct point *point, char text[WHY_SIZE])
                 (void)snprintf(text, WHY_SIZE, "allocation %u %s", point->occurrence,
                     done[point->injection]);
         else
-                (void)snprintf(text, WHY_SIZE, "%s %u of %s %s %s", call_name(point->call),
+                (void)snprintf(text, WHY_SIZE, "%s %u of %s %s %s%s%s%s%s", call_name(point->call),
                     point->occurrence, role_names[point->role], done[point->injection],
-                    error == NULL ? "?" : error);
+                    error == NULL ? "?" : error,
+                    point->second_call != 0 ? ", then " : "",
+                    point->second_call != 0 ? call_name(point->second_call) : "",
+                    point->second_call != 0 ? " with " : "",
+                    point->second_call != 0 ? strerrorname_np(point->second_value) : "");
 }
 
 static void
@@ -379,8 +384,15 @@ expect(const struct drop *drop, const struct point *point)
                 .drop = drop,
                 .may_refuse_password = point->role == ROLE_PAM || sweep.mode == MODE_MEMORY ||
                     drop->situation == WRONG_PASSWORD,
-                .may_be_in_use = is_error && point->call == SYS_flock && point->value == EWOULDBLOCK,
-                .may_miss_messages = is_error && point->value == ENOENT,
+                .may_be_in_use = is_error &&
+                    ((point->call == SYS_flock && point->value == EWOULDBLOCK) ||
+                    /* a lease on pop3d.lock is somebody's, too */
+                    (sweep.files == FILES_NO_LOCKS && point->call == SYS_openat &&
+                    point->value == EWOULDBLOCK) ||
+                    ((point->second_call == SYS_flock || (point->call == SYS_flock &&
+                    point->second_call == SYS_openat)) && point->second_value == EWOULDBLOCK)),
+                .may_miss_messages = is_error &&
+                    (point->value == ENOENT || point->second_value == ENOENT),
                 .may_guess_octets = is_error && point->role == ROLE_TRANSACTION,
                 .may_count_less = point->injection == INJECT_END,
                 .may_miss_list = is_list_hidden(point),
@@ -448,6 +460,9 @@ add_faults(struct point point)
                     role_names[point.role]);
         point.injection = INJECT_ERROR;
         for (; *errors != 0; errors++) {
+                /* of which nothing else tells that it is there, that is not there */
+                if (sweep.files == FILES_NO_TYPES && point.call == SYS_newfstatat && *errors == ENOENT)
+                        continue;
                 point.value = *errors;
                 add_point(&point);
         }
@@ -464,6 +479,41 @@ add_faults(struct point point)
                 point.injection = INJECT_SHORT;
                 point.value = 300;
                 add_point(&point);
+        }
+}
+
+/* Of errors that are met in the same way one will do for the second call. */
+static bool
+is_of_its_own(int error)
+{
+        static const int errors[] = { EIO, EINTR, ENOENT, EEXIST, EACCES, ENOSPC, EINVAL, ESTALE, EBADF,
+                EWOULDBLOCK, EMFILE, ENOMEM, ELOOP, EPIPE };
+
+        for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+                if (errors[i] == error)
+                        return true;
+        return false;
+}
+
+/* The first call of a pair fails, and then the next one of the second. */
+static void
+add_pairs(struct point point)
+{
+        const struct pair *pair;
+
+        point.injection = INJECT_ERROR;
+        for (size_t i = 0; (pair = pair_number(i)) != NULL; i++) {
+                if (pair->first != (long)point.call || point.role != ROLE_TRANSACTION)
+                        continue;
+                point.second_call = (uint32_t)pair->second;
+                for (const int *error = pair->errors; *error != 0; error++)
+                        for (const int *second = errors_of(pair->second); *second != 0; second++) {
+                                if (!is_of_its_own(*second))
+                                        continue;
+                                point.value = *error;
+                                point.second_value = *second;
+                                add_point(&point);
+                        }
         }
 }
 
@@ -486,6 +536,9 @@ add_kills(struct point point)
 static bool
 is_wanted(enum situation situation, enum role role)
 {
+        /* what kind of file system it is TRANSACTION alone is told */
+        if (sweep.files != FILES_PLAIN && role != ROLE_TRANSACTION)
+                return false;
         if (situation == WRONG_PASSWORD)
                 return role != ROLE_TRANSACTION && role != ROLE_OTHER;
         return role == ROLE_TRANSACTION || (situation == NO_INDEX && role != ROLE_OTHER);
@@ -497,13 +550,16 @@ add_calls(enum situation situation, const struct counts *counts)
         for (uint32_t role = 0; role < ROLES; role++)
                 for (uint32_t call = 0; call < SYSTEM_CALLS; call++)
                         for (uint32_t n = 1; n <= counts->calls[role][call]; n++) {
-                                const struct point point = { (uint32_t)situation, role, call, n, 0, 0 };
+                                const struct point point = { .situation = (uint32_t)situation,
+                                        .role = role, .call = call, .occurrence = n };
 
                                 if (!is_wanted(situation, (enum role)role) ||
                                     (sweep.call != NULL && strcmp(sweep.call, call_name(call)) != 0))
                                         continue;
                                 if (sweep.mode == MODE_FAULTS)
                                         add_faults(point);
+                                else if (sweep.mode == MODE_PAIRS)
+                                        add_pairs(point);
                                 else
                                         add_kills(point);
                         }
@@ -513,7 +569,8 @@ static void
 add_allocations(enum situation situation, uint32_t count)
 {
         for (uint32_t n = 1; n <= count; n++) {
-                struct point point = { (uint32_t)situation, ROLE_OTHER, 0, n, INJECT_ALLOCATION, 0 };
+                struct point point = { .situation = (uint32_t)situation, .role = ROLE_OTHER,
+                        .occurrence = n, .injection = INJECT_ALLOCATION };
 
                 add_point(&point);
                 point.injection = INJECT_ALLOCATIONS;
@@ -633,9 +690,11 @@ report(void)
 
                 if (f->tried == 0)
                         continue;
-                (void)printf("%s %s %s - %u points, %u logins granted, losses %u, false replies %u, "
+                (void)printf("%s %s %s%s%s - %u points, %u logins granted, losses %u, false replies %u, "
                              "hangs %u, survivors %u, next logins failed %u, not met %u\n",
-                    is_good ? "ok" : "not ok", mode_names[sweep.mode], situation_names[i], f->tried,
+                    is_good ? "ok" : "not ok", mode_names[sweep.mode], situation_names[i],
+                    sweep.files != FILES_PLAIN ? " " : "",
+                    sweep.files != FILES_PLAIN ? file_system_names[sweep.files] : "", f->tried,
                     f->granted, f->losses, f->false_replies, f->hangs, f->survivors, f->bad_logins,
                     f->unmet);
                 passed += is_good;
@@ -655,7 +714,7 @@ take_options(int argc, char **argv)
                         sweep.mode = (enum mode)i;
                         optind = 2;
                 }
-        while ((option = getopt(argc, argv, "c:j:s:l:u:d:p:q:")) != -1)
+        while ((option = getopt(argc, argv, "c:j:s:l:u:d:p:q:w:")) != -1)
                 switch (option) {
                 case 'c': sweep.call = optarg; break;
                 case 'j': sweep.jobs = (unsigned)atoi(optarg); break;
@@ -667,6 +726,11 @@ take_options(int argc, char **argv)
                 case 'l': sweep.library = optarg; break;
                 case 'p': sweep.services[1] = optarg; break;
                 case 'q': sweep.services[0] = optarg; break;
+                case 'w':
+                        for (int i = 0; i < FILE_SYSTEMS; i++)
+                                if (strcmp(optarg, file_system_names[i]) == 0)
+                                        sweep.files = (enum file_system)i;
+                        break;
                 case 'u': sweep.uid = (uid_t)atoi(optarg); break;
                 case 'd': sweep.folder = optarg; break;
                 default: errx(1, "unknown option");
@@ -675,7 +739,7 @@ take_options(int argc, char **argv)
         if (optind < 2 || sweep.services[0] == NULL || sweep.services[1] == NULL ||
             sweep.folder == NULL || sweep.uid == 0 || sweep.command[0] == NULL ||
             (sweep.mode == MODE_MEMORY && sweep.library == NULL))
-                errx(1, "usage: sweep faults|kills|memory [-j workers] [-s situation] [-l library] "
+                errx(1, "usage: sweep faults|pairs|kills|memory [-j workers] [-s situation] [-l library] "
                         "-u uid -d folder -p service -q service -- pop3d option ...");
 }
 

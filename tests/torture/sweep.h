@@ -47,7 +47,20 @@ struct point {
         uint32_t occurrence;    /* from 1 */
         uint32_t injection;
         int32_t value;
+        uint32_t second_call;   /* the next one of these fails as well; 0: none does */
+        int32_t second_value;   /* its errno */
 };
+
+/* Kinds of file systems, by what they answer TRANSACTION all the time. */
+enum file_system {
+        FILES_PLAIN,
+        FILES_NO_FLAGS,         /* renameat2 knows no flag: EINVAL */
+        FILES_NO_LOCKS,         /* a directory cannot be locked: ENOLCK */
+        FILES_NO_SYNC,          /* a directory cannot be synced: EINVAL */
+        FILES_NO_TYPES,         /* folders do not tell the types of files */
+        FILE_SYSTEMS,
+};
+extern const char *const file_system_names[FILE_SYSTEMS];
 
 /* drop.c: maildrops, and what must become of them */
 
@@ -128,16 +141,24 @@ struct counts {
 
 /*
  * Follows the session that begins with the stopped child main, until its last process is gone,
- * and does at point what it says. counts, if not NULL, receives the calls made. PAM does not
+ * and does at point what it says, on that kind of file system. counts, if not NULL, receives the calls made. PAM does not
  * wait where it would before it refuses: that would take two seconds each time.
  * Returns whether the point was met.
  */
-bool trace(pid_t main, const struct point *point, struct counts *counts);
+bool trace(pid_t main, const struct point *point, enum file_system files, struct counts *counts);
 
 /* errors.c */
 
 /* The errors that the manual names for a call, 0-terminated; NULL: it has none. */
 const int *errors_of(long call);
+
+/* Pairs of calls that belong together: what the second is for, when the first has failed so. */
+struct pair {
+        long first;
+        const int *errors;      /* of the first, 0-terminated */
+        long second;
+};
+const struct pair *pair_number(size_t number);  /* NULL behind the last */
 const char *call_name(long call);
 bool is_read_call(long call);
 bool is_write_call(long call);

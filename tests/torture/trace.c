@@ -8,6 +8,7 @@
  */
 #include "sweep.h"
 
+#include <dirent.h>
 #include <elf.h>
 #include <err.h>
 #include <errno.h>
@@ -15,11 +16,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 
+const char *const file_system_names[FILE_SYSTEMS] = { "plain", "no-flags", "no-locks", "no-sync",
+        "no-types" };
 const char *const role_names[ROLES] = { "pop3d", "AUTHORIZATION", "PAM", "TRANSACTION", "another" };
 
 enum { PROCESSES_MAX = 16 };
@@ -39,13 +43,14 @@ struct process {
 
 struct tracer {
         const struct point *point;
-        struct counts *counts;
+        enum file_system files;
         struct counts own;
         pid_t main;
         struct process processes[PROCESSES_MAX];
         size_t count;
         bool has_pam;           /* it was forked */
-        bool is_done;           /* the point was met: nobody is followed any longer */
+        bool is_done;           /* the point was met */
+        bool is_second_done;    /* and the second call of a pair */
 };
 
 static struct process *
@@ -73,7 +78,10 @@ is_of_interest(const struct tracer *tracer, const struct process *process)
                 return true;
         if (process->role == ROLE_PAM && point->role != ROLE_TRANSACTION)
                 return true;
-        return !tracer->is_done &&
+        /* a file system stays what it is */
+        if (tracer->files != FILES_PLAIN)
+                return process->role == ROLE_PARENT || process->role == ROLE_TRANSACTION;
+        return (!tracer->is_done || (point->second_call != 0 && !tracer->is_second_done)) &&
             (process->role == ROLE_PARENT || process->role == (enum role)point->role);
 }
 
@@ -186,6 +194,66 @@ is_point(const struct tracer *tracer, const struct process *process, long call)
             tracer->own.calls[process->role][call] == point->occurrence;
 }
 
+static bool
+is_directory(const struct process *process, unsigned long long fd)
+{
+        char path[64];
+        struct stat status;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/fd/%llu", (int)process->pid, fd);
+        return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+/* What this kind of file system answers to the call; 0: whatever the real one does. */
+static int
+answer_of(enum file_system files, const struct process *process,
+    const struct user_regs_struct *registers)
+{
+        switch (files) {
+        case FILES_NO_FLAGS:
+                return registers->orig_rax == SYS_renameat2 && registers->r8 != 0 ? EINVAL : 0;
+        case FILES_NO_LOCKS:
+                return registers->orig_rax == SYS_flock && is_directory(process, registers->rdi) ?
+                    ENOLCK : 0;
+        case FILES_NO_SYNC:
+                return registers->orig_rax == SYS_fsync && is_directory(process, registers->rdi) ?
+                    EINVAL : 0;
+        default:
+                return 0;
+        }
+}
+
+/* Takes the types out of what getdents64 told. */
+static void
+forget_types(const struct process *process, unsigned long long count)
+{
+        static char data[1 << 18];
+        struct iovec here = { data, (size_t)count };
+        struct iovec there = { (void *)(uintptr_t)process->before.rsi, (size_t)count };
+
+        if (count > sizeof(data) ||
+            process_vm_readv(process->pid, &here, 1, &there, 1, 0) != (ssize_t)count)
+                errx(1, "cannot see what getdents64 told");
+        for (size_t at = 0; at < count;) {
+                struct dirent64 *entry = (void *)(data + at);
+
+                entry->d_type = DT_UNKNOWN;
+                at += entry->d_reclen;
+        }
+        if (process_vm_writev(process->pid, &here, 1, &there, 1, 0) != (ssize_t)count)
+                errx(1, "cannot change what getdents64 told");
+}
+
+/* The second of two calls that belong together, once the first has failed. */
+static bool
+is_second(const struct tracer *tracer, const struct process *process, long call)
+{
+        const struct point *point = tracer->point;
+
+        return point->second_call != 0 && tracer->is_done && !tracer->is_second_done &&
+            process->role == (enum role)point->role && call == (long)point->second_call;
+}
+
 static void
 on_entry(struct tracer *tracer, struct process *process)
 {
@@ -199,10 +267,17 @@ on_entry(struct tracer *tracer, struct process *process)
         if (call < 0 || call >= SYSTEM_CALLS)
                 return;
         tracer->own.calls[process->role][call]++;
-        if (is_point(tracer, process, call))
+        if (is_point(tracer, process, call)) {
                 inject(tracer, process, &registers);
-        else if (process->role == ROLE_PAM && call == SYS_clock_nanosleep)
+        } else if (is_second(tracer, process, call)) {
+                replace(process, &registers, -tracer->point->second_value);
+                tracer->is_second_done = true;
+        } else if (process->role == ROLE_TRANSACTION &&
+            answer_of(tracer->files, process, &registers) != 0) {
+                replace(process, &registers, -answer_of(tracer->files, process, &registers));
+        } else if (process->role == ROLE_PAM && call == SYS_clock_nanosleep) {
                 replace(process, &registers, 0);
+        }
 }
 
 static void
@@ -223,6 +298,9 @@ on_exit_of_call(struct tracer *tracer, struct process *process)
                 registers.rdx = process->before.rdx;
                 (void)ptrace(PTRACE_SETREGS, process->pid, NULL, &registers);
                 process->is_replaced = process->is_shortened = process->is_overruled = false;
+        } else if (call == SYS_getdents64 && tracer->files == FILES_NO_TYPES &&
+            process->role == ROLE_TRANSACTION && (long long)registers.rax > 0) {
+                forget_types(process, registers.rax);
         } else if (call == SYS_setresuid && registers.rax == 0 && process->role == ROLE_PARENT) {
                 process->role = ROLE_TRANSACTION;
                 return;
@@ -275,7 +353,7 @@ on_stop(struct tracer *tracer, pid_t pid, int status)
 }
 
 bool
-trace(pid_t main, const struct point *point, struct counts *counts)
+trace(pid_t main, const struct point *point, enum file_system files, struct counts *counts)
 {
         static struct tracer tracer;
         const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
@@ -285,6 +363,7 @@ trace(pid_t main, const struct point *point, struct counts *counts)
 
         memset(&tracer, 0, sizeof(tracer));
         tracer.point = point;
+        tracer.files = files;
         tracer.main = main;
         process_of(&tracer, main)->role = ROLE_PARENT;
         process_of(&tracer, main)->is_known = true;
