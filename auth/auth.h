@@ -180,8 +180,8 @@ bool auth_tells_domains(const struct auth *auth);
 bool find_beside(const char *name, char path[PATH_MAX]);
 
 /*
- * Replaces this process by such a program. arguments is its argv; [0] becomes its path. Returns only if that fails: the exit status, after a
- * row like the check's that says so.
+ * Replaces this process by such a program. arguments is its argv; [0] becomes its path. Returns
+ * only if that fails: the exit status, after a row like the check's that says so.
  */
 int start_beside(const char *name, char **arguments);
 
@@ -279,7 +279,5 @@ int apart_end(pid_t child);
  * auth_session(); the check does it to look at a maildrop.)
  */
 void become_user(const struct identity *identity);
-
-void log_leave(void);                   /* closes the log in this process */
 
 #endif

@@ -91,6 +91,7 @@ bool identity_is_sound(const struct identity *identity);
  * with errno, if that fails.
  */
 bool log_leave_standard(int first);
+void log_leave(void);                   /* closes the log in this process */
 void log_own_again(void);               /* after PAM modules, which may have used syslog(3) */
 void log_close_others(int keep);        /* all descriptors but 0, 1, 2, the log's, keep */
 void log_violation(const char *process, int call);      /* a forbidden system call was tried */

@@ -189,6 +189,22 @@ def sources():
     return found
 
 
+def test_the_map_names_every_file(world):
+    """the README's map says of each source, in half a line, what is in it"""
+    with open(f"{TREE}/README.md") as file:
+        rows = re.findall(r"^\| (`[^|]*) \| ([^|]+) \|$", file.read(), re.M)
+    named = set()
+    for cell, _ in rows:
+        folder = ""
+        for name in re.findall(r"`([\w./]+\.[ch])`", cell):
+            folder = os.path.dirname(name) or folder
+            named.add(os.path.join(folder, os.path.basename(name)))
+    own = {os.path.relpath(path, TREE) for path in sources() if path.endswith(".c")}
+    assert own <= named, f"the README's map does not name {sorted(own - named)}"
+    gone = {name for name in named if not os.path.exists(f"{TREE}/{name}")}
+    assert not gone, f"the README's map names {sorted(gone)}, which is not there"
+
+
 def test_sources_open_with_a_passport(world):
     """every source says what it is, which process runs it and what it may touch"""
     for path in sources():
