@@ -645,7 +645,7 @@ test_former_servers(void)
         strcat(list, "1 :1.a:2,S\n26 W14 Pid :2.a\n"
             "27 W1 Pa\x7f" "b :3.a\n4294967296 :4.a\n28 W3:5.a\nx 5 :5.a\n9 S7:3 W :6.a\n9 :7.a");
         for (int number = 1; number <= 7; number++) {
-                char name[20];
+                char name[40];
 
                 sprintf(name, "cur/%d.a:2,S", number);
                 put_text(name, "one\n");
