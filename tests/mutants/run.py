@@ -5,6 +5,7 @@ run.py - small wrong changes to the product, one at a time: does a test notice?
     python3 tests/mutants/run.py              all of the list, an hour or two
     python3 tests/mutants/run.py log index    those with one of these words in their name
     python3 tests/mutants/run.py --tenth N    a tenth of them; N is a number or a commit's hash
+    python3 tests/mutants/run.py --quick      only the tests that should notice, and not all others when they do not
     python3 tests/mutants/run.py --apply      only whether each still applies
     python3 tests/mutants/run.py -l           lists them, with the promise that each breaks
 
@@ -29,8 +30,10 @@ import tomllib
 HERE = os.path.dirname(os.path.abspath(__file__))
 TREE = os.path.dirname(os.path.dirname(HERE))
 COPY = f"{TREE}/build/mutants/tree"
+SOUND = f"{TREE}/build/mutants/sound"           # what is built there is of no mutant
 FOLDERS = ("auth", "maildir", "xinetd.d", "tests")
 FILES = ("Makefile", "pop3d.c", "pop3d.8", "README.md", "LICENSE")
+ALL = ["tests/run.py"]  # whoever else might notice
 SECONDS = 1500          # of one run of tests: each has a limit of its own, so this is never met
 
 
@@ -79,8 +82,11 @@ def make_copy():
         shutil.rmtree(f"{COPY}/{folder}", ignore_errors=True)
         shutil.copytree(f"{TREE}/{folder}", f"{COPY}/{folder}", symlinks=True,
                         ignore=shutil.ignore_patterns("__pycache__"))
-    # a run that was broken off may have left objects of a mutant
-    shutil.rmtree(f"{COPY}/build", ignore_errors=True)
+    # a run that was broken off may have left objects of a mutant, which are no older than their source
+    if os.path.exists(SOUND):
+        os.unlink(SOUND)
+    else:
+        shutil.rmtree(f"{COPY}/build", ignore_errors=True)
     problem = build()
     if problem:
         raise SystemExit(f"the tree as it is does not build:\n{problem}")
@@ -121,7 +127,8 @@ def commands(words):
 
 
 class Run:
-    def __init__(self):
+    def __init__(self, is_quick):
+        self.last = [] if is_quick else [ALL]
         self.passed = self.failed = self.skipped = 0
         self.sound = {}                 # whether these tests pass on the tree as it is
 
@@ -134,6 +141,8 @@ class Run:
         key = " ".join(command)
         if key not in self.sound:
             self.sound[key] = failures(command)
+            if self.sound[key]:
+                print(f"# {key} fails without any mutant: {self.sound[key]}", flush=True)
         return not self.sound[key]
 
     def notice(self, mutant, command):
@@ -171,8 +180,8 @@ class Run:
         problem = self.change(mutant)
         names, is_beyond = [], False
         if not problem:
-            for command in [*commands(mutant.tests), ["tests/run.py"]]:
-                is_beyond = command == ["tests/run.py"]
+            for command in [*commands(mutant.tests), *self.last]:
+                is_beyond = command == ALL
                 names = self.notice(mutant, command)
                 if names:
                     break
@@ -198,12 +207,13 @@ def main():
     parser.add_argument("--tenth", metavar="N")
     parser.add_argument("--apply", action="store_true")
     parser.add_argument("-l", "--list", action="store_true")
+    parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     chosen = [mutant for mutant in load()
               if not arguments.words or any(word in mutant.name for word in arguments.words)]
     if arguments.tenth is not None:
         chosen = chosen[tenth(arguments.tenth)::10]
-    run = Run()
+    run = Run(arguments.quick)
     if arguments.list:
         print("\n".join(f"{mutant.name}: {mutant.breaks}" for mutant in chosen))
         return 0
@@ -215,6 +225,7 @@ def main():
         make_copy()
         for mutant in chosen:
             run.try_one(mutant)
+        open(SOUND, "w").close()
     print(f"{run.passed} passed, {run.failed} failed, {run.skipped} skipped")
     return 1 if run.failed else 0
 
