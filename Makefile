@@ -47,7 +47,8 @@ say = $(if $(IS_SILENT),,$(if $(Q),@echo '  $(1)  $(2)'))
 CHECK_SOURCES = $(wildcard xinetd.d/*.c) auth/check.c auth/rules.c maildir/check.c
 SHARED_SOURCES = $(filter-out $(CHECK_SOURCES),$(wildcard auth/*.c maildir/*.c)) $(MORE_SOURCES)
 SHARED_OBJECTS = $(SHARED_SOURCES:%.c=$(BUILD)/%.o)
-CHECK_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(CHECK_SOURCES)))
+CHECK_OBJECTS = $(CHECK_SOURCES:%.c=$(BUILD)/%.o)
+SOURCES = pop3d.c $(SHARED_SOURCES) $(CHECK_SOURCES)
 HEADERS = $(wildcard auth/*.h maildir/*.h xinetd.d/*.h)
 LINK = $(CC) $(CFLAGS) $(HARDENING) -fPIE $(LINKING) $(LDFLAGS)
 CHECK = $(PROGRAM)-check

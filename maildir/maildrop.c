@@ -4,6 +4,7 @@
  * May touch: the Maildir given to maildrop_open(), and nothing else.
  */
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -92,12 +92,10 @@ check_apart(struct check *check, int (*part)(void *context), const char *what)
                 check->report.worst = worst;
 }
 
-/* What is wrong with options, also beyond what options_take() knows. */
+/* What is wrong with -m, at which options_take() does not look, or NULL. */
 static const char *
-problem_of(const struct options *options, const char *problem)
+template_problem(const struct options *options)
 {
-        if (problem != NULL)
-                return problem;
         return maildir_template_problem(options->maildir, options->auth.virtual_account != NULL);
 }
 
@@ -113,7 +111,7 @@ choose_options(struct check *check, char **by_hand)
         check->options = &ours->options;
         print_row(&check->report, "ok", "options", "of %s, as none are given here: %s", ours->file,
             ours->arguments[1] == NULL ? "none" : ours->value[ARGUMENTS]);
-        problem = problem_of(&ours->options, ours->problem);
+        problem = ours->problem != NULL ? ours->problem : template_problem(&ours->options);
         check->has_wrong_options = problem != NULL;
         if (problem != NULL)
                 print_row(&check->report, "fail", "options", "%s\nremedy: mend %s", problem,
@@ -151,7 +149,9 @@ main(int argc, char **argv)
         const char *problem;
         char **arguments;
 
-        problem = problem_of(&by_hand, options_take(&by_hand, argc, argv));
+        problem = options_take(&by_hand, argc, argv);
+        if (problem == NULL)
+                problem = template_problem(&by_hand);
         if (problem != NULL || by_hand.wanted != 'c') {
                 (void)fprintf(stderr, "pop3d-check is started by pop3d -c [options] [login]\n");
                 return END_USAGE;

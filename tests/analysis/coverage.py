@@ -29,7 +29,7 @@ def build(tree, make):
              "-fcoverage-mapping -fprofile-update=atomic -Xclang -mllvm "
              "-Xclang -runtime-counter-relocation -Qunused-arguments")
     return make("CC=clang", f"CFLAGS={flags}", "FORTIFY=", "HARDENING=", "FAST=",
-                f"BUILD={BUILD}", f"PROGRAM={BUILD}/pop3d", f"{BUILD}/pop3d", "programs")
+                f"BUILD={BUILD}", f"PROGRAM={BUILD}/pop3d", "all", "programs")
 
 
 def tests(tree, run):

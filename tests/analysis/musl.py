@@ -51,7 +51,7 @@ COMMANDS = ["CAPA", "USER ghost", "PASS wrong", "USER alice", "PASS secret", "ST
             "UIDL", "TOP 1 0", "RETR 2", "DELE 1", "QUIT"]
 REPLIES = ["+OK pop3d", "+OK Capab", "+OK Pass", "-ERR [AUTH]", "+OK Pass", "+OK User",
            "+OK 2 41", "+OK 2 messages", "+OK 2 messages", "+OK Message follows",
-           "+OK Message follows", "+OK Message 1 deleted", "+OK pop3d"]
+           "+OK", "+OK Message 1 deleted", "+OK pop3d"]
 
 
 def status_lines(said):

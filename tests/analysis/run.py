@@ -123,7 +123,7 @@ def build_with(compiler, level):
     tool(compiler)
     where = f"{BUILD}/{compiler}{level}"
     return make(f"CC={compiler}", f"CFLAGS={level} -g -Werror", "FAST=", f"BUILD={where}",
-                f"PROGRAM={where}/pop3d", f"{where}/pop3d")
+                f"PROGRAM={where}/pop3d", "all")
 
 
 def check_gcc():
