@@ -46,7 +46,9 @@ class Mutant:
         if set(entry) - self.KEYS:
             raise SystemExit(f"{entry.get('name')}: unknown keys {set(entry) - self.KEYS}")
         self.name, self.breaks = entry["name"], entry["breaks"]
-        self.patterns, self.find, self.put = entry["file"].split(), entry["find"], entry["put"]
+        self.patterns, self.put = entry["file"].split(), entry["put"]
+        # where lines are broken is of no matter
+        self.find = re.compile(r"\s+".join(map(re.escape, entry["find"].split())))
         self.tests = entry.get("tests", [])
         self.equivalent = entry.get("equivalent")
 
@@ -57,7 +59,7 @@ class Mutant:
             for name in sorted(os.listdir(f"{TREE}/{folder}")):
                 if any(fnmatch.fnmatch(folder + name, one) for one in self.patterns) and name.endswith((".c", ".h")):
                     with open(f"{TREE}/{folder}{name}") as file:
-                        found += [folder + name] * file.read().count(self.find)
+                        found += [folder + name] * len(self.find.findall(file.read()))
         if len(found) == 1:
             return found[0], ""
         return None, f"no longer applies: its text is there {len(found)} times {sorted(set(found))}"
@@ -160,7 +162,7 @@ class Run:
         with open(path) as file:
             text = file.read()
         with open(path, "w") as file:
-            file.write(text.replace(mutant.find, mutant.put))
+            file.write(mutant.find.sub(lambda _: mutant.put.strip("\n"), text))
         self.changed = mutant.place()[0]
         return build()
 
