@@ -44,8 +44,9 @@ def tests(tree, run):
 
 
 def programs(tree):
-    """All that has counters: pop3d, and what drives a part of it."""
+    """All that has counters: pop3d, pop3d-check, and what drives a part of it."""
     yield f"{tree}/{BUILD}/pop3d"
+    yield f"{tree}/{BUILD}/pop3d-check"
     for folder, _, names in os.walk(f"{tree}/{BUILD}/tests"):
         for name in sorted(names):
             if os.access(f"{folder}/{name}", os.X_OK):
