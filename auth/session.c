@@ -10,6 +10,7 @@
  */
 #include "internal.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -46,9 +47,11 @@ end_session(const struct auth *auth, pid_t authorization, pid_t pam)
         if (pam != 0)
                 (void)process_await(pam, "PAM");
         status = process_await(authorization, "AUTHORIZATION");
-        /* END_GRANTED from AUTHORIZATION alone grants nothing: PAM has sent no identity */
-        if (!WIFEXITED(status) || WEXITSTATUS(status) == END_GRANTED)
+        if (!WIFEXITED(status))
                 return END_FAULT;
+        /* END_GRANTED from AUTHORIZATION alone grants nothing: PAM has sent no identity */
+        errno = 0;
+        must(WEXITSTATUS(status) != END_GRANTED, "AUTHORIZATION granted itself a login");
         end = (enum session_end)WEXITSTATUS(status);
         /*
          * A connection without a word is a health check or a port scan, so it is only LOG_DEBUG.

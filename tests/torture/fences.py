@@ -277,8 +277,9 @@ def exits(fences):
         is_good = (trial.said == "" and trial.is_untouched() and "LOGIN," not in trial.log and
                    "root's numbers" not in trial.log and "root%27s" not in trial.log and
                    trial.status != 100)
-        # whoever grants itself a login is at fault
-        is_good = is_good and (trial.status == FAULT or status != 100)
+        # whoever grants itself a login is at fault, and the log says so
+        is_good = is_good and (status != 100 or (trial.status == FAULT and "FAULT, category=General" in trial.log
+                                                 and "granted%20itself" in trial.log))
         fences.report.check(f"AUTHORIZATION: exit status {status} is no login", is_good,
                             "" if is_good else trial.explain())
 
