@@ -27,12 +27,14 @@ HARDENING := $(foreach flag,-fstack-protector-strong -fstack-clash-protection \
 	-fcf-protection=full -ftrivial-auto-var-init=zero -fno-asynchronous-unwind-tables \
 	-fno-plt -ffunction-sections -fdata-sections,$(call has,$(flag)))
 FORTIFY = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
-CPPFLAGS = -D_GNU_SOURCE -DVERSION='"$(VERSION)"' $(FORTIFY)
+# Sizes and times have 64 bits also where a long has 32; elsewhere these two change nothing.
+WIDE = -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64
+CPPFLAGS = -D_GNU_SOURCE $(WIDE) -DVERSION='"$(VERSION)"' $(FORTIFY)
 LINKING = -pie -Wl,--gc-sections -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code,--as-needed $(PACKED)
 # Relocations in a twentieth of the room, where the C library of this machine can read them.
 PACKED := $(shell mkdir -p build; probe=build/packed.$$$$; \
 	echo 'int to, *volatile from = &to; int main(void) { return from != &to; }' | \
-	$(CC) -x c - -fPIE -pie -Wl,-z,pack-relative-relocs -o $$probe 2>/dev/null && $$probe && \
+	$(CC) -x c - -fPIE -pie -Wl,-z,pack-relative-relocs -o $$probe 2>/dev/null && ($$probe) 2>/dev/null && \
 	echo -Wl,-z,pack-relative-relocs; rm -f $$probe)
 BUILD = build
 PROGRAM = pop3d

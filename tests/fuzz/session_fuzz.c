@@ -196,7 +196,8 @@ world_shutdown(int fd, int how)
 static int
 world_clock(clockid_t clock, struct timespec *now)
 {
-        *now = (struct timespec){ world.milliseconds / 1000, world.milliseconds % 1000 * 1000000 };
+        *now = (struct timespec){ world.milliseconds / 1000,
+            (long)(world.milliseconds % 1000 * 1000000) };
         return 0;
 }
 

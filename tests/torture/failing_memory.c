@@ -96,6 +96,10 @@ mmap(void *address, size_t length, int protection, int flags, int fd, off_t offs
                        : (void *)syscall(SYS_mmap, address, length, protection, flags, fd, offset);
 }
 
+/* The name by which programs call it that are built for files of 64 bits. */
+void *mmap64(void *address, size_t length, int protection, int flags, int fd, off_t offset)
+    __attribute__((alias("mmap")));
+
 void *
 mremap(void *old, size_t old_size, size_t new_size, int flags, ...)
 {
