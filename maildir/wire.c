@@ -122,9 +122,14 @@ insertions(const unsigned char *block)
         vector here = *(const vector *)block, before = *(const vector *)(block - 1);
         vector found = (vector)(((here == '\n') & (before != '\r')) |
             ((here == '.') & (before == '\n')));
-        half nibbles = __builtin_convertvector((shorts)found >> 4, half);
+        shorts pairs = (shorts)found;
+        half nibbles;
         uint64_t word;
 
+        /* the first octet of a pair is to be the lower half of its number, on each machine */
+        if (BYTE_ORDER == BIG_ENDIAN)
+                pairs = pairs << 8 | pairs >> 8;
+        nibbles = __builtin_convertvector(pairs >> 4, half);
         memcpy(&word, &nibbles, sizeof(word));
         return le64toh(word) & UINT64_C(0x8888888888888888);
 }
