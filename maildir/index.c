@@ -3,11 +3,13 @@
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: pop3d.index and pop3d.index.new in the Maildir.
  *
- * The index saves time. It may be lost, cut, old, forged or another machine's, and that
- * costs no more than a new reading of the Maildir. It is never written in place: a new
- * file is written and takes its name. It begins with a struct index_header; as many
- * records as that counts follow, then the text with their names and unique-ids.
+ * The index saves time. It may be lost, cut, old or forged, and that costs no more than a
+ * new reading of the Maildir. It is never written in place: a new file is written and
+ * takes its name. It begins with a struct index_header; as many records as that counts
+ * follow, then the text with their names and unique-ids. It is the same octets on every
+ * machine, because hosts of several kinds can share one Maildir.
  */
+#include <endian.h>
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -19,10 +21,42 @@
 
 #define NEXT_NAME "pop3d.index.new"
 
-/* A machine of the other byte order reads another number here, and thus finds no index. */
 #define INDEX_MAGIC UINT64_C(0x32784449446f7050)
 
+_Static_assert(sizeof(struct index_header) == 96 && sizeof(struct record) == 28,
+    "in the index nothing has another size or place on another machine");
+
+/* The order of octets */
+
+/*
+ * In the file each number is little-endian. These two make numbers of this machine from
+ * those of the file, and those of the file from its own, because both are one and the same
+ * exchange of octets. On a little-endian machine they do nothing, and cost nothing.
+ */
+static void
+turn_header(struct index_header *header)
+{
+        uint64_t *numbers = (uint64_t *)(void *)header;
+
+        for (size_t i = 0; i < sizeof(*header) / sizeof(*numbers); i++)
+                numbers[i] = le64toh(numbers[i]);
+}
+
+static void
+turn_records(struct record *records, uint64_t count)
+{
+        for (struct record *record = records; record < records + count; record++) {
+                record->octets = le64toh(record->octets);
+                record->file_hash = le32toh(record->file_hash);
+                record->name = le32toh(record->name);
+                record->id = le32toh(record->id);
+                record->delivered = le32toh(record->delivered);
+        }
+}
+
 /* Whether an index is sound */
+
+/* Both checksums are those of the octets in the file. */
 
 static uint64_t
 header_checksum(const struct index_header *header)
@@ -34,15 +68,19 @@ static uint64_t
 body_checksum(const struct index_header *header, const void *records,
     const char *text)
 {
-        return checksum(checksum(0, records, header->count * sizeof(struct record)), text,
-            header->text_length);
+        return checksum(checksum(0, records, (size_t)header->count * sizeof(struct record)), text,
+            (size_t)header->text_length);
 }
 
 bool
-index_header_is_sound(const struct index_header *header, uint64_t file_size)
+index_header_is_sound(struct index_header *header, uint64_t file_size)
 {
-        return header->magic == INDEX_MAGIC && header->header_checksum == header_checksum(header) &&
-            header->text_length <= UINT32_MAX &&
+        uint64_t sum = header_checksum(header);
+
+        turn_header(header);
+        /* a file that is larger than PTRDIFF_MAX has no room in memory */
+        return header->magic == INDEX_MAGIC && header->header_checksum == sum &&
+            header->text_length <= UINT32_MAX && file_size <= PTRDIFF_MAX &&
             header->count <= file_size / sizeof(struct record) && file_size ==
             sizeof(*header) + header->count * sizeof(struct record) + header->text_length;
 }
@@ -100,9 +138,10 @@ bool
 index_body_is_sound(const struct index_header *header, struct record *records,
     const char *text)
 {
-        uint64_t octets = 0, next = 0;
+        uint64_t octets = 0, next = 0, sum = body_checksum(header, records, text);
 
-        if (header->body_checksum != body_checksum(header, records, text))
+        turn_records(records, header->count);
+        if (header->body_checksum != sum)
                 return false;
         for (uint64_t i = 0; i < header->count; i++)
                 if (!take_record(header, &records[i], text, &next) ||
@@ -163,21 +202,22 @@ int
 index_load(struct maildrop *drop)
 {
         const struct index_header *header = &drop->index.header;
-        size_t records_length = header->count * sizeof(struct record);
+        size_t records_length = (size_t)header->count * sizeof(struct record);
+        size_t text_length = (size_t)header->text_length;
         bool is_sound;
 
         if (area_reserve(&drop->records, records_length) != 0 ||
-            area_reserve(&drop->text, header->text_length) != 0)
+            area_reserve(&drop->text, text_length) != 0)
                 return -1;
         is_sound = read_at(drop->index.file, drop->records.data, records_length,
-            sizeof(*header)) && read_at(drop->index.file, drop->text.data, header->text_length,
+            sizeof(*header)) && read_at(drop->index.file, drop->text.data, text_length,
             sizeof(*header) + records_length) &&
             index_body_is_sound(header, drop_records(drop), drop->text.data);
         close_file(drop);
         if (!is_sound)
                 return -1;
         drop->records.used = records_length;
-        drop->text.used = header->text_length;
+        drop->text.used = text_length;
         return 0;
 }
 
@@ -259,16 +299,33 @@ compact(struct maildrop *drop, bool *has_ids)
         return true;
 }
 
-static void
-seal(struct maildrop *drop)
+void
+index_seal(struct index_header *header, struct record *records, const char *text)
+{
+        turn_records(records, header->count);
+        header->body_checksum = body_checksum(header, records, text);
+        turn_header(header);
+        header->header_checksum = htole64(header_checksum(header));
+}
+
+/* Writes the whole into pop3d.index.new. */
+static bool
+write_parts(struct maildrop *drop)
 {
         struct index_header *header = &drop->index.header;
+        const struct iovec parts[] = { { header, sizeof(*header) },
+            { drop->records.data, drop->records.used }, { drop->text.data, drop->text.used } };
+        size_t length = parts[0].iov_len + parts[1].iov_len + parts[2].iov_len;
+        bool is_written;
 
         header->magic = INDEX_MAGIC;
         header->count = drop_length(drop);
         header->text_length = drop->text.used;
-        header->body_checksum = body_checksum(header, drop->records.data, drop->text.data);
-        header->header_checksum = header_checksum(header);
+        index_seal(header, drop_records(drop), drop->text.data);
+        is_written = RETRY(writev(drop->index.next, parts, 3)) == (ssize_t)length;
+        turn_header(header);
+        turn_records(drop_records(drop), header->count);
+        return is_written;
 }
 
 /*
@@ -287,21 +344,12 @@ has_its_name(const struct maildrop *drop)
 static bool
 write_next(struct maildrop *drop)
 {
-        struct index *index = &drop->index;
         bool has_ids = drop->has_list;
-        struct iovec parts[3] = { { &index->header, sizeof(index->header) } };
-        size_t length;
 
-        if (!compact(drop, &has_ids))
-                return false;
-        seal(drop);
-        parts[1] = (struct iovec){ drop->records.data, drop->records.used };
-        parts[2] = (struct iovec){ drop->text.data, drop->text.used };
-        length = parts[0].iov_len + parts[1].iov_len + parts[2].iov_len;
-        if (RETRY(writev(index->next, parts, 3)) != (ssize_t)length)
+        if (!compact(drop, &has_ids) || !write_parts(drop))
                 return false;
         /* counts can be made again after a crash, unique-ids that clients were told perhaps not */
-        if (has_ids && RETRY(fsync(index->next)) != 0)
+        if (has_ids && RETRY(fsync(drop->index.next)) != 0)
                 return false;
         return has_its_name(drop) &&
             renameat(drop->directory, NEXT_NAME, drop->directory, INDEX_NAME) == 0;

@@ -271,10 +271,15 @@ void index_create(struct maildrop *drop);
 uint64_t index_clock(const struct maildrop *drop);
 /* Makes pop3d.index.new the index if index_is_due, else removes it. */
 void index_write(struct maildrop *drop);
-/* These two are pure. The second one also fills in what the names tell. */
-bool index_header_is_sound(const struct index_header *header, uint64_t file_size);
+/*
+ * These three are pure. The first two take what was read from the file, and leave numbers of
+ * this machine; the second one also fills in what the names tell. The third one makes what
+ * is to be written of header and records, with the right checksums.
+ */
+bool index_header_is_sound(struct index_header *header, uint64_t file_size);
 bool index_body_is_sound(const struct index_header *header, struct record *records,
     const char *text);
+void index_seal(struct index_header *header, struct record *records, const char *text);
 
 /* message.c */
 

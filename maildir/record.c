@@ -21,6 +21,10 @@ area_reserve(struct area *area, size_t more)
 
         while (size - area->used < more && size <= SIZE_MAX / 4)
                 size *= 2;
+        if (size - area->used < more) {
+                errno = ENOMEM;
+                return -1;
+        }
         if (size == area->size)
                 return 0;
         data = area->data != NULL ? mremap(area->data, area->size, size, MREMAP_MAYMOVE) :

@@ -255,7 +255,7 @@ drop_fix(struct maildrop *drop)
         if (index_is_unread(drop)) {
                 if (folders_stamp(drop, now) == 0 &&
                     memcmp(now, header->folders, sizeof(now)) == 0) {
-                        drop->totals.count = header->count;
+                        drop->totals.count = (size_t)header->count;
                         drop->totals.octets = header->octets;
                         return 0;
                 }

@@ -4,6 +4,7 @@
  * What is taken must be safe to use. The first octet says whether checksums
  * are put right, so that what lies behind them is reached too.
  */
+#include <endian.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         struct index_header header;
+        size_t records_length, text_length;
         struct record *records;
         char *text;
 
@@ -47,25 +49,29 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(&header, data + 1, sizeof(header));
         size -= 1;
         if (data[0] & 1) {
-                header.magic = UINT64_C(0x32784449446f7050);
-                header.count %= 64;
-                header.text_length = size - sizeof(header) < header.count * sizeof(*records) ? 0 :
-                    size - sizeof(header) - header.count * sizeof(*records);
-                header.header_checksum = checksum(0, &header,
-                    offsetof(struct index_header, header_checksum));
+                uint64_t count = le64toh(header.count) % 64, rest = size - sizeof(header);
+                uint64_t length = count * sizeof(*records);
+
+                header.magic = htole64(UINT64_C(0x32784449446f7050));
+                header.count = htole64(count);
+                header.text_length = htole64(rest < length ? 0 : rest - length);
+                header.header_checksum = htole64(checksum(0, &header,
+                    offsetof(struct index_header, header_checksum)));
         }
         if (!index_header_is_sound(&header, size))
                 return 0;
-        records = malloc(header.count * sizeof(*records) + 1);
-        text = malloc(header.text_length + 1);
-        memcpy(records, data + 1 + sizeof(header), header.count * sizeof(*records));
-        memcpy(text, data + 1 + sizeof(header) + header.count * sizeof(*records), header.text_length);
+        records_length = (size_t)header.count * sizeof(*records);
+        text_length = (size_t)header.text_length;
+        records = malloc(records_length + 1);
+        text = malloc(text_length + 1);
+        memcpy(records, data + 1 + sizeof(header), records_length);
+        memcpy(text, data + 1 + sizeof(header) + records_length, text_length);
         if (data[0] & 1)
-                header.body_checksum = checksum(checksum(0, records,
-                    header.count * sizeof(*records)), text, header.text_length);
+                header.body_checksum = checksum(checksum(0, records, records_length), text,
+                    text_length);
         if (data[0] & 2)
                 for (uint64_t i = header.octets = 0; i < header.count; i++)
-                        header.octets += records[i].octets;
+                        header.octets += le64toh(records[i].octets);
         if (index_body_is_sound(&header, records, text))
                 use(&header, records, text);
         free(records);

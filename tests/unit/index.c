@@ -19,17 +19,6 @@ struct image {
 
 static const uint64_t magic = UINT64_C(0x32784449446f7050);
 
-/* Puts the checksums right, as one would who forges. */
-static void
-seal(struct image *image)
-{
-        struct index_header *header = &image->header;
-
-        header->body_checksum = checksum(checksum(0, image->records,
-            header->count * sizeof(struct record)), image->text, header->text_length);
-        header->header_checksum = checksum(0, header, offsetof(struct index_header, header_checksum));
-}
-
 static void
 add(struct image *image, const char *name, const char *id, uint32_t file_hash, uint64_t octets)
 {
@@ -59,11 +48,11 @@ sample(void)
 
         memset(&image, 0, sizeof(image));
         image.header.magic = magic;
+        image.header.folders[1].changed = UINT64_C(0x0102030405060708);
         add(&image, "1700000000.a.host:2,S", NULL, 11, 100);
         add(&image, "1700000001.b.host", "0000000a6b04bd1d", 12, 200);
         add(&image, "1700000001.b.host:2,", NULL, 13, 5);
         add(&image, "1700000002.with blank", "digest", 14, 0);
-        seal(&image);
         return image;
 }
 
@@ -74,20 +63,28 @@ size_of(const struct image *image)
             image->header.text_length;
 }
 
+/* Puts the checksums right, as one would who forges; the image is what is in the file then. */
+static void
+seal(struct image *image)
+{
+        index_seal(&image->header, image->records, image->text);
+}
+
 /* As index.c does, on copies that are no larger than they must be. */
 static bool
-is_taken(const struct image *image)
+is_taken(const struct image *image, uint64_t size)
 {
-        size_t records_length = image->header.count * sizeof(struct record);
-        bool is_sound = index_header_is_sound(&image->header, size_of(image));
+        struct index_header header = image->header;
+        bool is_sound = index_header_is_sound(&header, size);
 
         if (is_sound) {
+                size_t records_length = (size_t)header.count * sizeof(struct record);
                 struct record *records = malloc(records_length + 1);
-                char *text = malloc(image->header.text_length + 1);
+                char *text = malloc((size_t)header.text_length + 1);
 
                 memcpy(records, image->records, records_length);
-                memcpy(text, image->text, image->header.text_length);
-                is_sound = index_body_is_sound(&image->header, records, text);
+                memcpy(text, image->text, (size_t)header.text_length);
+                is_sound = index_body_is_sound(&header, records, text);
                 free(records);
                 free(text);
         }
@@ -98,29 +95,59 @@ static void
 test_damage(void)
 {
         struct image image = sample();
-        size_t size = size_of(&image), accepted = 0;
+        size_t size = (size_t)size_of(&image), accepted = 0;
         char *octets = (char *)&image;
 
-        for (size_t at = 0; at < sizeof(image.header) + sizeof(image.records) +
-            image.header.text_length; at++)
+        seal(&image);
+        for (size_t at = 0; at < size; at++)
                 for (int bit = 0; bit < 8; bit++) {
                         octets[at] = (char)(octets[at] ^ 1 << bit);
-                        if (image.header.count <= 4 && image.header.text_length <= 400)
-                                accepted += is_taken(&image);
+                        accepted += is_taken(&image, size);
                         octets[at] = (char)(octets[at] ^ 1 << bit);
                 }
         test(accepted == 0, "no flipped bit goes unnoticed");
-        for (size_t length = 0; length < 2 * size; length++)
-                accepted += length != size && index_header_is_sound(&image.header, length);
+        for (size_t length = 0; length < 2 * size; length++) {
+                struct index_header header = image.header;
+
+                accepted += length != size && index_header_is_sound(&header, length);
+        }
         test(accepted == 0, "nor does another length of the file");
-        test(is_taken(&image), "the sound index is taken");
+        test(is_taken(&image, size), "the sound index is taken");
+}
+
+/* Whether a number of 8 octets is little-endian there. */
+static bool
+lies_at(const void *octets, uint64_t number)
+{
+        for (int i = 0; i < 8; i++)
+                if (((const unsigned char *)octets)[i] != (unsigned char)(number >> 8 * i))
+                        return false;
+        return true;
+}
+
+static void
+test_order_of_octets(void)
+{
+        struct image image = sample(), plain = image;
+        const struct index_header *header = &image.header;
+        const struct record *record = &image.records[1];
+
+        seal(&image);
+        test(lies_at(header, magic) && lies_at(&header->count, 4) && lies_at(&header->octets, 305) &&
+            lies_at(&header->folders[1].changed, plain.header.folders[1].changed),
+            "the header is little-endian in the file");
+        test(lies_at(record, 200) && lies_at(&record->file_hash, 12 |
+            (uint64_t)plain.records[1].name << 32) && lies_at(&record->id, plain.records[1].id |
+            (uint64_t)1700000001 << 32), "and so are the records");
 }
 
 #define FORGED(name, change) do { \
         struct image image = sample(); \
+        uint64_t size; \
         change; \
+        size = size_of(&image); \
         seal(&image); \
-        test(!is_taken(&image), name); \
+        test(!is_taken(&image, size), name); \
 } while (0)
 
 static void
@@ -203,6 +230,7 @@ test_ids(void)
 int
 main(void)
 {
+        test_order_of_octets();
         test_damage();
         test_forgery();
         test_order();

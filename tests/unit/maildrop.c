@@ -2,6 +2,7 @@
  * maildrop.c - one session against a Maildir that others work in, step by step.
  */
 #include <dirent.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -570,8 +571,9 @@ test_forged_header(void)
         fd = open(path_of("pop3d.index"), O_RDWR);
         if (fd < 0 || pread(fd, &header, sizeof(header), 0) != sizeof(header))
                 abort();
-        header.octets = 4711;
-        header.header_checksum = checksum(0, &header, offsetof(struct index_header, header_checksum));
+        header.octets = htole64(4711);
+        header.header_checksum = htole64(checksum(0, &header,
+            offsetof(struct index_header, header_checksum)));
         if (pwrite(fd, &header, sizeof(header), 0) != sizeof(header))
                 abort();
         close(fd);
