@@ -1,5 +1,5 @@
 /*
- * folder.c - opens the Maildir, reads new/ and cur/, and finds renamed messages again.
+ * folder.c - opens the Maildir, and reads new/ and cur/.
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: the Maildir's directory and its folders, for reading.
  */
@@ -12,12 +12,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
-
-enum { TICK_MAX = 2 };          /* seconds that the clock of a file system may stand still */
 
 const char *const folder_parts[FOLDERS] = { "/new", "/cur" };
 
@@ -110,7 +107,7 @@ folders_open(struct maildrop *drop)
 struct table {
         struct maildrop *drop;
         struct area slots;
-        bool is_search;         /* only known messages are looked for: no record is added */
+        bool is_search;         /* see folders_read_again(): no record is added */
 };
 
 static uint64_t *
@@ -121,15 +118,12 @@ slot_at(const struct table *table, uint64_t position)
         return slots + (position & (table->slots.size / sizeof(*slots) - 1));
 }
 
-/* The hash of an inode number: record.file_hash, and where a search of the table begins. */
-static uint32_t
-hash_file(const struct dirent64 *entry)
+uint32_t
+hash_file(uint64_t inode, const char *name)
 {
-        uint64_t inode = entry->d_ino;
-
         /* a FUSE file system may tell no inode numbers; there the base name has to do */
         if (inode == 0 || inode == UINT32_MAX)
-                inode = checksum(0, entry->d_name, strcspn(entry->d_name, ":"));
+                inode = checksum(0, name, strcspn(name, ":"));
         return (uint32_t)(inode * UINT64_C(0x9e3779b97f4a7c15) >> 32);
 }
 
@@ -222,6 +216,30 @@ has_place(const struct table *table, const struct record *record, int folder, co
 }
 
 /*
+ * Writes down a file that a search met: a stray, which is no message's (record is NULL), or
+ * a file of a message that is marked deleted.
+ */
+static int
+note_met(struct table *table, const struct record *record, int folder, const char *name,
+    size_t length, uint32_t hash)
+{
+        struct maildrop *drop = table->drop;
+        struct area *list = record == NULL ? &drop->search.strays : &drop->search.marked;
+        struct record met = { .file_hash = hash, .flags = (uint8_t)folder };
+
+        if (area_reserve(list, sizeof(met)) != 0)
+                return -1;
+        met.name_length = (uint8_t)length;
+        record_describe(&met, name);
+        if (record != NULL)
+                met.id = (uint32_t)(record - drop_records(drop));
+        *(struct record *)(void *)(list->data + list->used) = met;
+        list->used += sizeof(met);
+        return text_append(&drop->search.text, name, length,
+            &((struct record *)(void *)(list->data + list->used))[-1].name);
+}
+
+/*
  * Notes that a file is there: marks its record SEEN, and writes down its folder and its
  * name if the record is new or has others. drop_read() relies on it that the text grows
  * by that, and does not grow otherwise.
@@ -231,6 +249,9 @@ note_file(struct table *table, int folder, const char *name, size_t length, uint
 {
         struct record *record = find_record(table, name, length, hash);
 
+        if (table->is_search && (record == NULL || (record->flags & DELETED) != 0) &&
+            note_met(table, record, folder, name, length, hash) != 0)
+                return -1;
         if (record == NULL && table->is_search)
                 return 0;
         if (record == NULL) {
@@ -260,7 +281,7 @@ fetch_ahead(const struct table *table, long length)
         for (int pass = 0; pass < 3; pass++)
                 for (long at = 0; at < length;) {
                         const struct dirent64 *entry = (const void *)(table->drop->piece + at);
-                        const uint32_t hash = hash_file(entry);
+                        const uint32_t hash = hash_file(entry->d_ino, entry->d_name);
                         uint64_t slot = hash;
                         const struct record *record =
                             pass == 0 ? NULL : next_with_hash(table, hash, &slot);
@@ -313,8 +334,9 @@ read_folder(struct table *table, int folder)
                         size_t name_length = strlen(entry->d_name);
 
                         at += entry->d_reclen;
-                        if (is_message(fd, entry, name_length) && note_file(table, folder,
-                            entry->d_name, name_length, hash_file(entry)) != 0)
+                        if (is_message(fd, entry, name_length) &&
+                            note_file(table, folder, entry->d_name, name_length,
+                                hash_file(entry->d_ino, entry->d_name)) != 0)
                                 return -1;
                 }
         }
@@ -398,33 +420,16 @@ folders_read(struct maildrop *drop, uint64_t now, struct stamp stamps[FOLDERS])
         return result;
 }
 
-/*
- * A search is not repeated if the folders have the stamps that the last search met, and
- * that one was made more than TICK_MAX seconds after they were first met: a change since
- * then would have given them other stamps.
- */
 int
-folders_search(struct maildrop *drop)
+folders_read_again(struct maildrop *drop, struct stamp stamps[FOLDERS])
 {
         struct table table = { .drop = drop, .is_search = true };
-        struct search *search = &drop->search;
-        struct stamp stamps[FOLDERS];
-        struct timespec now;
         int result;
 
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        if (folders_stamp(drop, stamps) != 0)
-                return -1;
-        if (memcmp(stamps, search->stamps, sizeof(stamps)) == 0 &&
-            search->last_made > search->first_met + TICK_MAX)
-                return 0;
         for (size_t i = 0; i < drop_length(drop); i++)
                 drop_records(drop)[i].flags &= (uint8_t)~SEEN;
+        drop->search.strays.used = drop->search.marked.used = drop->search.text.used = 0;
         result = read_until_quiet(&table, stamps, 0);
         area_free(&table.slots);
-        if (memcmp(stamps, search->stamps, sizeof(stamps)) != 0)
-                search->first_met = now.tv_sec;
-        memcpy(search->stamps, stamps, sizeof(stamps));
-        search->last_made = result == 0 ? now.tv_sec : 0;
         return result;
 }

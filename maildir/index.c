@@ -290,7 +290,9 @@ compact(struct maildrop *drop, bool *has_ids)
                         return false;
                 *has_ids |= to->id_length != 0;
                 to->flags &= IN_CUR | UNCOUNTED;
-                header->octets += to->octets;
+                /* a sum that does not fit would not be believed either */
+                if (__builtin_add_overflow(header->octets, to->octets, &header->octets))
+                        memset(header->folders, 0, sizeof(header->folders));
                 to++;
         }
         area_free(&drop->text);

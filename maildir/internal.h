@@ -9,13 +9,15 @@
  *   wire.c      the form that RETR sends, and its octet count: pure
  *   template.c  where a maildrop lies: pure
  *   former.c    the lists of unique-ids that Dovecot and Courier keep: pure
- *   folder.c    opens the Maildir, reads new/ and cur/, finds renamed messages again
+ *   folder.c    opens the Maildir, reads new/ and cur/
+ *   search.c    finds a message again that is not where it was (told at its head)
  *   index.c     the file pop3d.index
  *   message.c   one message: counted, opened, sent
  *   uniqueid.c  where a unique-id comes from (told at its head)
  *   snapshot.c  one numbered list, of what the index says and what the folders
  *               show, and when the index may be believed (told at its head)
- *   maildrop.c  the verbs of maildir.h: lock, marks, UPDATE
+ *   update.c    UPDATE: what is removed, moved and tidied up after QUIT
+ *   maildrop.c  the other verbs of maildir.h: lock, marks
  *   check.c     the rows of `pop3d -c`; in that program alone
  */
 #ifndef POP3D_MAILDIR_INTERNAL_H
@@ -50,18 +52,18 @@ enum {
  *              set by                                cleared by
  *   IN_CUR     folder.c, where it meets the file     folder.c, where it meets the file in new/
  *   SEEN       folder.c, when a reading of the       folder.c, of all messages before a search;
- *              folders meets the file                snapshot.c, of a file that was replaced
+ *              folders meets the file; search.c      snapshot.c, of a file that was replaced
  *   FRESH      folder.c: the index does not know     snapshot.c: it is a known message that
  *              the file                              was put back, and keeps that unique-id
- *   UNCOUNTED  folder.c, together with FRESH: the    message.c, when the message was counted,
- *              octets are a guess                    or read as a whole
+ *   UNCOUNTED  folder.c, together with FRESH: the    message.c, when the message was counted or
+ *              octets are a guess                    sent, unless it was written too recently
  *   SHARED     snapshot.c: it is FRESH, and another  nobody
  *              message has the same base name
  *   RETRIEVED  message.c, when all of it was sent:   nobody
  *              UPDATE moves it from new/ to cur/
  *   DELETED    maildrop.c, DELE                      maildrop.c, RSET
- *   REMOVED    maildrop.c, when UPDATE removed it    nobody: the index leaves it out
- *              or found it in neither folder
+ *   REMOVED    update.c, when it removed the last    nobody: the index leaves it out
+ *              name, or found it in neither folder
  *
  * index_write() keeps IN_CUR and UNCOUNTED, in the file and in memory, and clears the rest.
  * IN_CUR is 1, so that record.flags & IN_CUR is the number of the folder.
@@ -129,11 +131,24 @@ struct index {
         struct index_header header;
 };
 
-/* folder.c alone uses this: when messages that had been renamed were last looked for. */
+/* What search.c knows of the folders, from its last search. */
 struct search {
         struct stamp stamps[FOLDERS];   /* the folders as they were then */
         time_t first_met;       /* when a search first found these stamps; CLOCK_MONOTONIC */
         time_t last_made;       /* the last search under them; 0 if it failed */
+        /*
+         * Files that folder.c met then, as records; a file that was renamed meanwhile is there
+         * twice. Of each it tells name, folder and file_hash.
+         */
+        struct area strays;     /* of no message */
+        struct area marked;     /* of messages marked deleted; id: the number, counted from 0 */
+        struct area text;       /* the names of both */
+};
+
+/* What RETR sent of a message; all zero if it was not sent. */
+struct sent {
+        uint64_t size, modified;        /* of the file when it was opened; nanoseconds */
+        uint64_t digest;        /* of its octets, 0 if it is larger than PIECE_SIZE - 1 */
 };
 
 /* message.c alone uses this: the message that message_open() opened. */
@@ -152,6 +167,11 @@ struct maildrop {
         struct area records;    /* the messages: number n is the record n - 1 */
         struct area text;       /* their names and unique-ids */
         struct maildrop_totals totals;
+        uint64_t octets_low, octets_high;       /* totals.octets, but it does not end at UINT64_MAX */
+        uint64_t clock;         /* the file system's time when the folders were read; 0: unknown */
+        bool is_in_order;       /* the records are: search.c may look for a base name */
+        struct area marks;      /* the numbers marked deleted, counted from 0, for RSET */
+        struct area sent;       /* a struct sent for each message, from the first RETR on */
         bool has_list;          /* of another server, which may still be at work: see uniqueid.c */
         bool index_is_due;      /* pop3d.index lacks what snapshot.c or message.c found out */
         struct index index;
@@ -212,6 +232,14 @@ void record_describe(struct record *record, const char *name);
 /* The order of delivery: negative, 0 for equal base names, or positive. */
 int record_compare(const struct record *a, const char *a_text, const struct record *b,
     const char *b_text);
+/* Sorts by base name, then by file_hash. spare has room for half of them. */
+void records_sort(struct record *records, size_t count, struct record *spare, const char *text);
+/* How many of these sorted records have the base name of wanted. *first is the first of them. */
+size_t records_find(const struct area *records, const char *text, const struct record *wanted,
+    const char *wanted_text, size_t *first);
+/* Adds to totals.octets, or takes from it. It stays at UINT64_MAX while there are more. */
+void totals_add(struct maildrop *drop, uint64_t octets);
+void totals_take(struct maildrop *drop, uint64_t octets);
 /* Writes the unique-id of a record that has one, and returns its length. */
 size_t record_unique_id(const struct record *record, const char *text, char id[UNIQUE_ID_MAX]);
 /* Whether they obey RFC 1939: 1 to UNIQUE_ID_MAX octets of 0x21-0x7E. */
@@ -250,11 +278,25 @@ int folders_stamp(const struct maildrop *drop, struct stamp stamps[FOLDERS]);
  * folders, all zero where a later change might leave them as they are (see snapshot.c).
  */
 int folders_read(struct maildrop *drop, uint64_t now, struct stamp stamps[FOLDERS]);
+/* Reads them for a search: SEEN is set anew, no record is added, and search.strays and
+ * search.marked are filled. */
+int folders_read_again(struct maildrop *drop, struct stamp stamps[FOLDERS]);
+/* record.file_hash of a file that has this inode number and this name. */
+uint32_t hash_file(uint64_t inode, const char *name);
+
+/* search.c */
+
 /*
- * Looks for all messages that were renamed, and sets SEEN of those that are there. Does
- * nothing where nothing can have changed since the last search.
+ * Looks for a message that is not where it was; afterwards it has SEEN, and its present
+ * place, if it is there. Others that were renamed may be found together with it.
  */
-int folders_search(struct maildrop *drop);
+int search_message(struct maildrop *drop, struct record *record);
+/* Reads the folders in any case, and finds all messages that are there. */
+int search_anew(struct maildrop *drop);
+/* Whether the last search met a file of this base name that is not known to be a message. */
+bool search_has_stray(const struct maildrop *drop, const struct record *record);
+/* Whether a file of this status and this name has the inode number of the record. */
+bool is_file_of(const struct record *record, const struct stat *status, const char *name);
 
 /*
  * index.c. Where pop3d.index is there but cannot be read now (EMFILE, EIO), index_open()
@@ -289,12 +331,21 @@ enum { NOT_SEARCHED = -2 };
  * opened, or is gone (ENOENT). NOT_SEARCHED: the file was not there, and the folders
  * could not be read, so that nothing is known of the message, and SEEN tells nothing.
  */
-int record_open(struct maildrop *drop, const struct record *record);
+int record_open(struct maildrop *drop, struct record *record);
 /*
  * Counts a message. One that cannot be read stays UNCOUNTED, and gets the size of its
  * file. -1: it is not known whether it can be read.
  */
 int record_count(struct maildrop *drop, struct record *record);
+
+/*
+ * Whether a message was not sent, or what was sent is what the file of this name and status
+ * has: by its size and time, else by its octets.
+ */
+bool record_fits(struct maildrop *drop, const struct record *record, int folder, const char *name,
+    const struct stat *status);
+/* Whether the message before or behind a record has the same base name. */
+bool record_has_namesake(const struct maildrop *drop, const struct record *record);
 
 /* uniqueid.c */
 

@@ -1,15 +1,11 @@
 /*
- * maildrop.c - one session with one Maildir: locked, opened, marked, updated.
+ * maildrop.c - one session with one Maildir: locked, opened, marked.
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: the Maildir given to maildrop_open(), and nothing else.
  */
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -130,108 +126,38 @@ maildrop_delete(struct maildrop *drop, size_t number)
 
         record->flags |= DELETED;
         drop->totals.count--;
-        drop->totals.octets -= record->octets;
+        totals_take(drop, record->octets);
+        if (area_reserve(&drop->marks, sizeof(uint32_t)) == 0) {
+                *(uint32_t *)(void *)(drop->marks.data + drop->marks.used) = (uint32_t)number - 1;
+                drop->marks.used += sizeof(uint32_t);
+        }
+}
+
+static void
+take_mark_back(struct maildrop *drop, size_t at)
+{
+        struct record *record = drop_records(drop) + at;
+
+        if (record->flags & DELETED)
+                totals_add(drop, record->octets);
+        record->flags &= (uint8_t)~DELETED;
 }
 
 void
 maildrop_reset(struct maildrop *drop)
 {
-        drop->totals.count = drop->totals.total;
-        for (size_t i = 0; i < drop_length(drop); i++) {
-                struct record *record = drop_records(drop) + i;
+        size_t marked = drop->totals.total - drop->totals.count;
+        const uint32_t *marks = (const void *)drop->marks.data;
 
-                if (record->flags & DELETED)
-                        drop->totals.octets += record->octets;
-                record->flags &= (uint8_t)~DELETED;
-        }
-}
-
-/* UPDATE */
-
-/* Removes each marked message where it was last seen. Returns how many were not there. */
-static size_t
-remove_marked(struct maildrop *drop, int *error)
-{
-        size_t missing = 0;
-
-        for (size_t i = 0; i < drop_length(drop); i++) {
-                struct record *record = drop_records(drop) + i;
-
-                if ((record->flags & (DELETED | REMOVED)) != DELETED)
-                        continue;
-                if (unlinkat(record_folder(drop, record), record_name(drop, record), 0) == 0)
-                        record->flags |= REMOVED;
-                else if (errno == ENOENT)
-                        missing++;
-                else
-                        *error = errno;
-        }
-        return missing;
-}
-
-/*
- * Removes the marked messages. While some are not where they were last seen, because another
- * program renamed or removed them, the folders are searched: what is found there is
- * removed in the next round, and what is not counts as removed.
- */
-static void
-remove_all(struct maildrop *drop, int *error)
-{
-        for (int tries = 0; remove_marked(drop, error) > 0; tries++) {
-                if (tries == ATTEMPTS) {
-                        *error = EAGAIN;
-                        return;
-                }
-                if (folders_search(drop) != 0) {
-                        *error = errno;
-                        return;
-                }
+        /* where memory did not suffice to remember each mark, all messages are looked at */
+        if (drop->marks.used == marked * sizeof(*marks))
+                for (size_t i = 0; i < marked; i++)
+                        take_mark_back(drop, marks[i]);
+        else
                 for (size_t i = 0; i < drop_length(drop); i++)
-                        if ((drop_records(drop)[i].flags & (DELETED | SEEN)) == DELETED)
-                                drop_records(drop)[i].flags |= REMOVED;
-        }
-}
-
-/* Moves a message from new/ to cur/, with the S flag. It does no harm if that fails. */
-static void
-move_to_cur(struct maildrop *drop, const struct record *record)
-{
-        char name[NAME_LIMIT + sizeof(":2,S")], *info = name + record->base_length;
-        const char *old = record_name(drop, record);
-        int from = drop->folders[FOLDER_NEW], to = drop->folders[FOLDER_CUR];
-
-        memcpy(name, old, record->name_length + (size_t)1);
-        if (strncmp(info, ":2,", 3) != 0)
-                memcpy(info, ":2,S", sizeof(":2,S"));
-        else if (strchr(info, 'S') == NULL)
-                memcpy(name + record->name_length, "S", sizeof("S"));
-        /* some file systems lack RENAME_NOREPLACE; a second link replaces no file either */
-        if (syscall(SYS_renameat2, from, old, to, name, RENAME_NOREPLACE) != 0 &&
-            (errno == ENOSYS || errno == EINVAL) && linkat(from, old, to, name, 0) == 0)
-                unlinkat(from, old, 0);
-}
-
-void
-maildrop_update(struct maildrop *drop, struct maildrop_update *result)
-{
-        bool is_changed[FOLDERS] = { false, false };
-
-        *result = (struct maildrop_update){ 0 };
-        remove_all(drop, &result->error);
-        for (size_t i = 0; i < drop_length(drop); i++) {
-                const struct record *record = drop_records(drop) + i;
-
-                if ((record->flags & (DELETED | RETRIEVED | IN_CUR)) == RETRIEVED)
-                        move_to_cur(drop, record);
-                result->marked += (record->flags & DELETED) != 0;
-                result->remaining += (record->flags & (DELETED | REMOVED)) == DELETED;
-                is_changed[record->flags & IN_CUR] |= (record->flags & REMOVED) != 0;
-        }
-        /* with these errors the file system says that it does not sync directories at all */
-        for (int folder = 0; folder < FOLDERS; folder++)
-                if (is_changed[folder] && RETRY(fsync(drop->folders[folder])) != 0 &&
-                    errno != EINVAL && errno != EROFS && errno != ENOTSUP)
-                        result->error = errno;
+                        take_mark_back(drop, i);
+        drop->totals.count = drop->totals.total;
+        drop->marks.used = 0;
 }
 
 void
@@ -239,12 +165,14 @@ maildrop_close(struct maildrop *drop)
 {
         const int descriptors[] = { drop->index.file, drop->folders[FOLDER_NEW],
             drop->folders[FOLDER_CUR], drop->directory, drop->lock };
+        struct area *const areas[] = { &drop->records, &drop->text, &drop->marks, &drop->sent,
+            &drop->search.strays, &drop->search.marked, &drop->search.text };
 
         index_write(drop);
         for (size_t i = 0; i < sizeof(descriptors) / sizeof(*descriptors); i++)
                 if (descriptors[i] >= 0)
                         close(descriptors[i]);
-        area_free(&drop->records);
-        area_free(&drop->text);
+        for (size_t i = 0; i < sizeof(areas) / sizeof(*areas); i++)
+                area_free(areas[i]);
         free(drop);
 }

@@ -10,18 +10,15 @@
 
 #include "internal.h"
 
-/* An octet count in a name is not believed from here on. */
-#define HINT_LIMIT (UINT64_C(1) << 40)
-
 int
-record_open(struct maildrop *drop, const struct record *record)
+record_open(struct maildrop *drop, struct record *record)
 {
         for (int tries = 0;; tries++) {
                 int fd = open_file(record_folder(drop, record), record_name(drop, record));
 
                 if (fd >= 0 || errno != ENOENT || tries == ATTEMPTS)
                         return fd;
-                if (folders_search(drop) != 0)
+                if (search_message(drop, record) != 0)
                         return NOT_SEARCHED;
                 if ((record->flags & SEEN) == 0) {
                         errno = ENOENT;
@@ -32,17 +29,35 @@ record_open(struct maildrop *drop, const struct record *record)
 
 /* Counting */
 
-/* Whether the base name announces the wire octets, as ",W=1234" does. */
+/*
+ * Whether a file of this size can make that many octets in wire form: each octet may be a
+ * line feed that becomes two, and a last line end may be added.
+ */
 static bool
-name_tells_octets(const char *name, const struct record *record, uint64_t *octets)
+can_make(uint64_t size, uint64_t octets)
+{
+        return octets >= size && octets - size <= size + 2;
+}
+
+/*
+ * Whether the base name announces the wire octets of the file, as Dovecot's ",W=1234" does,
+ * and can be right. Dovecot does not count the line end that a file lacks.
+ */
+static bool
+name_tells_octets(const char *name, const struct record *record, int fd, uint64_t size,
+    uint64_t *octets)
 {
         const char *hint = memmem(name, record->base_length, ",W=", 3);
-        char *end;
+        char *end, last;
 
-        if (hint == NULL || hint[3] < '0' || hint[3] > '9')
+        if (size == 0 || hint == NULL || hint[3] < '0' || hint[3] > '9')
                 return false;
         *octets = strtoull(hint + 3, &end, 10);
-        return *octets < HINT_LIMIT && (*end == ',' || end == name + record->base_length);
+        if (!can_make(size, *octets) || (*end != ',' && end != name + record->base_length) ||
+            RETRY(pread(fd, &last, 1, (off_t)size - 1)) != 1)
+                return false;
+        *octets += last != '\n' ? 2 : 0;
+        return true;
 }
 
 /* Counts a hole of a sparse file without reading it: its octets are all NUL. */
@@ -74,33 +89,99 @@ count_file(int fd, char *piece, uint64_t *octets)
         return length == 0;
 }
 
+/*
+ * Counts an open file. If it was changed as late as the folders were read, another program
+ * may still write it: then the count is right for now, and the next session counts again,
+ * and reads the file for it, because RETR may have corrected what the name announces.
+ */
+static bool
+count_open(struct maildrop *drop, struct record *record, int fd, uint64_t *octets)
+{
+        const char *name = record_name(drop, record);
+        struct stat status;
+
+        if (fstat(fd, &status) != 0)
+                return false;
+        if (((record->flags & FRESH) == 0 ||
+            !name_tells_octets(name, record, fd, (uint64_t)status.st_size, octets)) &&
+            !count_file(fd, drop->piece, octets))
+                return false;
+        if (time_nanoseconds(&status.st_ctim) < drop->clock)
+                record->flags &= (uint8_t)~UNCOUNTED;
+        return true;
+}
+
 int
 record_count(struct maildrop *drop, struct record *record)
 {
-        uint64_t octets = 0;
-        bool is_counted = name_tells_octets(record_name(drop, record), record, &octets);
+        int fd = record_open(drop, record);
         struct stat status = { 0 };
+        uint64_t octets;
 
-        if (!is_counted) {
-                int fd = record_open(drop, record);
-
-                if (fd == NOT_SEARCHED ||
-                    (fd < 0 && (errno == ENOMEM || errno == EMFILE || errno == ENFILE)))
-                        return -1;
-                is_counted = fd >= 0 && count_file(fd, drop->piece, &octets);
-                if (fd >= 0)
-                        close(fd);
-        }
-        if (is_counted) {
-                record->flags &= (uint8_t)~UNCOUNTED;
-        } else {
+        if (fd == NOT_SEARCHED ||
+            (fd < 0 && (errno == ENOMEM || errno == EMFILE || errno == ENFILE)))
+                return -1;
+        if (fd < 0 || !count_open(drop, record, fd, &octets)) {
                 /* a guess will do, because a message that cannot be read cannot be sent either */
                 fstatat(record_folder(drop, record), record_name(drop, record), &status,
                     AT_SYMLINK_NOFOLLOW);
                 octets = (uint64_t)status.st_size;
         }
         record->octets = octets;
+        if (fd >= 0)
+                close(fd);
         return 0;
+}
+
+/* What was sent */
+
+bool
+record_has_namesake(const struct maildrop *drop, const struct record *record)
+{
+        const struct record *first = drop_records(drop), *last = first + drop_length(drop) - 1;
+        const char *text = drop->text.data;
+
+        return (record > first && record_compare(record - 1, text, record, text) == 0) ||
+            (record < last && record_compare(record + 1, text, record, text) == 0);
+}
+
+static uint64_t
+digest(const char *data, size_t length)
+{
+        return checksum(0, data, length) | 1;
+}
+
+/* Whether a file has the octets that were sent, as far as they were not more than a piece. */
+static bool
+has_octets(struct maildrop *drop, int folder, const char *name, const struct sent *sent)
+{
+        int fd = sent->digest != 0 ? open_file(drop->folders[folder], name) : -1;
+        bool is_same = fd >= 0 &&
+            RETRY(read(fd, drop->piece, PIECE_SIZE)) == (ssize_t)sent->size &&
+            digest(drop->piece, sent->size) == sent->digest;
+
+        if (fd >= 0)
+                close(fd);
+        return is_same;
+}
+
+static struct sent *
+sent_of(const struct maildrop *drop, const struct record *record)
+{
+        return (struct sent *)(void *)drop->sent.data + (record - drop_records(drop));
+}
+
+bool
+record_fits(struct maildrop *drop, const struct record *record, int folder, const char *name,
+    const struct stat *status)
+{
+        const struct sent *sent = sent_of(drop, record);
+
+        if ((record->flags & RETRIEVED) == 0)
+                return true;
+        return (uint64_t)status->st_size == sent->size &&
+            (time_nanoseconds(&status->st_mtim) == sent->modified ||
+            has_octets(drop, folder, name, sent));
 }
 
 /* Opening and sending */
@@ -109,41 +190,89 @@ record_count(struct maildrop *drop, struct record *record)
 static void
 correct_octets(struct maildrop *drop, uint64_t octets)
 {
-        struct record *record = drop->reading.record;
+        const struct reading *reading = &drop->reading;
+        struct record *record = reading->record;
+        bool is_settled = time_nanoseconds(&reading->before.st_ctim) < drop->clock;
 
-        if (record->octets != octets || (record->flags & UNCOUNTED) != 0)
+        if (record->octets != octets || ((record->flags & UNCOUNTED) != 0 && is_settled))
                 drop->index_is_due = true;
-        drop->totals.octets += octets - record->octets;
+        totals_take(drop, record->octets);
+        totals_add(drop, octets);
         record->octets = octets;
-        record->flags &= (uint8_t)~UNCOUNTED;
+        if (is_settled)
+                record->flags &= (uint8_t)~UNCOUNTED;
+}
+
+/* Opens the file, wherever it is by now, and has it in before as it is then. */
+static int
+open_file_of(struct maildrop *drop, struct record *record)
+{
+        struct reading *reading = &drop->reading;
+
+        reading->file = record_open(drop, record);
+        if (reading->file < 0)
+                return -1;
+        if (fstat(reading->file, &reading->before) == 0)
+                return 0;
+        close(reading->file);
+        return -1;
 }
 
 /*
- * Reads the beginning. If that makes the recorded count it is the whole message, and
- * fstat() is spared. Else fstat() says how long the file is, and whether it is a regular one.
+ * Opens a message. Of several with one base name the inode number tells which file is
+ * which, because they may have exchanged their names.
+ */
+static int
+open_record(struct maildrop *drop, struct record *record)
+{
+        if (open_file_of(drop, record) != 0)
+                return -1;
+        if (is_file_of(record, &drop->reading.before, record_name(drop, record)) ||
+            !record_has_namesake(drop, record))
+                return 0;
+        close(drop->reading.file);
+        if (search_anew(drop) != 0)
+                return -1;
+        if ((record->flags & SEEN) != 0)
+                return open_file_of(drop, record);
+        errno = ENOENT;
+        return -1;
+}
+
+/*
+ * Reads the beginning. If that is not the whole message, and the recorded count cannot be
+ * right, the whole is counted, because the client is told the count before it is sent.
  */
 static int
 read_beginning(struct maildrop *drop)
 {
         struct reading *reading = &drop->reading;
-        ssize_t length = RETRY(read(reading->file, drop->piece, PIECE_SIZE));
+        const off_t size = reading->before.st_size;
+        uint64_t octets;
         struct wire wire;
+        ssize_t length;
 
-        if (length < 0)
-                return -1;
-        reading->before.st_size = length;
-        reading->piece_length = (size_t)length;
-        wire_begin(&wire, UINT64_MAX);
-        wire_count(&wire, drop->piece, reading->piece_length);
-        if (length > 0 && length < PIECE_SIZE && wire_total(&wire) == reading->record->octets)
-                return 0;
-        if (fstat(reading->file, &reading->before) != 0)
-                return -1;
         if (!S_ISREG(reading->before.st_mode)) {
                 errno = EINVAL;
                 return -1;
         }
-        if (reading->before.st_size == length)
+        if (size >= PIECE_SIZE && !can_make((uint64_t)size, reading->record->octets)) {
+                if (count_file(reading->file, drop->piece, &octets))
+                        correct_octets(drop, octets);
+                if (lseek(reading->file, 0, SEEK_SET) != 0)
+                        return -1;
+        }
+        length = RETRY(read(reading->file, drop->piece, PIECE_SIZE));
+        if (length < 0)
+                return -1;
+        /* a file that grew or shrank between the two calls */
+        if (length != (size < PIECE_SIZE ? size : PIECE_SIZE) &&
+            fstat(reading->file, &reading->before) != 0)
+                return -1;
+        reading->piece_length = (size_t)length;
+        wire_begin(&wire, UINT64_MAX);
+        wire_count(&wire, drop->piece, reading->piece_length);
+        if (length == reading->before.st_size)
                 correct_octets(drop, wire_total(&wire));
         return 0;
 }
@@ -154,8 +283,8 @@ message_open(struct maildrop *drop, size_t number)
         struct reading *reading = &drop->reading;
 
         reading->record = drop_records(drop) + number - 1;
-        reading->file = record_open(drop, reading->record);
-        if (reading->file < 0)
+        if (area_reserve(&drop->sent, drop_length(drop) * sizeof(struct sent)) != 0 ||
+            open_record(drop, reading->record) != 0)
                 return -1;
         if (read_beginning(drop) == 0)
                 return 0;
@@ -205,6 +334,23 @@ send_pieces(struct maildrop *drop, struct wire *wire, bool is_top, struct output
         return -1;
 }
 
+/* Remembers what RETR sent, for UPDATE. */
+static void
+note_sent(struct maildrop *drop)
+{
+        const struct reading *reading = &drop->reading;
+        const struct stat *before = &reading->before;
+        bool is_whole = reading->piece_length == (size_t)before->st_size &&
+            reading->piece_length < PIECE_SIZE;
+
+        *sent_of(drop, reading->record) = (struct sent){
+            .size = (uint64_t)before->st_size,
+            .modified = time_nanoseconds(&before->st_mtim),
+            .digest = is_whole ? digest(drop->piece, reading->piece_length) : 0,
+        };
+        reading->record->flags |= RETRIEVED;
+}
+
 int
 message_send(struct maildrop *drop, uint64_t body_lines, struct output *output)
 {
@@ -218,7 +364,7 @@ message_send(struct maildrop *drop, uint64_t body_lines, struct output *output)
                 result = wire_end(&wire, output);
         if (result == 0 && !is_top) {
                 correct_octets(drop, wire.octets);
-                drop->reading.record->flags |= RETRIEVED;
+                note_sent(drop);
         }
         close(drop->reading.file);
         return result;

@@ -85,6 +85,77 @@ record_compare(const struct record *a, const char *a_text, const struct record *
         return order != 0 ? order : a->base_length - b->base_length;
 }
 
+static bool
+is_before(const struct record *a, const struct record *b, const char *text)
+{
+        int order = record_compare(a, text, b, text);
+
+        return order < 0 || (order == 0 && a->file_hash < b->file_hash);
+}
+
+/*
+ * Sorts by merging. Two halves that are in order already, as all but new mail is, are left
+ * in place.
+ */
+void
+records_sort(struct record *records, size_t count, struct record *spare, const char *text)
+{
+        size_t first = count / 2, second = count - first;
+
+        if (count < 2)
+                return;
+        records_sort(records, first, spare, text);
+        records_sort(records + first, second, spare, text);
+        if (is_before(&records[first - 1], &records[first], text))
+                return;
+        memcpy(spare, records + first, second * sizeof(*records));
+        while (first > 0 && second > 0)
+                records[--count] = is_before(&spare[second - 1], &records[first - 1], text) ?
+                    records[--first] : spare[--second];
+        memcpy(records, spare, second * sizeof(*records));
+}
+
+size_t
+records_find(const struct area *records, const char *text, const struct record *wanted,
+    const char *wanted_text, size_t *first)
+{
+        const struct record *all = (const void *)records->data;
+        size_t low = 0, count = records->used / sizeof(*all), high = count;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+
+                if (record_compare(&all[middle], text, wanted, wanted_text) < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        *first = low;
+        while (low < count && record_compare(&all[low], text, wanted, wanted_text) == 0)
+                low++;
+        return low - *first;
+}
+
+static void
+tell_total(struct maildrop *drop)
+{
+        drop->totals.octets = drop->octets_high > 0 ? UINT64_MAX : drop->octets_low;
+}
+
+void
+totals_add(struct maildrop *drop, uint64_t octets)
+{
+        drop->octets_high += __builtin_add_overflow(drop->octets_low, octets, &drop->octets_low);
+        tell_total(drop);
+}
+
+void
+totals_take(struct maildrop *drop, uint64_t octets)
+{
+        drop->octets_high -= __builtin_sub_overflow(drop->octets_low, octets, &drop->octets_low);
+        tell_total(drop);
+}
+
 size_t
 record_unique_id(const struct record *record, const char *text, char id[UNIQUE_ID_MAX])
 {

@@ -28,9 +28,10 @@
  *    not older than now, which is the gap again. A file that any reading met counts. new/ is
  *    read before cur/, so that a message which moves on meanwhile is met in cur/.
  * 5. A message whose file is not where it was, in the course of the session, is looked for
- *    by the same readings (folders_search()). Unless something may have changed since the
+ *    by the same readings (search.c). Unless something may have changed since the
  *    last search, the search is not repeated.
- * 6. If a message could not be counted, index_write() stores zero for both stamps: the next
+ * 6. If a message could not be counted, or its file was written as late as now and may
+ *    still be written, it stays UNCOUNTED, and index_write() stores zero for both stamps: the next
  *    session reads the folders, and tries again.
  * 7. What UPDATE removes or moves changes the stamps like any other change. The index is not
  *    written for it: the next session reads the folders.
@@ -56,36 +57,6 @@ drop_create(int directory)
 
 /* The order of delivery */
 
-static bool
-is_before(const struct record *a, const struct record *b, const char *text)
-{
-        int order = record_compare(a, text, b, text);
-
-        return order < 0 || (order == 0 && a->file_hash < b->file_hash);
-}
-
-/*
- * Sorts by merging. spare has room for the second half of the records. Two halves that are
- * in order already, as all but new mail is, are left in place.
- */
-static void
-sort(struct record *records, size_t count, struct record *spare, const char *text)
-{
-        size_t first = count / 2, second = count - first;
-
-        if (count < 2)
-                return;
-        sort(records, first, spare, text);
-        sort(records + first, second, spare, text);
-        if (is_before(&records[first - 1], &records[first], text))
-                return;
-        memcpy(spare, records + first, second * sizeof(*records));
-        while (first > 0 && second > 0)
-                records[--count] = is_before(&spare[second - 1], &records[first - 1], text) ?
-                    records[--first] : spare[--second];
-        memcpy(records, spare, second * sizeof(*records));
-}
-
 static int
 sort_records(struct maildrop *drop)
 {
@@ -94,27 +65,53 @@ sort_records(struct maildrop *drop)
 
         if (area_reserve(&spare, (count + 1) / 2 * sizeof(struct record)) != 0)
                 return -1;
-        sort(drop_records(drop), count, (void *)spare.data, drop->text.data);
+        records_sort(drop_records(drop), count, (void *)spare.data, drop->text.data);
         area_free(&spare);
         return 0;
 }
 
 /* Messages with the same base name */
 
+/* Where a file of a group is. */
+struct place {
+        const char *name;
+        struct record *record;
+};
+
+/* The order of folders and names, then that in which the names were written down. */
+static int
+compare_places(const void *first, const void *second)
+{
+        const struct place *a = first, *b = second;
+        int order = (a->record->flags & IN_CUR) - (b->record->flags & IN_CUR);
+
+        if (order == 0)
+                order = strcmp(a->name, b->name);
+        return order != 0 ? order : a->name < b->name ? -1 : 1;
+}
+
 /*
  * Two records of one group may have the same folder and file name: one file replaced the
  * other while the folders were read. The one whose name was written down later is there; the
  * other one loses SEEN.
  */
-static void
-forget_replaced(struct record *group, struct record *end, const char *text)
+static int
+forget_replaced(struct record *group, size_t count, const char *text, struct area *places)
 {
-        for (struct record *a = group; a < end; a++)
-                for (struct record *b = group; b < end; b++)
-                        if (a->name < b->name && a->name_length == b->name_length &&
-                            ((a->flags ^ b->flags) & IN_CUR) == 0 && (b->flags & SEEN) != 0 &&
-                            memcmp(text + a->name, text + b->name, a->name_length) == 0)
-                                a->flags &= (uint8_t)~SEEN;
+        struct place *place;
+
+        if (area_reserve(places, count * sizeof(*place)) != 0)
+                return -1;
+        place = (void *)places->data;
+        for (size_t i = 0; i < count; i++)
+                place[i] = (struct place){ text + group[i].name, group + i };
+        qsort(place, count, sizeof(*place), compare_places);
+        for (size_t i = 0; i + 1 < count; i++)
+                if ((place[i + 1].record->flags & SEEN) != 0 &&
+                    ((place[i].record->flags ^ place[i + 1].record->flags) & IN_CUR) == 0 &&
+                    strcmp(place[i].name, place[i + 1].name) == 0)
+                        place[i].record->flags &= (uint8_t)~SEEN;
+        return 0;
 }
 
 /*
@@ -129,7 +126,6 @@ compare_namesakes(struct record *group, struct record *end, const char *text)
         struct record *gone = NULL, *fresh = NULL;
         size_t gone_count = 0, fresh_count = 0, here_count = 0;
 
-        forget_replaced(group, end, text);
         for (struct record *record = group; record < end; record++) {
                 bool is_here = (record->flags & SEEN) != 0;
 
@@ -153,28 +149,33 @@ compare_namesakes(struct record *group, struct record *end, const char *text)
         }
 }
 
-/* Drops the records whose files are not there. Returns whether any that stays is FRESH. */
-static bool
-forget_unseen(struct maildrop *drop)
+/* Drops the records whose files are not there. *has_fresh: whether any that stays is FRESH. */
+static int
+forget_unseen(struct maildrop *drop, bool *has_fresh)
 {
         struct record *record = drop_records(drop), *to = record, *end = record + drop_length(drop);
         const char *text = drop->text.data;
-        bool has_fresh = false;
+        struct area places = { 0 };
+        int result = 0;
 
+        *has_fresh = false;
         for (struct record *group = record; record < end; group = record) {
                 do
                         record++;
                 while (record < end && record_compare(group, text, record, text) == 0);
-                if (record - group > 1)
+                if (record - group > 1) {
+                        result |= forget_replaced(group, (size_t)(record - group), text, &places);
                         compare_namesakes(group, record, text);
+                }
                 for (; group < record; group++)
                         if (group->flags & SEEN) {
-                                has_fresh |= (group->flags & FRESH) != 0;
+                                *has_fresh |= (group->flags & FRESH) != 0;
                                 *to++ = *group;
                         }
         }
         drop->records.used = (size_t)(to - drop_records(drop)) * sizeof(*to);
-        return has_fresh;
+        area_free(&places);
+        return result;
 }
 
 /* The whole */
@@ -202,15 +203,16 @@ add_up(struct maildrop *drop)
         struct maildrop_totals *totals = &drop->totals;
 
         totals->count = drop_length(drop);
-        totals->octets = 0;
+        drop->octets_low = drop->octets_high = totals->octets = 0;
         for (size_t i = 0; i < totals->count; i++)
-                totals->octets += drop_records(drop)[i].octets;
+                totals_add(drop, drop_records(drop)[i].octets);
 }
 
 int
 drop_load(struct maildrop *drop)
 {
-        return index_load(drop) == 0 ? ids_assign(drop) : -1;
+        drop->is_in_order = index_load(drop) == 0;
+        return drop->is_in_order ? ids_assign(drop) : -1;
 }
 
 int
@@ -218,12 +220,18 @@ drop_read(struct maildrop *drop)
 {
         size_t known = drop_length(drop), known_text = drop->text.used;
         struct stamp *stamps = drop->index.header.folders;
+        bool has_fresh;
 
         index_create(drop);
-        if (folders_read(drop, index_clock(drop), stamps) != 0 || count_uncounted(drop) != 0 ||
+        drop->clock = index_clock(drop);
+        drop->is_in_order = false;
+        if (folders_read(drop, drop->clock, stamps) != 0 || count_uncounted(drop) != 0 ||
             sort_records(drop) != 0)
                 return -1;
-        if (forget_unseen(drop) && ids_take_over(drop) != 0)
+        if (forget_unseen(drop, &has_fresh) != 0)
+                return -1;
+        drop->is_in_order = true;
+        if (has_fresh && ids_take_over(drop) != 0)
                 return -1;
         if (ids_assign(drop) != 0)
                 return -1;
@@ -256,7 +264,7 @@ drop_fix(struct maildrop *drop)
                 if (folders_stamp(drop, now) == 0 &&
                     memcmp(now, header->folders, sizeof(now)) == 0) {
                         drop->totals.count = (size_t)header->count;
-                        drop->totals.octets = header->octets;
+                        totals_add(drop, header->octets);
                         return 0;
                 }
                 /* a damaged index is as good as none */

@@ -341,20 +341,29 @@ test_hints(void)
 
         begin();
         put_text("cur/1.a,S=4,W=5:2,", "one\n");
-        put_text("cur/2.b,W=77", "two\n");
+        put_text("cur/2.b,W=9", "two\n");
         put_text("cur/3.c,W=5x", "six\n");
         put_text("cur/4.d,W=9999999999999999999999", "ten\n");
-        put_text("cur/5.e:2,W=99", "one\n");
+        put_text("cur/5.e:2,W=9", "one\n");
+        put_text("cur/6.f,W=3", "two\n");
+        put_text("cur/7.g,W=11", "two\n");
+        put_text("cur/8.h,S=7,W=8", "one\ntwo");
+        put_text("cur/9.i,W=0", "");
+        put_text("cur/10.j,W=2", "");
         drop = session();
-        test(maildrop_message_octets(drop, 1) == 5 && maildrop_message_octets(drop, 2) == 77,
+        test(maildrop_message_octets(drop, 1) == 5 && maildrop_message_octets(drop, 2) == 9,
             "W= in a name is believed at first");
         test(maildrop_message_octets(drop, 3) == 5 && maildrop_message_octets(drop, 4) == 5 &&
             maildrop_message_octets(drop, 5) == 5, "unless it is none");
+        test(maildrop_message_octets(drop, 6) == 5 && maildrop_message_octets(drop, 7) == 5 &&
+            maildrop_message_octets(drop, 9) == 2 && maildrop_message_octets(drop, 10) == 2,
+            "or the file cannot make it");
+        test(maildrop_message_octets(drop, 8) == 10, "a line end that the file lacks is added");
         test(retrieve(drop, 2) == 0 && maildrop_message_octets(drop, 2) == 5 &&
-            maildrop_totals(drop)->octets == 25, "RETR corrects it");
+            maildrop_totals(drop)->octets == 49, "RETR corrects it");
         maildrop_close(drop);
         drop = session();
-        test(maildrop_totals(drop)->octets == 25, "for ever");
+        test(maildrop_message_octets(drop, 8) == 10, "for ever");
         maildrop_close(drop);
 }
 

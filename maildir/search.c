@@ -1,0 +1,227 @@
+/*
+ * search.c - finds a message again that is not where it was.
+ * Runs in:   the TRANSACTION process, as the mail user.
+ * May touch: new/ and cur/ of the Maildir, for reading.
+ *
+ * Other programs change messages while a session runs. Which file is which message is
+ * decided so:
+ *
+ * 1. A file with the base name and the inode number of a message is that message, whatever
+ *    its flags and its folder are now. (folder.c finds it, by record.file_hash.)
+ * 2. Some programs write a message anew, and some file systems give a file another inode
+ *    number when it is renamed. So if exactly one message of a base name is not found, and
+ *    there is exactly one stray of that base name, which is a file that is no message's, then
+ *    the stray is that message. record.file_hash stays as it is, because namesakes are in the
+ *    order of that number; each search finds the same again.
+ * 3. Of more than one such message or such stray nobody knows which is which. Such a
+ *    message is not found; search_has_stray() tells that it may be there all the same.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "internal.h"
+
+enum {
+        TICK_MAX = 2,           /* seconds that the clock of a file system may stand still */
+        GUESS_FROM = 500,       /* messages, from which on names are tried before a search */
+};
+
+/* Strays */
+
+/* Gives a message the place of a file that a search met. */
+static int
+take_place(struct maildrop *drop, struct record *record, const struct record *file,
+    const char *name)
+{
+        if (text_append(&drop->text, name, file->name_length, &record->name) != 0)
+                return -1;
+        record->name_length = file->name_length;
+        record->flags = (uint8_t)((record->flags & ~IN_CUR) | (file->flags & IN_CUR) | SEEN);
+        return 0;
+}
+
+/* The only message of this base name that is not found, or NULL. */
+static struct record *
+only_one_missing(const struct maildrop *drop, const struct record *stray)
+{
+        struct record *missing = NULL;
+        size_t first, count = records_find(&drop->records, drop->text.data, stray,
+            drop->search.text.data, &first);
+
+        for (size_t i = first; i < first + count; i++) {
+                struct record *record = drop_records(drop) + i;
+
+                if (record->flags & (SEEN | REMOVED))
+                        continue;
+                if (missing != NULL)
+                        return NULL;
+                missing = record;
+        }
+        return missing;
+}
+
+/* A stray becomes the message that it is, if it is one. */
+static int
+adopt(struct maildrop *drop, const struct record *stray)
+{
+        struct record *record = only_one_missing(drop, stray);
+        struct area *marked = &drop->search.marked;
+
+        if (record == NULL)
+                return 0;
+        if (take_place(drop, record, stray, drop->search.text.data + stray->name) != 0)
+                return -1;
+        if ((record->flags & DELETED) == 0)
+                return 0;
+        if (area_reserve(marked, sizeof(*stray)) != 0)
+                return -1;
+        memcpy(marked->data + marked->used, stray, sizeof(*stray));
+        marked->used += sizeof(*stray);
+        ((struct record *)(void *)(marked->data + marked->used))[-1].id =
+            (uint32_t)(record - drop_records(drop));
+        return 0;
+}
+
+/*
+ * Sorts the strays, and adopts each that is the only one of its base name. One file may have
+ * been met under several names, in several readings: the one that was met last counts.
+ */
+static int
+adopt_strays(struct maildrop *drop)
+{
+        struct search *search = &drop->search;
+        struct record *stray = (void *)search->strays.data;
+        struct record *end = stray + search->strays.used / sizeof(*stray);
+        struct area spare = { 0 };
+
+        if (stray == end)
+                return 0;
+        if (area_reserve(&spare, search->strays.used) != 0)
+                return -1;
+        records_sort(stray, (size_t)(end - stray), (void *)spare.data, search->text.data);
+        area_free(&spare);
+        while (stray < end) {
+                const struct record *last = stray, *group = stray;
+                bool is_one_file = true;
+
+                while (++stray < end && record_compare(group, search->text.data, stray,
+                    search->text.data) == 0) {
+                        is_one_file &= stray->file_hash == group->file_hash;
+                        if (stray->name > last->name)
+                                last = stray;
+                }
+                if (is_one_file && adopt(drop, last) != 0)
+                        return -1;
+        }
+        return 0;
+}
+
+bool
+search_has_stray(const struct maildrop *drop, const struct record *record)
+{
+        size_t first;
+
+        return records_find(&drop->search.strays, drop->search.text.data, record,
+            drop->text.data, &first) > 0;
+}
+
+/* The search */
+
+int
+search_anew(struct maildrop *drop)
+{
+        struct search *search = &drop->search;
+        struct stamp stamps[FOLDERS];
+        struct timespec now;
+        int result;
+
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        result = folders_read_again(drop, stamps);
+        if (result == 0 && drop->is_in_order)
+                result = adopt_strays(drop);
+        if (memcmp(stamps, search->stamps, sizeof(stamps)) != 0)
+                search->first_met = now.tv_sec;
+        memcpy(search->stamps, stamps, sizeof(stamps));
+        search->last_made = result == 0 ? now.tv_sec : 0;
+        return result;
+}
+
+/*
+ * Makes no search if the folders have the stamps that the last search met, and that one was
+ * made more than TICK_MAX seconds after they were first met: a change since then would have
+ * given them other stamps.
+ */
+static int
+search(struct maildrop *drop)
+{
+        struct stamp stamps[FOLDERS];
+
+        if (folders_stamp(drop, stamps) != 0)
+                return -1;
+        if (memcmp(stamps, drop->search.stamps, sizeof(stamps)) == 0 &&
+            drop->search.last_made > drop->search.first_met + TICK_MAX)
+                return 0;
+        return search_anew(drop);
+}
+
+/* Guessing */
+
+bool
+is_file_of(const struct record *record, const struct stat *status, const char *name)
+{
+        return hash_file(status->st_ino, name) == record->file_hash;
+}
+
+static bool
+is_there(struct maildrop *drop, struct record *record, int folder, const char *name)
+{
+        const struct record place = { .name_length = (uint8_t)strlen(name),
+            .flags = (uint8_t)folder };
+        struct stat status;
+
+        return fstatat(drop->folders[folder], name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(status.st_mode) && is_file_of(record, &status, name) &&
+            take_place(drop, record, &place, name) == 0;
+}
+
+/*
+ * Whether a message is found under one of the names that other programs give: its base
+ * name in new/, or in cur/ with any of the flags of Maildir, behind which keywords stay as
+ * they are. In a large maildrop these 66 attempts take less time than a search.
+ */
+static bool
+guess(struct maildrop *drop, struct record *record)
+{
+        static const char flags[] = "DFPRST";
+        char name[2 * NAME_LIMIT], *info = name + record->base_length;
+        const char *old = record_name(drop, record);
+        const char *keywords = old + record->base_length;
+
+        if (drop_length(drop) < GUESS_FROM)
+                return false;
+        keywords += strcspn(keywords, "abcdefghijklmnopqrstuvwxyz");
+        memcpy(name, old, record->base_length);
+        *info = '\0';
+        if (is_there(drop, record, FOLDER_NEW, name) || is_there(drop, record, FOLDER_CUR, name))
+                return true;
+        for (unsigned set = 0; set < 1u << (sizeof(flags) - 1); set++) {
+                char *end = info + sizeof(":2,") - 1;
+
+                memcpy(info, ":2,", sizeof(":2,") - 1);
+                for (unsigned flag = 0; flag < sizeof(flags) - 1; flag++)
+                        if (set >> flag & 1)
+                                *end++ = flags[flag];
+                strcpy(end, keywords);
+                if (is_there(drop, record, FOLDER_CUR, name))
+                        return true;
+        }
+        return false;
+}
+
+int
+search_message(struct maildrop *drop, struct record *record)
+{
+        return guess(drop, record) ? 0 : search(drop);
+}

@@ -1,0 +1,189 @@
+/*
+ * update.c - what QUIT does to the Maildir (RFC 1939 section 6, UPDATE).
+ * Runs in:   the TRANSACTION process, as the mail user.
+ * May touch: new/, cur/ and tmp/ of the Maildir, and maildirsize in it.
+ *
+ * Which file is removed for a marked message
+ * ------------------------------------------
+ * 1. What RETR sent is removed only if the file still has that content (record_fits()):
+ *    another program may have written something else there that nobody has seen yet.
+ * 2. A message that was not sent goes by its name; one that has namesakes, or whose content
+ *    does not fit, by its inode number as well, for files may have exchanged their names.
+ * 3. A message that is not where it was is looked for (search.c). It counts as removed only
+ *    if no file in either folder can be it.
+ * 4. A file may have several names: hard links, or a move that another program, or an older
+ *    pop3d, made by link() and unlink() and did not finish. So if the file that lost a name
+ *    has more of them, the folders are searched for those.
+ */
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+struct update {
+        struct maildrop *drop;
+        bool is_changed[FOLDERS];       /* a file was removed there */
+        size_t open;            /* names that were not there, and files that have more names */
+        int error;              /* of the last failure to remove a message */
+};
+
+/* Removing */
+
+/*
+ * Whether a file is the one that a marked message has. is_met: a search has just met it, and
+ * found that it is.
+ */
+static bool
+is_right_file(struct maildrop *drop, const struct record *record, const char *name,
+    const struct stat *status, bool is_met, bool fits)
+{
+        return is_met || is_file_of(record, status, name) ||
+            (fits && !record_has_namesake(drop, record));
+}
+
+/* Removes one name of a marked message. The message is REMOVED if it was the last one. */
+static void
+remove_name(struct update *update, struct record *record, int folder, const char *name,
+    bool is_met)
+{
+        struct maildrop *drop = update->drop;
+        struct stat status;
+        bool is_there = fstatat(drop->folders[folder], name, &status, AT_SYMLINK_NOFOLLOW) == 0;
+        bool fits = is_there && record_fits(drop, record, folder, name, &status);
+
+        if (is_there && !is_right_file(drop, record, name, &status, is_met, fits)) {
+                update->open++;
+        } else if (is_there && !fits) {
+                update->error = ESTALE;
+        } else if (!is_there || unlinkat(drop->folders[folder], name, 0) != 0) {
+                if (errno == ENOENT)
+                        update->open++;
+                else
+                        update->error = errno;
+        } else {
+                update->is_changed[folder] = true;
+                if (status.st_nlink > 1)
+                        update->open++;
+                else
+                        record->flags |= REMOVED;
+        }
+}
+
+/*
+ * Searches the folders, and removes what it meets of the marked messages. What was met
+ * last is removed first: a file that was renamed during the search was met twice.
+ */
+static int
+search_and_remove(struct update *update)
+{
+        struct maildrop *drop = update->drop;
+        const struct record *met;
+
+        if (search_anew(drop) != 0)
+                return -1;
+        for (size_t i = 0; i < drop_length(drop); i++) {
+                struct record *record = drop_records(drop) + i;
+
+                if ((record->flags & (DELETED | REMOVED | SEEN)) != DELETED)
+                        continue;
+                if (search_has_stray(drop, record))
+                        update->error = ESTALE;
+                else
+                        record->flags |= REMOVED;
+        }
+        met = (const void *)drop->search.marked.data;
+        for (size_t i = drop->search.marked.used / sizeof(*met); i-- > 0;) {
+                struct record *record = drop_records(drop) + met[i].id;
+
+                if ((record->flags & REMOVED) == 0)
+                        remove_name(update, record, met[i].flags & IN_CUR,
+                            drop->search.text.data + met[i].name, true);
+        }
+        return 0;
+}
+
+static void
+remove_marked(struct update *update)
+{
+        struct maildrop *drop = update->drop;
+
+        for (size_t i = 0; i < drop_length(drop); i++) {
+                struct record *record = drop_records(drop) + i;
+
+                if (record->flags & DELETED)
+                        remove_name(update, record, record->flags & IN_CUR,
+                            record_name(drop, record), false);
+        }
+        for (int tries = 0; update->open > 0; tries++) {
+                update->open = 0;
+                if (tries == ATTEMPTS)
+                        update->error = EAGAIN;
+                else if (search_and_remove(update) != 0)
+                        update->error = errno;
+        }
+}
+
+/* Moving */
+
+/*
+ * Moves a message from new/ to cur/, with the S flag. It does no harm if that fails. Some file
+ * systems lack RENAME_NOREPLACE. There a look has to do, because link() and unlink() would
+ * leave two names if the session were killed between them.
+ */
+static void
+move_to_cur(struct maildrop *drop, const struct record *record)
+{
+        char name[NAME_LIMIT + sizeof(":2,S")], *info = name + record->base_length;
+        const char *old = record_name(drop, record);
+        int from = drop->folders[FOLDER_NEW], to = drop->folders[FOLDER_CUR];
+        struct stat status;
+
+        memcpy(name, old, record->name_length + (size_t)1);
+        if (strncmp(info, ":2,", 3) != 0)
+                memcpy(info, ":2,S", sizeof(":2,S"));
+        else if (strchr(info, 'S') == NULL)
+                memcpy(name + record->name_length, "S", sizeof("S"));
+        if (syscall(SYS_renameat2, from, old, to, name, RENAME_NOREPLACE) != 0 &&
+            (errno == ENOSYS || errno == EINVAL) &&
+            fstatat(to, name, &status, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
+                renameat(from, old, to, name);
+}
+
+/* The whole */
+
+/* with these errors the file system says that it does not sync directories at all */
+static int
+sync_folder(const struct maildrop *drop, int folder)
+{
+        return RETRY(fsync(drop->folders[folder])) == 0 || errno == EINVAL || errno == EROFS ||
+            errno == ENOTSUP ? 0 : errno;
+}
+
+void
+maildrop_update(struct maildrop *drop, struct maildrop_update *result)
+{
+        struct update update = { .drop = drop };
+
+        *result = (struct maildrop_update){ 0 };
+        remove_marked(&update);
+        for (size_t i = 0; i < drop_length(drop); i++) {
+                const struct record *record = drop_records(drop) + i;
+
+                if ((record->flags & (DELETED | RETRIEVED | IN_CUR)) == RETRIEVED)
+                        move_to_cur(drop, record);
+                result->marked += (record->flags & DELETED) != 0;
+                result->remaining += (record->flags & (DELETED | REMOVED)) == DELETED;
+        }
+        if (result->remaining > 0)
+                result->error = update.error;
+        for (int folder = 0; folder < FOLDERS; folder++) {
+                int error = update.is_changed[folder] ? sync_folder(drop, folder) : 0;
+
+                if (error != 0)
+                        result->error = error;
+        }
+}
