@@ -27,6 +27,8 @@ static char sent[2 * LARGE + 100];
 static size_t sent_length;
 static void (*between)(void);   /* what another program does while a message is sent */
 static bool (*at_reading)(void);        /* of a piece of a folder, which may fail */
+static bool lacks_noreplace;    /* the file system does not know RENAME_NOREPLACE */
+static int failures_left;       /* how often a file cannot be removed */
 
 static const char *
 path_of(const char *name)
@@ -481,10 +483,27 @@ syscall(long number, ...)
                 name = va_arg(arguments, const char *);
                 to = va_arg(arguments, int);
                 new = va_arg(arguments, const char *);
-                result = renameat2(folder, name, to, new, (unsigned)va_arg(arguments, int));
+                errno = EINVAL;
+                result = lacks_noreplace ? -1 :
+                    renameat2(folder, name, to, new, (unsigned)va_arg(arguments, int));
         }
         va_end(arguments);
         return result;
+}
+
+/* Instead of the C library's, too. */
+int
+unlinkat(int folder, const char *name, int flags)
+{
+        char path[400];
+
+        if (failures_left > 0) {
+                failures_left--;
+                errno = EIO;
+                return -1;
+        }
+        snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", folder, name);
+        return unlink(path);
 }
 
 static int readings;
@@ -714,6 +733,115 @@ test_sparse(void)
         maildrop_close(drop);
 }
 
+/* Two messages of one base name exchange their flags, before RETR and after it. */
+static void
+test_exchanged_names(void)
+{
+        struct maildrop *drop;
+        struct maildrop_update update;
+        size_t one;
+
+        begin();
+        put_text("cur/1.a:2,", "one\n");
+        put_text("cur/1.a:2,S", "another\n");
+        drop = session();
+        one = maildrop_message_octets(drop, 1) == 5 ? 1 : 2;
+        for (int turn = 0; turn < 2; turn++) {
+                test(renameat2(AT_FDCWD, path_of("cur/1.a:2,"), AT_FDCWD, path_of("cur/1.a:2,S"),
+                    RENAME_EXCHANGE) == 0, "names exchanged");
+                if (turn == 0)
+                        test(retrieve(drop, one) == 0 && strcmp(sent, "one\r\n.\r\n") == 0,
+                            "RETR sends the message all the same");
+        }
+        maildrop_delete(drop, one);
+        maildrop_delete(drop, 3 - one);
+        maildrop_reset(drop);
+        maildrop_delete(drop, 3 - one);
+        maildrop_update(drop, &update);
+        maildrop_close(drop);
+        test(update.marked == 1 && update.remaining == 0 && access(path_of("cur/1.a:2,"), F_OK) == 0 &&
+            access(path_of("cur/1.a:2,S"), F_OK) != 0, "and UPDATE removes the right one");
+}
+
+/* Where rename() cannot be kept from replacing a file, no two names are left. */
+static void
+test_move_without_noreplace(void)
+{
+        struct maildrop *drop;
+        struct maildrop_update update;
+
+        begin();
+        put_text("new/1.a", "one\n");
+        put_text("new/2.b", "two\n");
+        put_text("cur/2.b:2,S", "in the way\n");
+        drop = session();
+        for (size_t number = 1; number <= 3; number++)
+                test(retrieve(drop, number) == 0, "RETR");
+        lacks_noreplace = true;
+        failures_left = 9;      /* nothing needs to be unlinked for it */
+        maildrop_update(drop, &update);
+        lacks_noreplace = false;
+        failures_left = 0;
+        maildrop_close(drop);
+        test(access(path_of("new/1.a"), F_OK) != 0 && access(path_of("cur/1.a:2,S"), F_OK) == 0,
+            "a move without RENAME_NOREPLACE");
+        test(access(path_of("new/2.b"), F_OK) == 0 && access(path_of("cur/2.b:2,S"), F_OK) == 0,
+            "which replaces nothing either");
+}
+
+/* An error that a later attempt makes good is none; one that lasts is told. */
+static void
+test_removal_fails(void)
+{
+        struct maildrop *drop;
+        struct maildrop_update update;
+
+        begin();
+        put_text("cur/1.a:2,", "one\n");
+        put_text("cur/2.b:2,", "two\n");
+        put_text("cur/3.c:2,", "three\n");
+        drop = session();
+        maildrop_delete(drop, 1);
+        maildrop_delete(drop, 2);
+        rename(path_of("cur/2.b:2,"), path_of("cur/2.b:2,S"));
+        failures_left = 1;
+        maildrop_update(drop, &update);
+        test(update.marked == 2 && update.remaining == 0 && update.error == 0,
+            "a removal that succeeds at last");
+        maildrop_close(drop);
+        drop = session();
+        maildrop_delete(drop, 1);
+        failures_left = 1;
+        maildrop_update(drop, &update);
+        maildrop_close(drop);
+        test(update.marked == 1 && update.remaining == 1 && update.error == EIO &&
+            access(path_of("cur/3.c:2,"), F_OK) == 0, "one that does not");
+}
+
+/* More octets than a number has room for: STAT tells the greatest, and DELE comes back from it. */
+static void
+test_too_many_octets(void)
+{
+        struct maildrop *drop;
+        const struct maildrop_totals *totals;
+
+        begin();
+        put_text("cur/1.a", "one\n");
+        put_text("cur/2.b", "two\n");
+        drop = session();
+        totals = maildrop_totals(drop);
+        totals_add(drop, UINT64_MAX - 5);
+        drop_records(drop)[1].octets = UINT64_MAX;
+        test(totals->octets == UINT64_MAX, "the sum does not wrap");
+        maildrop_delete(drop, 1);
+        test(totals->octets == UINT64_MAX, "nor with less");
+        totals_take(drop, 5);
+        test(totals->octets == UINT64_MAX - 5, "until it fits again");
+        maildrop_reset(drop);
+        test(totals->octets == UINT64_MAX, "RSET");
+        maildrop_close(drop);
+}
+
 /* Nothing is left behind. */
 static void
 clean_up(void)
@@ -748,6 +876,10 @@ main(void)
         test_equal_names();
         test_former_servers();
         test_sparse();
+        test_exchanged_names();
+        test_move_without_noreplace();
+        test_removal_fails();
+        test_too_many_octets();
         clean_up();
         return test_end();
 }
