@@ -15,7 +15,7 @@ VERSION = 1.0
 CC = gcc
 # What touches each octet or each entry is to be fast; the rest is better small.
 CFLAGS = $(SMALL) -g
-FAST_OBJECTS = $(patsubst %,$(BUILD)/maildir/%.o,wire index record folder snapshot)
+FAST_OBJECTS = $(patsubst %,$(BUILD)/maildir/%.o,wire record folder)
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
 	-Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef -Wvla \
 	-Wwrite-strings -Wcast-qual -Wno-unused-parameter -Werror=format-security

@@ -16,6 +16,7 @@
  *    has more of them, the folders are searched for those.
  */
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
