@@ -126,37 +126,48 @@ ids_take_over(struct maildrop *drop)
 }
 
 /*
- * Adds a record's unique-id to a set of hashes; false if the set had it. At most half of
- * the slots are taken. 0 is a slot that is free, so the lowest bit of each hash is set.
+ * The slot of a record's unique-id in a set of hashes, which is 0 if the set has not got it.
+ * At most half of the slots are taken. 0 is a slot that is free, so the lowest bit of each
+ * hash is set.
  */
-static bool
-add_to_set(const struct maildrop *drop, const struct record *record, const struct area *set)
+static uint64_t *
+find_in_set(const struct maildrop *drop, const struct record *record, const struct area *set,
+    uint64_t *hash)
 {
         char id[UNIQUE_ID_MAX];
         uint64_t *slots = (uint64_t *)(void *)set->data, mask = set->size / sizeof(*slots) - 1;
         size_t length = record_unique_id(record, drop->text.data, id);
-        uint64_t hash = checksum(0, id, length) | 1, at = hash >> 20;
+        uint64_t at;
 
-        while (slots[at & mask] != 0 && slots[at & mask] != hash)
+        *hash = checksum(0, id, length) | 1;
+        at = *hash >> 20;
+        while (slots[at & mask] != 0 && slots[at & mask] != *hash)
                 at++;
-        if (slots[at & mask] == hash)
+        return &slots[at & mask];
+}
+
+/* Adds a record's unique-id to a set; false if the set had it. */
+static bool
+add_to_set(const struct maildrop *drop, const struct record *record, const struct area *set)
+{
+        uint64_t hash, *slot = find_in_set(drop, record, set, &hash);
+
+        if (*slot != 0)
                 return false;
-        slots[at & mask] = hash;
+        *slot = hash;
         return true;
 }
 
 /*
- * Makes a digest the unique-id of a record. Attempt 0: of the base name. Attempt 1: of the
- * content as well, that is of its octet count and its first PIECE_SIZE octets, because a
- * file may be larger than anyone can read. Attempt 2 and later: the attempt's number is added.
+ * Begins a digest: of the base name, and with_content of the content as well, that is of
+ * its octet count and its first PIECE_SIZE octets, because a file may be larger than anyone
+ * can read.
  */
-static int
-store_digest(struct maildrop *drop, struct record *record, int attempt)
+static void
+begin_digest(struct maildrop *drop, struct record *record, bool with_content, uint64_t halves[2])
 {
-        int fd = attempt > 0 ? record_open(drop, record) : -1;
+        int fd = with_content ? record_open(drop, record) : -1;
         ssize_t length = fd >= 0 ? RETRY(read(fd, drop->piece, PIECE_SIZE)) : 0;
-        uint64_t halves[2];
-        char id[33];
 
         for (int half = 0; half < 2; half++) {
                 halves[half] = checksum(1 + (uint64_t)half, record_name(drop, record),
@@ -167,11 +178,62 @@ store_digest(struct maildrop *drop, struct record *record, int attempt)
         }
         if (fd >= 0)
                 close(fd);
-        if (attempt >= 2)
-                halves[0] += (uint64_t)attempt;
-        (void)snprintf(id, sizeof(id), "%016" PRIx64 "%016" PRIx64, halves[0], halves[1]);
+}
+
+/* Makes a digest the unique-id of a record; the number of attempt 2 and later is added. */
+static int
+store_digest(struct maildrop *drop, struct record *record, const uint64_t halves[2],
+    uint64_t attempt)
+{
+        char id[33];
+
+        (void)snprintf(id, sizeof(id), "%016" PRIx64 "%016" PRIx64,
+            halves[0] + (attempt >= 2 ? attempt : 0), halves[1]);
         record->id_length = 32;
         return text_append(&drop->text, id, 32, &record->id);
+}
+
+/* Whether the digest of this attempt is taken: 1, 0, or -1 for an error. */
+static int
+is_taken(struct maildrop *drop, struct record *record, const struct area *set,
+    const uint64_t halves[2], uint64_t attempt)
+{
+        size_t used = drop->text.used;
+        uint64_t hash;
+
+        if (store_digest(drop, record, halves, attempt) != 0)
+                return -1;
+        drop->text.used = used;
+        return *find_in_set(drop, record, set, &hash) != 0;
+}
+
+/*
+ * Finds an attempt whose digest is free. The attempts that are taken are mostly 1 to n, so n is
+ * found by doubling, then by halving what lies between; any attempt that is free will do.
+ */
+static int
+find_attempt(struct maildrop *drop, struct record *record, const struct area *set,
+    const uint64_t halves[2], uint64_t *attempt)
+{
+        uint64_t taken = 0, step = 1;
+        int result;
+
+        *attempt = 1;
+        while ((result = is_taken(drop, record, set, halves, *attempt)) == 1) {
+                taken = *attempt;
+                *attempt += step;
+                step *= 2;
+        }
+        while (result >= 0 && *attempt - taken > 1) {
+                uint64_t middle = taken + (*attempt - taken) / 2;
+
+                result = is_taken(drop, record, set, halves, middle);
+                if (result == 1)
+                        taken = middle;
+                else
+                        *attempt = middle;
+        }
+        return result < 0 ? -1 : 0;
 }
 
 /* Sees that a record has a unique-id which is not in the set yet, and adds it. */
@@ -179,16 +241,24 @@ static int
 assign(struct maildrop *drop, struct record *record, const struct area *set)
 {
         bool is_shared = (record->flags & SHARED) != 0;
+        uint64_t halves[2], attempt = 0;
 
         if (!is_shared && record->id_length != NO_ID && add_to_set(drop, record, set))
                 return 0;
         /* the base name alone is the same for all that share it */
-        for (int attempt = is_shared ? 1 : 0;; attempt++) {
-                if (store_digest(drop, record, attempt) != 0)
+        if (!is_shared) {
+                begin_digest(drop, record, false, halves);
+                if (store_digest(drop, record, halves, 0) != 0)
                         return -1;
                 if (add_to_set(drop, record, set))
                         return 0;
         }
+        begin_digest(drop, record, true, halves);
+        if (find_attempt(drop, record, set, halves, &attempt) != 0 ||
+            store_digest(drop, record, halves, attempt) != 0)
+                return -1;
+        (void)add_to_set(drop, record, set);
+        return 0;
 }
 
 /* Whether each unique-id is a base name that no other message has; they differ then. */
