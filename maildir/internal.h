@@ -136,6 +136,7 @@ struct search {
         struct stamp stamps[FOLDERS];   /* the folders as they were then */
         time_t first_met;       /* when a search first found these stamps; CLOCK_MONOTONIC */
         time_t last_made;       /* the last search under them; 0 if it failed */
+        size_t guesses_left;    /* until the next search is due */
         /*
          * Files that folder.c met then, as records; a file that was renamed meanwhile is there
          * twice. Of each it tells name, folder and file_hash.

@@ -25,7 +25,7 @@
 
 enum {
         TICK_MAX = 2,           /* seconds that the clock of a file system may stand still */
-        GUESS_FROM = 500,       /* messages, from which on names are tried before a search */
+        GUESS_WORTH = 256,      /* messages whose names are read in the time that a guess takes */
 };
 
 /* Strays */
@@ -138,6 +138,7 @@ search_anew(struct maildrop *drop)
         int result;
 
         clock_gettime(CLOCK_MONOTONIC, &now);
+        search->guesses_left = drop_length(drop) / GUESS_WORTH;
         result = folders_read_again(drop, stamps);
         if (result == 0 && drop->is_in_order)
                 result = adopt_strays(drop);
@@ -189,7 +190,9 @@ is_there(struct maildrop *drop, struct record *record, int folder, const char *n
 /*
  * Whether a message is found under one of the names that other programs give: its base
  * name in new/, or in cur/ with any of the flags of Maildir, behind which keywords stay as
- * they are. In a large maildrop these 66 attempts take less time than a search.
+ * they are. These 66 attempts spare the search in a large maildrop where messages are
+ * renamed one after the other. If many were renamed at once a search finds all: therefore
+ * guesses may take as much time as the last search, and then another search is due.
  */
 static bool
 guess(struct maildrop *drop, struct record *record)
@@ -199,8 +202,9 @@ guess(struct maildrop *drop, struct record *record)
         const char *old = record_name(drop, record);
         const char *keywords = old + record->base_length;
 
-        if (drop_length(drop) < GUESS_FROM)
+        if (drop->search.guesses_left == 0)
                 return false;
+        drop->search.guesses_left--;
         keywords += strcspn(keywords, "abcdefghijklmnopqrstuvwxyz");
         memcpy(name, old, record->base_length);
         *info = '\0';
