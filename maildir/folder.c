@@ -74,10 +74,14 @@ maildir_is_not_yet_there(const char *path, uid_t uid)
         /* a link is followed that has a slash behind its name */
         while (length > 1 && path[length - 1] == '/')
                 length--;
-        return snprintf(own, sizeof(own), "%.*s", (int)length, path) < (int)sizeof(own) &&
-            fstatat(AT_FDCWD, own, &status, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT &&
-            fstatat(AT_FDCWD, dirname(own), &status, 0) == 0 &&
-            S_ISDIR(status.st_mode) && status.st_uid == uid;
+        if (snprintf(own, sizeof(own), "%.*s", (int)length, path) >= (int)sizeof(own) ||
+            fstatat(AT_FDCWD, own, &status, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT ||
+            fstatat(AT_FDCWD, dirname(own), &status, 0) != 0 || !S_ISDIR(status.st_mode) ||
+            status.st_uid != uid)
+                return false;
+        /* the mode is looked at because root, as which the check may run, can write anywhere */
+        errno = EACCES;
+        return (status.st_mode & 0300) == 0300 && access(own, W_OK | X_OK) == 0;
 }
 
 int

@@ -28,14 +28,15 @@ struct maildir_names {
 /*
  * What is wrong with a template, as a text, or NULL. It must not be empty, and each % in
  * it must be one of %u %d %m %h %%. is_virtual: all maildrops belong to one account, so
- * that the template has to tell the users apart.
+ * that the template has to tell the users apart, and each from the domains.
  */
 const char *maildir_template_problem(const char *template, bool is_virtual);
 
 /*
  * Writes the absolute path of a maildrop. Fails with EINVAL (the template, or a name that
  * is no part of a path), ENAMETOOLONG, or EPERM: users of different domains must be told
- * apart (must_tell_domains), these names have a domain, and the template has no %d.
+ * apart (must_tell_domains), and these names have a domain where the template has no %d,
+ * or have none where it has.
  */
 int maildir_path(char *path, size_t size, const char *template,
     const struct maildir_names *names, bool must_tell_domains);
@@ -48,8 +49,9 @@ int maildir_open(const char *path);
 
 /*
  * Whether the path names a maildrop that no mail has reached yet: nothing lies there, not
- * even a dangling link, and the folder above exists and belongs to uid. Such a maildrop is
- * served as empty, and not created.
+ * even a dangling link, and the folder above exists, belongs to uid, and can be written by
+ * it. (One that cannot be is a home that is locked, or not mounted.) Such a maildrop is
+ * served as empty, and not created. If not, errno says why.
  */
 bool maildir_is_not_yet_there(const char *path, uid_t uid);
 
@@ -131,9 +133,10 @@ struct maildrop_update {
 };
 
 /*
- * Removes the messages marked deleted and syncs the folders; moves those that were
- * retrieved and stay from new/ to cur/, with the S flag. A message that another program
- * removed counts as removed (RFC 1939 section 6).
+ * Removes the messages marked deleted, under every name that they have, and syncs the
+ * folders; moves those that were retrieved and stay from new/ to cur/, with the S flag. A
+ * message that another program removed counts as removed (RFC 1939 section 6). One that was
+ * retrieved, and has other content now, stays; error is then ESTALE.
  */
 void maildrop_update(struct maildrop *drop, struct maildrop_update *result);
 

@@ -43,6 +43,43 @@ has_letter(const char *template, const char *letters)
         return false;
 }
 
+/*
+ * Whether two users can get one path: "%u.%d" gives a.b.c for b.c's user a and for c's user
+ * a.b. A user and a domain are told apart by what is in no name, within one part of the
+ * path; one such part, or one that has only the user or only the domain, is enough.
+ */
+static bool
+is_ambiguous(const char *template)
+{
+        bool has_name = false, is_clear = true, is_mixed = false;
+        char kind, last = '\0';
+
+        for (;; template++) {
+                if (*template == '/' || *template == '\0') {
+                        if (has_name && is_clear)
+                                return false;
+                        is_mixed |= has_name;
+                        if (*template == '\0')
+                                return is_mixed;
+                        has_name = false;
+                        is_clear = true;
+                        last = '\0';
+                } else if (strchr(":\\@", *template) != NULL) {
+                        last = '\0';
+                } else if (*template == '%') {
+                        /* %m is the same as %u, because a virtual user opens no other's mailbox */
+                        kind = *++template == 'm' ? 'u' : *template;
+                        if (kind == 'h')
+                                last = '\0';
+                        if (kind != 'u' && kind != 'd')
+                                continue;
+                        has_name = true;
+                        is_clear &= last == '\0' || last == kind;
+                        last = kind;
+                }
+        }
+}
+
 const char *
 maildir_template_problem(const char *template, bool is_virtual)
 {
@@ -50,6 +87,8 @@ maildir_template_problem(const char *template, bool is_virtual)
                 return "-m takes a path with %u, %d, %m, %h and %%";
         if (is_virtual && !has_letter(template, "um"))
                 return "-v needs -m with %u or %m, or all users would share one maildrop";
+        if (is_virtual && is_ambiguous(template))
+                return "-v needs / or @ between %u and %d in -m, or two users would share a maildrop";
         return NULL;
 }
 
@@ -87,9 +126,12 @@ maildir_path(char *path, size_t size, const char *template, const struct maildir
         errno = EINVAL;
         if (!is_valid(template))
                 return -1;
-        /* the same user of two domains is two users, but to the kernel they are one account */
+        /*
+         * The same user of two domains is two users, but to the kernel they are one account. One
+         * without a domain is none of them.
+         */
         errno = EPERM;
-        if (must_tell_domains && names->domain[0] != '\0' && !has_letter(template, "d"))
+        if (must_tell_domains && (names->domain[0] != '\0') != has_letter(template, "d"))
                 return -1;
         errno = EINVAL;
         if (!is_one_component(names->user) || !is_one_component(names->domain) ||

@@ -84,6 +84,26 @@ test_virtual(void)
             "domains not told apart");
         names.domain = "";
         test(maildir_path(path, sizeof(path), "/v/%u", &names, true) == 0, "a name without a domain");
+        test(maildir_path(path, sizeof(path), "/v/%d/%u", &names, true) == -1 && errno == EPERM,
+            "a name without a domain where %d tells them apart");
+}
+
+/* No two users of any domains may have one maildrop. */
+static void
+test_ambiguous(void)
+{
+        static const char *const clear[] = { "/v/%u@%d", "/v/%d/%u", "/v/%d/%u.%d", "/v/%u/%u.%d",
+            "/v/%d:x%u/M", "/v/x%u-%m", "%u", "/v/%d%h%u", "/v/%u%d/%m" };
+        static const char *const mixed[] = { "/v/%u.%d", "/v/%d%u", "/v/%u%%%d/Maildir", "%d-%m",
+            "/v/x/%u.%d/%d_%u", "/v/%u@%d.%m" };
+
+        for (size_t i = 0; i < sizeof(clear) / sizeof(*clear); i++)
+                test(maildir_template_problem(clear[i], true) == NULL, clear[i]);
+        for (size_t i = 0; i < sizeof(mixed) / sizeof(*mixed); i++) {
+                test(maildir_template_problem(mixed[i], true) != NULL, mixed[i]);
+                test(maildir_template_problem(mixed[i], false) == NULL,
+                    "which does no harm where the kernel tells users apart");
+        }
 }
 
 static void
@@ -110,6 +130,8 @@ test_not_yet_there(void)
         test(maildir_is_not_yet_there(path, geteuid()), "nothing in the own folder");
         test(maildir_is_not_yet_there(link, geteuid()), "the same with a slash behind");
         test(!maildir_is_not_yet_there(path, geteuid() + 1), "another's folder");
+        test(chmod(folder, 0500) == 0 && !maildir_is_not_yet_there(path, geteuid()) &&
+            errno == EACCES && chmod(folder, 0700) == 0, "a folder that cannot be written");
         test(symlink("nowhere", path) == 0 && !maildir_is_not_yet_there(path, geteuid()) &&
             !maildir_is_not_yet_there(link, geteuid()), "a dangling link");
         unlink(path);
@@ -126,6 +148,7 @@ main(void)
         test_templates();
         test_paths();
         test_virtual();
+        test_ambiguous();
         test_sizes();
         test_not_yet_there();
         return test_end();
