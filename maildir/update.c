@@ -15,6 +15,7 @@
  *    pop3d, made by link() and unlink() and did not finish. So if the file that lost a name
  *    has more of them, the folders are searched for those.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stddef.h>
@@ -154,6 +155,45 @@ move_to_cur(struct maildrop *drop, const struct record *record)
                 renameat(from, old, to, name);
 }
 
+/* Tidying up */
+
+/* Whether a file has not been read, written or changed for as long as Maildir allows. */
+static bool
+is_left_over(const struct stat *status, uint64_t now)
+{
+        const uint64_t patience = UINT64_C(36) * 3600 * 1000000000;
+
+        return S_ISREG(status->st_mode) && now > patience &&
+            time_nanoseconds(&status->st_atim) < now - patience &&
+            time_nanoseconds(&status->st_mtim) < now - patience &&
+            time_nanoseconds(&status->st_ctim) < now - patience;
+}
+
+/*
+ * Removes what deliveries that failed left in tmp/, as Maildir asks of readers: only where
+ * the folders were read anyway, and with them the file system's clock.
+ */
+static void
+tidy_tmp(struct maildrop *drop)
+{
+        int fd = drop->clock != 0 ? open_file(drop->directory, "tmp") : -1;
+        struct stat status;
+        long length;
+
+        if (fd < 0)
+                return;
+        while ((length = syscall(SYS_getdents64, fd, drop->piece, PIECE_SIZE)) > 0)
+                for (long at = 0; at < length;) {
+                        const struct dirent64 *entry = (const void *)(drop->piece + at);
+
+                        at += entry->d_reclen;
+                        if (entry->d_name[0] != '.' && fstatat(fd, entry->d_name, &status,
+                            AT_SYMLINK_NOFOLLOW) == 0 && is_left_over(&status, drop->clock))
+                                unlinkat(fd, entry->d_name, 0);
+                }
+        close(fd);
+}
+
 /* The whole */
 
 /* with these errors the file system says that it does not sync directories at all */
@@ -187,4 +227,8 @@ maildrop_update(struct maildrop *drop, struct maildrop_update *result)
                 if (error != 0)
                         result->error = error;
         }
+        /* Maildir++ keeps its sum of all sizes here, and makes it anew where it is missing */
+        if (update.is_changed[FOLDER_NEW] || update.is_changed[FOLDER_CUR])
+                unlinkat(drop->directory, "maildirsize", 0);
+        tidy_tmp(drop);
 }

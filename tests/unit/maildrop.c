@@ -818,6 +818,38 @@ test_removal_fails(void)
             access(path_of("cur/3.c:2,"), F_OK) == 0, "one that does not");
 }
 
+/* What deliveries left in tmp/ goes when it is old, by all of its three times. */
+static void
+test_tmp(void)
+{
+        const uint64_t hour = UINT64_C(3600) * 1000000000;
+        struct maildrop *drop;
+        struct maildrop_update update;
+
+        begin();
+        put_text("tmp/1.left", "half a mess");
+        put_text("tmp/.hidden", "");
+        mkdir(path_of("tmp/folder"), 0700);
+        for (uint64_t hours = 35; hours <= 37; hours += 2) {
+                put_text(hours == 35 ? "new/1.a" : "new/2.b", "so that the folders are read\n");
+                drop = session();
+                drop->clock += hours * hour;
+                maildrop_update(drop, &update);
+                maildrop_close(drop);
+                test((access(path_of("tmp/1.left"), F_OK) == 0) == (hours == 35), "a file in tmp/");
+        }
+        test(access(path_of("tmp/.hidden"), F_OK) == 0 && access(path_of("tmp/folder"), F_OK) == 0,
+            "and nothing else");
+        put_text("tmp/2.left", "half a mess");
+        wait_for_clock();
+        maildrop_close(session());
+        drop = session();
+        drop->clock += drop->clock != 0 ? 37 * hour : 0;
+        maildrop_update(drop, &update);
+        maildrop_close(drop);
+        test(access(path_of("tmp/2.left"), F_OK) == 0, "not in a session that need not read the folders");
+}
+
 /* More octets than a number has room for: STAT tells the greatest, and DELE comes back from it. */
 static void
 test_too_many_octets(void)
@@ -879,6 +911,7 @@ main(void)
         test_exchanged_names();
         test_move_without_noreplace();
         test_removal_fails();
+        test_tmp();
         test_too_many_octets();
         clean_up();
         return test_end();
