@@ -332,6 +332,32 @@ class World:
         assert again == after, "counts or ids changed in an unchanged maildrop"
         self.driver.ask("close")
 
+    def disturb(self, path):
+        """A message that was sent and is to be removed gets another name, is copied, or replaced.
+
+        Returns the path of what was never sent, and has to stay.
+        """
+        flags = os.path.join(self.path, "cur", self.base(path) + ":2,")
+        other = flags + "LM%d" % self.random.randrange(9)
+        if self.base(path) in self.doubtful or self.random.random() < 0.6:
+            return None
+        kind = self.random.randrange(3)
+        if kind == 0:
+            os.link(path, other)
+            return None
+        with open(path, "rb") as file:
+            content = file.read()
+        old = os.lstat(path)
+        place = self.random.choice([path, other])
+        self.write(place, content if kind == 1 else content + b"never sent\n")
+        if place != path:
+            os.unlink(path)
+        if kind == 1:
+            # A message of more than a piece is known by its time alone.
+            os.utime(place, ns=(old.st_atime_ns, old.st_mtime_ns))
+            return None
+        return place
+
     def deleting_session(self):
         former = dict(self.ids), set(self.restored)
         listing, plain_of = self.session()
@@ -353,10 +379,14 @@ class World:
             self.ids, self.restored = former
             self.is_written = False
         else:
+            stay = [self.disturb(plain_of[number][0]) for number in doomed]
+            stay = {self.key(path) for path in stay if path is not None}
             for _ in range(self.random.randrange(3)):
                 self.change_flags()
             answer = self.driver.ask("quit")
-            assert answer[1:4] == [str(len(doomed)), "0", "0"], answer
+            assert answer[1:3] == [str(len(doomed)), str(len(stay))], answer
+            assert (answer[3] == "0") == (not stay), answer
+            before, gone = (before - gone) | stay, set()
         assert {self.key(path) for path in self.files()} == before - gone
 
     def busy_session(self):
