@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/net.h>
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -40,6 +41,14 @@ log_missing(const char *layer)
 #define FILTERED_MACHINE AUDIT_ARCH_AARCH64
 #elif defined(__riscv) && __riscv_xlen == 64
 #define FILTERED_MACHINE AUDIT_ARCH_RISCV64
+#elif defined(__ARM_EABI__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define FILTERED_MACHINE AUDIT_ARCH_ARM
+#elif defined(__i386__)
+#define FILTERED_MACHINE AUDIT_ARCH_I386
+#elif defined(__s390x__)
+#define FILTERED_MACHINE AUDIT_ARCH_S390X
+#elif defined(__powerpc64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define FILTERED_MACHINE AUDIT_ARCH_PPC64LE
 #endif
 
 #ifdef FILTERED_MACHINE
@@ -51,10 +60,26 @@ log_missing(const char *layer)
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define LOAD(field, offset) \
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field) + (offset))
+/* Where the two halves of an argument lie. */
+#define LOWER (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0 : 4)
+#define UPPER (4 - LOWER)
+/* What mmap(2) calls. */
+#ifdef __NR_mmap2
+#define MEMORY_CALL __NR_mmap2
+#else
+#define MEMORY_CALL __NR_mmap
+#endif
 #define UNLESS(test, value, skipped) BPF_JUMP(BPF_JMP | (test) | BPF_K, value, 0, skipped)
 #define ANSWER(answer) BPF_STMT(BPF_RET | BPF_K, answer)
 #define ALLOW(call) UNLESS(BPF_JEQ, __NR_##call, 1), ANSWER(SECCOMP_RET_ALLOW)
 #define DENY(call) UNLESS(BPF_JEQ, __NR_##call, 1), ANSWER(SECCOMP_RET_ERRNO | EACCES)
+
+/*
+ * On some machines socketcall is the one call for all that concerns sockets, and its first argument
+ * says which function is meant. Whatever that is, the next rule finds the call's number again.
+ */
+#define SOCKETCALL(function, answer) UNLESS(BPF_JEQ, __NR_socketcall, 4), LOAD(args[0], LOWER), \
+        UNLESS(BPF_JEQ, function, 1), ANSWER(answer), LOAD(nr, 0)
 
 static const struct sock_filter authorization_rules[] = {
         LOAD(arch, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FILTERED_MACHINE, 1, 0),
@@ -64,15 +89,32 @@ static const struct sock_filter authorization_rules[] = {
 #ifdef __NR_poll
         ALLOW(poll),
 #endif
+#ifdef __NR_sigreturn
+        ALLOW(sigreturn),
+#endif
+#if __SIZEOF_LONG__ == 4
+        /* with times of 64 bits; the calls above are made where the kernel does not have these */
+        ALLOW(clock_gettime64), ALLOW(ppoll_time64),
+#endif
+#ifdef __NR_socketcall
+        SOCKETCALL(SYS_SHUTDOWN, SECCOMP_RET_ALLOW),
+#endif
 };
 
 /* What TRANSACTION may do as well; these rules follow those of AUTHORIZATION. */
 static const struct sock_filter transaction_rules[] = {
-        ALLOW(pread64), ALLOW(writev), ALLOW(openat), ALLOW(close), ALLOW(fstat), ALLOW(newfstatat),
+        ALLOW(pread64), ALLOW(writev), ALLOW(openat), ALLOW(close), ALLOW(fstat),
         ALLOW(getdents64), ALLOW(lseek), ALLOW(unlinkat), ALLOW(renameat2), ALLOW(linkat),
         ALLOW(fsync), ALLOW(flock), ALLOW(brk), ALLOW(munmap), ALLOW(mremap), ALLOW(madvise),
         ALLOW(clock_nanosleep), ALLOW(gettimeofday), ALLOW(geteuid), ALLOW(getpid), ALLOW(futex),
         ALLOW(getrandom), ALLOW(statx),
+#if __SIZEOF_LONG__ == 4
+        /* these take sizes, times and identities of more bits than those above */
+        ALLOW(fstat64), ALLOW(fstatat64), ALLOW(_llseek), ALLOW(geteuid32),
+        ALLOW(clock_nanosleep_time64), ALLOW(futex_time64),
+#else
+        ALLOW(newfstatat),
+#endif
 #ifdef __NR_renameat
         ALLOW(renameat),
 #endif
@@ -82,11 +124,25 @@ static const struct sock_filter transaction_rules[] = {
         /* syslog(3) tries these when the log's socket is closed, and copes with an error */
         DENY(socket), DENY(connect),
         /* mmap() without PROT_EXEC: memory, but none to execute */
-        UNLESS(BPF_JEQ, __NR_mmap, 4), LOAD(args[2], 0),
+#ifdef __s390x__
+        /* there its arguments lie in memory, where a filter cannot look: it may make any */
+        ALLOW(mmap),
+#else
+        UNLESS(BPF_JEQ, MEMORY_CALL, 4), LOAD(args[2], LOWER),
         UNLESS(BPF_JSET, PROT_EXEC, 1), ANSWER(SECCOMP_RET_TRAP), ANSWER(SECCOMP_RET_ALLOW),
-        /* sendto() without an address: the log's socket is connected. The pointer has two halves */
-        UNLESS(BPF_JEQ, __NR_sendto, 7), LOAD(args[4], 0),
-        UNLESS(BPF_JSET, UINT32_MAX, 1), ANSWER(SECCOMP_RET_TRAP), LOAD(args[4], 4),
+#endif
+        /* to the log, whose socket is connected: without an address */
+#ifdef __NR_send
+        ALLOW(send),
+#endif
+#ifdef __NR_socketcall
+        SOCKETCALL(SYS_SOCKET, SECCOMP_RET_ERRNO | EACCES),
+        SOCKETCALL(SYS_CONNECT, SECCOMP_RET_ERRNO | EACCES),
+        SOCKETCALL(SYS_SEND, SECCOMP_RET_ALLOW),
+#endif
+        /* this one can take an address. The pointer has two halves, of which one may be empty */
+        UNLESS(BPF_JEQ, __NR_sendto, 7), LOAD(args[4], LOWER),
+        UNLESS(BPF_JSET, UINT32_MAX, 1), ANSWER(SECCOMP_RET_TRAP), LOAD(args[4], UPPER),
         UNLESS(BPF_JSET, UINT32_MAX, 1), ANSWER(SECCOMP_RET_TRAP), ANSWER(SECCOMP_RET_ALLOW),
 };
 
