@@ -1022,6 +1022,9 @@ find_maildrop(const struct session *session, char path[PATH_MAX], const char **c
             auth_tells_domains(&options->auth)) != 0 ? errno : 0;
 }
 
+_Static_assert((int)OPTION_INDEX_MAX == (int)INDEX_SECONDS_MAX &&
+    (int)OPTION_INDEX_UNSET == (int)INDEX_SECONDS_BY_KIND, "auth/ and maildir/ say the same of -i");
+
 /* Opens the maildrop inside the fences; false if the login is refused for it. */
 static bool
 open_maildrop(struct session *session)
@@ -1036,11 +1039,14 @@ open_maildrop(struct session *session)
         if (directory < 0 &&
             (errno != ENOENT || !maildir_is_not_yet_there(path, session->identity.uid)))
                 return refuse_maildrop(session, path, errno);
+        if (directory < 0 && maildir_lock_absent(path, LOCK_MILLISECONDS) != 0)
+                return refuse_maildrop(session, path, errno);
         if (directory < 0)
                 log_event(LOG_NOTICE, "NO MAILDROP YET", session->who, session->peer.address,
                     "path", path, NULL);
         confine_transaction(directory);
-        session->drop = maildrop_open(directory, LOCK_MILLISECONDS, &part);
+        session->drop = maildrop_open(directory, LOCK_MILLISECONDS,
+            session->options->index_seconds, &part);
         if (session->drop != NULL)
                 return true;
         (void)snprintf(part_path, sizeof(part_path), "%s%s", path, part);

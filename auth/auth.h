@@ -148,6 +148,7 @@ struct options {
         struct auth auth;
         const char *maildir;            /* -m: a template, not yet looked at */
         unsigned idle_seconds;          /* -t */
+        int index_seconds;              /* -i; OPTION_INDEX_UNSET: by the kind of file system */
         bool allows_clear_text;         /* -p */
         bool logs_to_stderr;            /* -e */
         int wanted;                     /* 'c', 'h' or 'V' in place of a session, else 0 */
@@ -156,7 +157,11 @@ struct options {
         char problem[32];               /* where options_take() writes some of its answers */
 };
 
-enum { OPTION_SECONDS_MAX = 86400 };
+enum {
+        OPTION_SECONDS_MAX = 86400,
+        OPTION_INDEX_MAX = 7 * 86400,   /* of -i */
+        OPTION_INDEX_UNSET = -1,
+};
 
 extern const char options_letters[];    /* as getopt(3) wants them: the one list of all options */
 extern const char options_usage[];      /* for -h */

@@ -6,6 +6,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/net.h>
@@ -105,7 +106,7 @@ static const struct sock_filter authorization_rules[] = {
 static const struct sock_filter transaction_rules[] = {
         ALLOW(pread64), ALLOW(writev), ALLOW(openat), ALLOW(close), ALLOW(fstat),
         ALLOW(getdents64), ALLOW(lseek), ALLOW(unlinkat), ALLOW(renameat2), ALLOW(linkat),
-        ALLOW(fsync), ALLOW(flock), ALLOW(brk), ALLOW(munmap), ALLOW(mremap), ALLOW(madvise),
+        ALLOW(fsync), ALLOW(flock), ALLOW(fstatfs), ALLOW(brk), ALLOW(munmap), ALLOW(mremap), ALLOW(madvise),
         ALLOW(clock_nanosleep), ALLOW(gettimeofday), ALLOW(geteuid), ALLOW(getpid), ALLOW(futex),
         ALLOW(getrandom), ALLOW(statx),
 #if __SIZEOF_LONG__ == 4
@@ -123,6 +124,14 @@ static const struct sock_filter transaction_rules[] = {
 #endif
         /* syslog(3) tries these when the log's socket is closed, and copes with an error */
         DENY(socket), DENY(connect),
+        /* pop3d.lock is locked by fcntl(), which may do nothing else */
+        UNLESS(BPF_JEQ, __NR_fcntl, 4), LOAD(args[1], 0),
+        UNLESS(BPF_JEQ, F_OFD_SETLK, 1), ANSWER(SECCOMP_RET_ALLOW), ANSWER(SECCOMP_RET_TRAP),
+        /* it gets a group, but no owner, and rights to read and write alone */
+        UNLESS(BPF_JEQ, __NR_fchown, 4), LOAD(args[1], 0),
+        UNLESS(BPF_JEQ, UINT32_MAX, 1), ANSWER(SECCOMP_RET_ALLOW), ANSWER(SECCOMP_RET_TRAP),
+        UNLESS(BPF_JEQ, __NR_fchmod, 4), LOAD(args[1], 0),
+        UNLESS(BPF_JSET, ~0666U, 1), ANSWER(SECCOMP_RET_TRAP), ANSWER(SECCOMP_RET_ALLOW),
         /* mmap() without PROT_EXEC: memory, but none to execute */
 #ifdef __s390x__
         /* there its arguments lie in memory, where a filter cannot look: it may make any */

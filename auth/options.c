@@ -9,23 +9,31 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const char options_letters[] = ":C:SVcd:ehl:m:n:ps:t:v:x";
+const char options_letters[] = ":C:SVcd:ehi:l:m:n:ps:t:v:x";
 
 const char options_usage[] =
-    "usage: pop3d [-ehpSVx] [-C dir] [-d domain] [-l seconds] [-m maildir] [-n account]\n"
-    "             [-s service] [-t seconds] [-v account]\n"
+    "usage: pop3d [-ehpSVx] [-C dir] [-d domain] [-i seconds] [-l seconds] [-m maildir]\n"
+    "             [-n account] [-s service] [-t seconds] [-v account]\n"
     "       pop3d -c [options] [login]     (what is wrong, and how to mend it)\n";
 
-/* A number of seconds: digits only, from 1 to a day. */
+/* A number of seconds: digits only, up to a limit. False for any other text, and for none. */
+static bool
+parse_number(const char *text, unsigned limit, unsigned *seconds)
+{
+        unsigned number = 0;
+        bool has_digits = *text != '\0';
+
+        for (; *text >= '0' && *text <= '9' && number <= limit; text++)
+                number = number * 10 + (unsigned)(*text - '0');
+        *seconds = number;
+        return has_digits && *text == '\0' && number <= limit;
+}
+
+/* A number of seconds from 1 to a day. */
 static bool
 parse_seconds(const char *text, unsigned *seconds)
 {
-        unsigned number = 0;
-
-        for (; *text >= '0' && *text <= '9' && number <= OPTION_SECONDS_MAX; text++)
-                number = number * 10 + (unsigned)(*text - '0');
-        *seconds = number;
-        return *text == '\0' && number >= 1 && number <= OPTION_SECONDS_MAX;
+        return parse_number(text, OPTION_SECONDS_MAX, seconds) && *seconds >= 1;
 }
 
 /* Takes a flag, an option without a value. False if the letter is none. */
@@ -47,6 +55,7 @@ static const char *
 take_value(struct options *options, int letter, const char *value)
 {
         struct auth *auth = &options->auth;
+        unsigned seconds;
 
         switch (letter) {
         case 'C': auth->configuration = value; return NULL;
@@ -54,6 +63,11 @@ take_value(struct options *options, int letter, const char *value)
                 if (auth->our_domain_count == OUR_DOMAINS_MAX)
                         return "there are too many -d";
                 auth->our_domains[auth->our_domain_count++] = value;
+                return NULL;
+        case 'i':
+                if (!parse_number(value, OPTION_INDEX_MAX, &seconds))
+                        return "-i takes 0 to 604800 seconds";
+                options->index_seconds = (int)seconds;
                 return NULL;
         case 'l':
                 return parse_seconds(value, &auth->login_seconds)
@@ -92,6 +106,7 @@ options_take(struct options *options, int argc, char **argv)
                 .auth = { .service = "pop3", .powerless_account = "nobody", .login_seconds = 60 },
                 .maildir = "Maildir",
                 .idle_seconds = 600,
+                .index_seconds = OPTION_INDEX_UNSET,
         };
         opterr = 0;
         optind = 0;     /* getopt(3) of glibc and musl begin anew: this is not the first line read */

@@ -155,9 +155,9 @@ load_index(struct maildrop *drop, const struct stamp stamps[FOLDERS])
  * the index which would be written goes nowhere.
  */
 static struct maildrop *
-read_as_session(int directory, const char **index_state)
+read_as_session(int directory, int index_seconds, const char **index_state)
 {
-        struct maildrop *drop = drop_create(directory);
+        struct maildrop *drop = drop_create(directory, index_seconds);
         struct stamp stamps[FOLDERS];
 
         if (drop == NULL || folders_open(drop) != 0 || folders_stamp(drop, stamps) != 0)
@@ -180,7 +180,7 @@ check_unique_ids(const struct maildrop *drop, check_row row, void *context)
             faccessat(drop->directory, "courierpop3dsizelist", R_OK, 0) != 0)
                 return;
         /* without our index: the unique-ids that the other server's list would give now */
-        fresh = read_as_session(drop->directory, NULL);
+        fresh = read_as_session(drop->directory, 0, NULL);
         if (fresh == NULL || fresh->totals.count != drop->totals.count)
                 return;
         for (size_t i = 0; i < drop->totals.count; i++) {
@@ -214,7 +214,7 @@ check_readable(const struct maildrop *drop, check_row row, void *context)
 }
 
 void
-maildir_check(const char *path, check_row row, void *context)
+maildir_check(const char *path, int index_seconds, check_row row, void *context)
 {
         const struct maildrop *drop;
         const char *index_state;
@@ -226,7 +226,7 @@ maildir_check(const char *path, check_row row, void *context)
         directory = maildir_open(path);
         if (!check_lock(directory, row, context))
                 return;
-        drop = read_as_session(directory, &index_state);
+        drop = read_as_session(directory, index_seconds, &index_state);
         if (drop == NULL) {
                 row(context, "fail", "maildrop", "%s: %s while reading", path, strerror(errno));
                 return;

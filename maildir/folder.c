@@ -44,7 +44,7 @@ open_list(const struct maildrop *drop, const char *name, struct stat *status)
                 return -1;
         }
         if (fstat(fd, status) != 0)
-                error = EIO;
+                error = errno == ESTALE ? ESTALE : EIO;
         else if (S_ISREG(status->st_mode) && (status->st_mode & S_IWOTH) == 0 &&
             (status->st_uid == geteuid() || status->st_uid == drop->owner || status->st_uid == 0))
                 return fd;

@@ -181,21 +181,48 @@ close_file(struct maildrop *drop)
         errno = error;
 }
 
-int
-index_open(struct maildrop *drop)
+/* Opens the index once. Fails with ESTALE if its name means another file by now. */
+static int
+open_once(struct maildrop *drop)
 {
         struct index *index = &drop->index;
         struct stat status;
+        ssize_t length;
 
-        drop->part = "/" INDEX_NAME;
         index->file = open_list(drop, INDEX_NAME, &status);
         if (index->file < 0)
                 return errno == ENOENT ? 0 : -1;
-        if (read_at(index->file, &index->header, sizeof(index->header), 0) &&
+        index->written = time_nanoseconds(&status.st_mtim);
+        length = RETRY(pread(index->file, &index->header, sizeof(index->header), 0));
+        if (length == sizeof(index->header) &&
             index_header_is_sound(&index->header, (uint64_t)status.st_size))
                 return 0;
         close_file(drop);
-        return errno == ESTALE ? 0 : -1;
+        return length < 0 ? -1 : 0;
+}
+
+/*
+ * On a file system that another machine uses, too, this machine remembers for a moment
+ * which file a name was. If the index has been replaced there, opening or reading it
+ * fails with ESTALE, until statx() makes the kernel look the name up again.
+ */
+int
+index_open(struct maildrop *drop)
+{
+        int result;
+
+        drop->part = "/" INDEX_NAME;
+        for (int tries = 0; (result = open_once(drop)) != 0 && errno == ESTALE; tries++) {
+                struct statx now;
+
+                if (tries == ATTEMPTS) {
+                        errno = EIO;
+                        break;
+                }
+                (void)statx(drop->directory, INDEX_NAME, AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC,
+                    STATX_INO, &now);
+        }
+        return result;
 }
 
 int
@@ -264,8 +291,8 @@ index_clock(const struct maildrop *drop)
 
 /*
  * Leaves out removed messages: moves the records that stay together, and makes a new text
- * of their names and unique-ids in their order. If one of them is UNCOUNTED the stamps
- * become zero, so that the next session reads the folders, and tries to count it again.
+ * of their names and unique-ids in their order. If one of them is UNCOUNTED, or a search
+ * found another list, the stamps become zero, so that the next session reads the folders.
  */
 static bool
 compact(struct maildrop *drop, bool *has_ids)
@@ -278,6 +305,8 @@ compact(struct maildrop *drop, bool *has_ids)
         if (area_reserve(&text, drop->text.used) != 0)
                 return false;
         header->octets = 0;
+        if (drop->search.is_other_list)
+                memset(header->folders, 0, sizeof(header->folders));
         for (struct record *from = records; from < records + drop_length(drop); from++) {
                 if (from->flags & UNCOUNTED)
                         memset(header->folders, 0, sizeof(header->folders));
@@ -360,6 +389,7 @@ write_next(struct maildrop *drop)
 void
 index_write(struct maildrop *drop)
 {
+        drop->index_is_due |= drop->search.is_other_list;
         if (drop->index_is_due)
                 index_create(drop);
         if (drop->index.next < 0)

@@ -9,6 +9,8 @@
  *   wire.c      the form that RETR sends, and its octet count: pure
  *   template.c  where a maildrop lies: pure
  *   former.c    the lists of unique-ids that Dovecot and Courier keep: pure
+ *   filesystem.c  what is known of each kind of file system
+ *   lock.c      one session at a time (told at its head)
  *   folder.c    opens the Maildir, reads new/ and cur/
  *   search.c    finds a message again that is not where it was (told at its head)
  *   index.c     the file pop3d.index
@@ -17,7 +19,7 @@
  *   snapshot.c  one numbered list, of what the index says and what the folders
  *               show, and when the index may be believed (told at its head)
  *   update.c    UPDATE: what is removed, moved and tidied up after QUIT
- *   maildrop.c  the other verbs of maildir.h: lock, marks
+ *   maildrop.c  the other verbs of maildir.h: open, marks, close
  *   check.c     the rows of `pop3d -c`; in that program alone
  */
 #ifndef POP3D_MAILDIR_INTERNAL_H
@@ -29,6 +31,7 @@
 #include "maildir.h"
 
 #define INDEX_NAME "pop3d.index"
+#define LOCK_NAME "pop3d.lock"
 
 /* The result of a system call, which is made again if a signal interrupts it. */
 #define RETRY(call) __extension__ ({ \
@@ -124,10 +127,18 @@ struct wire {
         unsigned char last;     /* the octet before; a line feed before the first one */
 };
 
+/* What filesystem.c knows of a kind of file system; told there. */
+struct file_system {
+        uint32_t type;          /* statfs.f_type */
+        char name[10];
+        bool is_local, tells_changes;
+};
+
 /* index.c alone writes this, but for header.folders, which snapshot.c sets. */
 struct index {
         int file;               /* pop3d.index, of which only the header was read yet; else -1 */
         int next;               /* pop3d.index.new, or /dev/null in the check (-c); else -1 */
+        uint64_t written;       /* the mtime of the index that was opened, in nanoseconds */
         struct index_header header;
 };
 
@@ -136,6 +147,7 @@ struct search {
         struct stamp stamps[FOLDERS];   /* the folders as they were then */
         time_t first_met;       /* when a search first found these stamps; CLOCK_MONOTONIC */
         time_t last_made;       /* the last search under them; 0 if it failed */
+        bool is_other_list;     /* one found another list than the index had under the same stamps */
         size_t guesses_left;    /* until the next search is due */
         /*
          * Files that folder.c met then, as records; a file that was renamed meanwhile is there
@@ -162,7 +174,10 @@ struct reading {
 
 struct maildrop {
         int directory, folders[FOLDERS];
-        int lock;               /* pop3d.lock, where the directory cannot be locked; else -1 */
+        int lock;               /* pop3d.lock, where that is locked (see lock.c); else -1 */
+        bool is_guest;          /* it is another's Maildir, without a lock: nothing is removed */
+        const struct file_system *kind;
+        uint64_t believed;      /* nanoseconds that an index is believed: -i; 0: never */
         uid_t owner;            /* of the Maildir */
         const char *part;       /* what is being read: *part of maildrop_open() */
         struct area records;    /* the messages: number n is the record n - 1 */
@@ -259,6 +274,15 @@ struct former {
 bool former_begin(struct former *former, char *text, size_t length);
 /* The next base name, and the unique-id that goes with it; NULL at the end. */
 char *former_next(struct former *former, char id[UNIQUE_ID_MAX + 1]);
+
+/* filesystem.c: never NULL; where nothing is known, the kind with the name "unknown" */
+const struct file_system *file_system_of(int fd);
+
+/*
+ * lock.c. Waits up to so many milliseconds for another session to end. Fails with EWOULDBLOCK
+ * if it does not. Succeeds without any lock for a guest, and sets is_guest.
+ */
+int drop_lock(struct maildrop *drop, unsigned milliseconds);
 
 /* folder.c */
 
@@ -357,8 +381,10 @@ int ids_assign(struct maildrop *drop);
 
 /* snapshot.c */
 
-/* A maildrop of which nothing is read yet, or NULL. */
-struct maildrop *drop_create(int directory);
+/* A maildrop of which nothing is read yet, or NULL. index_seconds: see maildrop_open(). */
+struct maildrop *drop_create(int directory, int index_seconds);
+/* Whether the index, whose header was read, may be believed under these stamps. */
+bool drop_believes(const struct maildrop *drop, const struct stamp stamps[FOLDERS]);
 /* Fixes what the session will see, from the index alone where the index is believed. */
 int drop_fix(struct maildrop *drop);
 /* Loads the index, and sees that the unique-ids in it differ. Fails as index_load() does. */

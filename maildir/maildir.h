@@ -55,16 +55,31 @@ int maildir_open(const char *path);
  */
 bool maildir_is_not_yet_there(const char *path, uid_t uid);
 
+/*
+ * Locks a maildrop that is not there yet, until this process ends, so that one user has one
+ * session of it. Fails with EWOULDBLOCK if another still has it after so many milliseconds.
+ * Where the folder above cannot be locked, it succeeds.
+ */
+int maildir_lock_absent(const char *path, unsigned lock_milliseconds);
+
 struct maildrop;
+
+enum {
+        INDEX_SECONDS = 3600,   /* how long an index is believed where folders tell changes */
+        INDEX_SECONDS_MAX = 7 * 86400,
+        INDEX_SECONDS_BY_KIND = -1,     /* INDEX_SECONDS or 0, by the kind of file system */
+};
 
 /*
  * Locks the Maildir, waiting up to lock_milliseconds for another session to end, and
  * fixes what this session will see. From now on the directory belongs to the maildrop,
  * also when this fails; -1 stands for a maildrop that is not there yet, and gives an empty
  * one. On failure *part tells where: "", "/new", "/cur" or "/pop3d.index". EWOULDBLOCK:
- * another session holds the lock.
+ * another session holds the lock. index_seconds: how long an index is believed without
+ * reading the folders, 0 to INDEX_SECONDS_MAX, or INDEX_SECONDS_BY_KIND.
  */
-struct maildrop *maildrop_open(int directory, unsigned lock_milliseconds, const char **part);
+struct maildrop *maildrop_open(int directory, unsigned lock_milliseconds, int index_seconds,
+    const char **part);
 
 struct maildrop_totals {
         size_t count;           /* messages not marked deleted (RFC 1939, STAT) */
@@ -137,6 +152,8 @@ struct maildrop_update {
  * folders; moves those that were retrieved and stay from new/ to cur/, with the S flag. A
  * message that another program removed counts as removed (RFC 1939 section 6). One that was
  * retrieved, and has other content now, stays; error is then ESTALE.
+ * Where another's Maildir may only be read, nothing is removed or moved: all that are marked
+ * remain, and the error is EACCES.
  */
 void maildrop_update(struct maildrop *drop, struct maildrop_update *result);
 
@@ -150,6 +167,6 @@ typedef void (*check_row)(void *context, const char *state, const char *what, co
  * Tells the rows of a maildrop for the check (-c), as its user sees it. Nothing is written,
  * no lock is kept. In check.c, which no session needs.
  */
-void maildir_check(const char *path, check_row row, void *context);
+void maildir_check(const char *path, int index_seconds, check_row row, void *context);
 
 #endif

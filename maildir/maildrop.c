@@ -1,51 +1,20 @@
 /*
- * maildrop.c - one session with one Maildir: locked, opened, marked.
+ * maildrop.c - one session with one Maildir: opened, marked.
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: the Maildir given to maildrop_open(), and nothing else.
  */
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
 
-enum { LOCK_PAUSE = 50 };       /* milliseconds between attempts to lock */
-
 /* Opening and closing */
 
-/*
- * Locks the directory, which needs no file, and lasts as long as its holder. Some file
- * systems lock no descriptor that is open for reading only, and a directory has no other:
- * there pop3d.lock is locked, which is then created, and is never removed.
- */
-static int
-wait_for_lock(struct maildrop *drop, unsigned milliseconds)
-{
-        static const struct timespec pause = { .tv_nsec = LOCK_PAUSE * 1000000L };
-        int fd = drop->directory;
-
-        for (unsigned waited = 0; RETRY(flock(fd, LOCK_EX | LOCK_NB)) != 0;) {
-                if (errno == EWOULDBLOCK && waited < milliseconds) {
-                        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
-                        waited += LOCK_PAUSE;
-                        continue;
-                }
-                if (errno == EWOULDBLOCK || drop->lock >= 0)
-                        return -1;
-                fd = drop->lock = openat(drop->directory, "pop3d.lock",
-                    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600);
-                if (fd < 0)
-                        return -1;
-        }
-        return 0;
-}
-
 struct maildrop *
-maildrop_open(int directory, unsigned lock_milliseconds, const char **part)
+maildrop_open(int directory, unsigned lock_milliseconds, int index_seconds, const char **part)
 {
-        struct maildrop *drop = drop_create(directory);
+        struct maildrop *drop = drop_create(directory, index_seconds);
         bool is_locked;
         int error;
 
@@ -55,7 +24,7 @@ maildrop_open(int directory, unsigned lock_milliseconds, const char **part)
                 errno = ENOMEM;
                 return NULL;
         }
-        is_locked = directory < 0 || wait_for_lock(drop, lock_milliseconds) == 0;
+        is_locked = directory < 0 || drop_lock(drop, lock_milliseconds) == 0;
         if (is_locked && (directory < 0 || drop_fix(drop) == 0)) {
                 drop->totals.total = drop->totals.count;
                 return drop;

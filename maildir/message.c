@@ -16,7 +16,8 @@ record_open(struct maildrop *drop, struct record *record)
         for (int tries = 0;; tries++) {
                 int fd = open_file(record_folder(drop, record), record_name(drop, record));
 
-                if (fd >= 0 || errno != ENOENT || tries == ATTEMPTS)
+                /* ESTALE: another machine removed or renamed it */
+                if (fd >= 0 || (errno != ENOENT && errno != ESTALE) || tries == ATTEMPTS)
                         return fd;
                 if (search_message(drop, record) != 0)
                         return NOT_SEARCHED;

@@ -129,17 +129,31 @@ search_has_stray(const struct maildrop *drop, const struct record *record)
 
 /* The search */
 
+static bool
+all_are_seen(const struct maildrop *drop)
+{
+        for (size_t i = 0; i < drop_length(drop); i++)
+                if ((drop_records(drop)[i].flags & SEEN) == 0)
+                        return false;
+        return true;
+}
+
 int
 search_anew(struct maildrop *drop)
 {
         struct search *search = &drop->search;
         struct stamp stamps[FOLDERS];
+        size_t known_text = drop->text.used;
         struct timespec now;
         int result;
 
         clock_gettime(CLOCK_MONOTONIC, &now);
         search->guesses_left = drop_length(drop) / GUESS_WORTH;
         result = folders_read_again(drop, stamps);
+        /* under the stamps that the index has, its list should be met; else those stamps mislead */
+        if (result == 0 && memcmp(stamps, drop->index.header.folders, sizeof(stamps)) == 0 &&
+            (search->strays.used > 0 || drop->text.used != known_text || !all_are_seen(drop)))
+                search->is_other_list = true;
         if (result == 0 && drop->is_in_order)
                 result = adopt_strays(drop);
         if (memcmp(stamps, search->stamps, sizeof(stamps)) != 0)

@@ -7,13 +7,14 @@
  * ------------------------------
  * An index is true as long as the folders are as they were when they were read for it. A
  * folder's stamp (inode, mtime and ctime) shows whether it changed, with one gap: a clock
- * goes in ticks, and of two changes in the same tick the second one leaves no trace.
+ * goes in ticks, and of two changes in the same tick the second one leaves no trace. On some
+ * file systems, after a crash or a repair of the disk a stamp shows less; see 8.
  *
  * 1. At the login drop_fix() compares the stamps of new/ and cur/ with those in the header
- *    of pop3d.index. If they are equal, the header's count and octets answer STAT, and
- *    nothing else is read. The records follow when a command first needs them
- *    (maildrop_load()).
- * 2. If they differ, or there is no index, drop_read() reads the folders. Messages that the
+ *    of pop3d.index. If they are equal and drop_believes() them, the header's count and octets
+ *    answer STAT, and nothing else is read. The records follow when a command first needs
+ *    them (maildrop_load()).
+ * 2. If not, or if there is no index, drop_read() reads the folders. Messages that the
  *    index knows need not be counted again. First index_create() creates pop3d.index.new:
  *    its mtime is the time of the file system's own clock ("now"), the only clock that the
  *    stamps can be compared with. Where it cannot be created, now is 0.
@@ -35,14 +36,28 @@
  *    session reads the folders, and tries again.
  * 7. What UPDATE removes or moves changes the stamps like any other change. The index is not
  *    written for it: the next session reads the folders.
+ * 8. drop_believes() is what bounds the harm that a wrong stamp can do. Equal stamps count for
+ *    nothing on a kind of file system that filesystem.c does not know to tell changes, unless
+ *    -i is given; if all four times are whole seconds; if the index is older than -i says, than
+ *    the start of this machine, or than now (its own mtime is later). The age is counted from
+ *    its mtime, which is when the folders were last read: a reading that finds nothing new
+ *    writes the index all the same, so that the next sessions need not read them.
+ *    Where several machines change the folders, "now" is taken as CLOCKS_APART earlier.
+ * 9. If a search (5) finds another list than the index had under the same stamps, index_write()
+ *    stores zero for both: the next session reads the folders.
  */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "internal.h"
 
+#define SECOND UINT64_C(1000000000)
+/* How far apart the clocks of two machines may be that share a file system. */
+#define CLOCKS_APART (2 * SECOND)
+
 struct maildrop *
-drop_create(int directory)
+drop_create(int directory, int index_seconds)
 {
         struct maildrop *drop = calloc(1, sizeof(*drop));
 
@@ -52,7 +67,59 @@ drop_create(int directory)
         drop->lock = drop->index.file = drop->index.next = -1;
         drop->folders[FOLDER_NEW] = drop->folders[FOLDER_CUR] = -1;
         drop->part = "";
+        drop->kind = file_system_of(directory);
+        if (index_seconds == INDEX_SECONDS_BY_KIND)
+                index_seconds = drop->kind->tells_changes ? INDEX_SECONDS : 0;
+        drop->believed = (uint64_t)index_seconds * SECOND;
         return drop;
+}
+
+/* When the index may be believed */
+
+/* Such stamps are not fine enough: a second is long, and a clock may be set back by one. */
+static bool
+are_whole_seconds(const struct stamp stamps[FOLDERS])
+{
+        for (int folder = 0; folder < FOLDERS; folder++)
+                if (stamps[folder].modified % SECOND != 0 || stamps[folder].changed % SECOND != 0)
+                        return false;
+        return true;
+}
+
+/*
+ * Whether the index was written not longer ago than it is believed, since this machine was
+ * started, and not in the future, which only a clock that was set back could tell.
+ */
+static bool
+is_young(const struct maildrop *drop)
+{
+        struct timespec now = { 0 }, running = { 0 };
+        uint64_t age;
+
+        (void)clock_gettime(CLOCK_REALTIME, &now);
+        (void)clock_gettime(CLOCK_BOOTTIME, &running);
+        if (time_nanoseconds(&now) < drop->index.written)
+                return false;
+        age = time_nanoseconds(&now) - drop->index.written;
+        return age <= drop->believed && age <= time_nanoseconds(&running);
+}
+
+bool
+drop_believes(const struct maildrop *drop, const struct stamp stamps[FOLDERS])
+{
+        return drop->believed != 0 && memcmp(stamps, drop->index.header.folders,
+            FOLDERS * sizeof(*stamps)) == 0 && !are_whole_seconds(stamps) && is_young(drop);
+}
+
+/* The time that a folder's stamp must be older than if the index is to have it; 0: none is. */
+static uint64_t
+settled_before(const struct maildrop *drop)
+{
+        uint64_t now = index_clock(drop);
+
+        if (drop->kind->is_local)
+                return now;
+        return now > CLOCKS_APART ? now - CLOCKS_APART : 0;
 }
 
 /* The order of delivery */
@@ -225,9 +292,11 @@ drop_read(struct maildrop *drop)
         index_create(drop);
         drop->clock = index_clock(drop);
         drop->is_in_order = false;
-        if (folders_read(drop, drop->clock, stamps) != 0 || count_uncounted(drop) != 0 ||
+        if (folders_read(drop, settled_before(drop), stamps) != 0 || count_uncounted(drop) != 0 ||
             sort_records(drop) != 0)
                 return -1;
+        if (drop->believed == 0 || are_whole_seconds(stamps))
+                memset(stamps, 0, FOLDERS * sizeof(*stamps));
         if (forget_unseen(drop, &has_fresh) != 0)
                 return -1;
         drop->is_in_order = true;
@@ -261,8 +330,7 @@ drop_fix(struct maildrop *drop)
         if (folders_open(drop) != 0 || index_open(drop) != 0)
                 return -1;
         if (index_is_unread(drop)) {
-                if (folders_stamp(drop, now) == 0 &&
-                    memcmp(now, header->folders, sizeof(now)) == 0) {
+                if (folders_stamp(drop, now) == 0 && drop_believes(drop, now)) {
                         drop->totals.count = (size_t)header->count;
                         totals_add(drop, header->octets);
                         return 0;

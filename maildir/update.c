@@ -210,11 +210,14 @@ maildrop_update(struct maildrop *drop, struct maildrop_update *result)
         struct update update = { .drop = drop };
 
         *result = (struct maildrop_update){ 0 };
-        remove_marked(&update);
+        if (drop->is_guest)
+                update.error = EACCES;
+        else
+                remove_marked(&update);
         for (size_t i = 0; i < drop_length(drop); i++) {
                 const struct record *record = drop_records(drop) + i;
 
-                if ((record->flags & (DELETED | RETRIEVED | IN_CUR)) == RETRIEVED)
+                if ((record->flags & (DELETED | RETRIEVED | IN_CUR)) == RETRIEVED && !drop->is_guest)
                         move_to_cur(drop, record);
                 result->marked += (record->flags & DELETED) != 0;
                 result->remaining += (record->flags & (DELETED | REMOVED)) == DELETED;

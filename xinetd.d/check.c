@@ -75,7 +75,7 @@ check_maildrop(void *context)
                     "remedy: none before the first mail comes; if mail goes elsewhere, as to "
                     "/var/mail, have it delivered here, or see -m", path);
         else
-                maildir_check(path, print_row, report);
+                maildir_check(path, check->options->index_seconds, print_row, report);
         return report->worst;
 }
 

@@ -378,14 +378,22 @@ maildir_is_not_yet_there(const char *path, uid_t uid)
         return true;
 }
 
+int
+maildir_lock_absent(const char *path, unsigned lock_milliseconds)
+{
+        require(world.fault == NO_MAILDROP_YET && lock_milliseconds == 2000);
+        return 0;
+}
+
 struct maildrop *
-maildrop_open(int directory, unsigned lock_milliseconds, const char **part)
+maildrop_open(int directory, unsigned lock_milliseconds, int index_seconds, const char **part)
 {
         static struct maildrop drop;
         int error = world.fault == IN_USE ? EWOULDBLOCK : world.fault == BROKEN_DISK ? EIO
             : world.fault == NO_MEMORY ? ENOMEM : 0;
 
-        require(lock_milliseconds == 2000 && !world.is_open);
+        require(lock_milliseconds == 2000 && !world.is_open && index_seconds >= INDEX_SECONDS_BY_KIND &&
+            index_seconds <= INDEX_SECONDS_MAX);
         *part = error == EIO ? "/new" : "";
         errno = error;
         world.is_open = error == 0;

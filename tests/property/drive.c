@@ -41,7 +41,7 @@ do_open(const char *path)
 {
         const char *part;
 
-        drop = maildrop_open(maildir_open(path), 200, &part);
+        drop = maildrop_open(maildir_open(path), 200, INDEX_SECONDS_BY_KIND, &part);
         if (drop == NULL)
                 printf("error %d %s\n", errno, part);
         else

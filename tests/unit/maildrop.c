@@ -109,7 +109,7 @@ static struct maildrop *
 session(void)
 {
         const char *part;
-        struct maildrop *drop = maildrop_open(maildir_open(root), 0, &part);
+        struct maildrop *drop = maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part);
 
         if (drop == NULL || maildrop_load(drop) != 0)
                 abort();
@@ -130,7 +130,7 @@ test_nothing(void)
 {
         const char *part;
         struct maildrop_update update;
-        struct maildrop *drop = maildrop_open(-1, 0, &part);
+        struct maildrop *drop = maildrop_open(-1, 0, INDEX_SECONDS_BY_KIND, &part);
 
         test(drop != NULL && maildrop_totals(drop)->count == 0 && maildrop_totals(drop)->octets == 0 &&
             maildrop_load(drop) == 0 && !maildrop_has(drop, 1) && !maildrop_has(drop, 0) &&
@@ -152,17 +152,17 @@ test_failures_to_open(void)
         put_text("file", "");
         test(maildir_open(path_of("file")) == -1 && errno == ENOTDIR, "a file for a Maildir");
         rmdir(path_of("cur"));
-        test(maildrop_open(maildir_open(root), 0, &part) == NULL && errno == ENOENT &&
+        test(maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part) == NULL && errno == ENOENT &&
             strcmp(part, "/cur") == 0, "no cur/");
         test(symlink("tmp", path_of("cur")) == 0 &&
-            maildrop_open(maildir_open(root), 0, &part) == NULL && errno == ENOTDIR &&
+            maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part) == NULL && errno == ENOTDIR &&
             strcmp(part, "/cur") == 0, "a link for cur/");
         begin();
-        first = maildrop_open(maildir_open(root), 0, &part);
-        test(maildrop_open(maildir_open(root), 100, &part) == NULL && errno == EWOULDBLOCK &&
+        first = maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part);
+        test(maildrop_open(maildir_open(root), 100, INDEX_SECONDS_BY_KIND, &part) == NULL && errno == EWOULDBLOCK &&
             part[0] == '\0', "a second session");
         maildrop_close(first);
-        first = maildrop_open(maildir_open(root), 0, &part);
+        first = maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part);
         test(first != NULL, "the lock is gone with its holder");
         maildrop_close(first);
 }
@@ -377,7 +377,7 @@ believes_index(void)
         struct maildrop *drop;
         bool is_lazy;
 
-        drop = maildrop_open(maildir_open(root), 0, &part);
+        drop = maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part);
         is_lazy = drop != NULL && index_is_unread(drop);
         if (drop != NULL)
                 maildrop_close(drop);
@@ -422,7 +422,7 @@ error_without_descriptors(void)
         getrlimit(RLIMIT_NOFILE, &all);
         few = (struct rlimit){ (rlim_t)directory + 3, all.rlim_max };
         setrlimit(RLIMIT_NOFILE, &few);
-        drop = maildrop_open(directory, 0, &part);
+        drop = maildrop_open(directory, 0, INDEX_SECONDS_BY_KIND, &part);
         error = drop == NULL ? errno : 0;
         setrlimit(RLIMIT_NOFILE, &all);
         if (drop != NULL)
@@ -532,7 +532,7 @@ test_search_fails(void)
         put_text("cur/3.c", "three\n");
         wait_for_clock();
         at_reading = fail_search;
-        drop = maildrop_open(maildir_open(root), 0, &part);
+        drop = maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part);
         test(drop == NULL && errno == EIO && readings == 9 && strcmp(part, "/new") == 0,
             "folders that cannot be read again");
         if (drop != NULL)
@@ -605,7 +605,7 @@ test_forged_header(void)
         if (pwrite(fd, &header, sizeof(header), 0) != sizeof(header))
                 abort();
         close(fd);
-        drop = maildrop_open(maildir_open(root), 0, &part);
+        drop = maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part);
         test(drop != NULL && maildrop_totals(drop)->octets == 4711, "a forged count is not found by STAT");
         test(maildrop_load(drop) == -1 && errno == ESTALE, "but before anything else");
         maildrop_close(drop);
