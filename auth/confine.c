@@ -70,6 +70,17 @@ log_missing(const char *layer)
 #else
 #define MEMORY_CALL __NR_mmap
 #endif
+/* What fcntl(2) and fchown(2) call. */
+#ifdef __NR_fcntl64
+#define LOCK_CALL __NR_fcntl64
+#else
+#define LOCK_CALL __NR_fcntl
+#endif
+#ifdef __NR_fchown32
+#define OWNER_CALL __NR_fchown32
+#else
+#define OWNER_CALL __NR_fchown
+#endif
 #define UNLESS(test, value, skipped) BPF_JUMP(BPF_JMP | (test) | BPF_K, value, 0, skipped)
 #define ANSWER(answer) BPF_STMT(BPF_RET | BPF_K, answer)
 #define ALLOW(call) UNLESS(BPF_JEQ, __NR_##call, 1), ANSWER(SECCOMP_RET_ALLOW)
@@ -106,15 +117,15 @@ static const struct sock_filter authorization_rules[] = {
 static const struct sock_filter transaction_rules[] = {
         ALLOW(pread64), ALLOW(writev), ALLOW(openat), ALLOW(close), ALLOW(fstat),
         ALLOW(getdents64), ALLOW(lseek), ALLOW(unlinkat), ALLOW(renameat2), ALLOW(linkat),
-        ALLOW(fsync), ALLOW(flock), ALLOW(fstatfs), ALLOW(brk), ALLOW(munmap), ALLOW(mremap), ALLOW(madvise),
+        ALLOW(fsync), ALLOW(flock), ALLOW(brk), ALLOW(munmap), ALLOW(mremap), ALLOW(madvise),
         ALLOW(clock_nanosleep), ALLOW(gettimeofday), ALLOW(geteuid), ALLOW(getpid), ALLOW(futex),
         ALLOW(getrandom), ALLOW(statx),
 #if __SIZEOF_LONG__ == 4
         /* these take sizes, times and identities of more bits than those above */
         ALLOW(fstat64), ALLOW(fstatat64), ALLOW(_llseek), ALLOW(geteuid32),
-        ALLOW(clock_nanosleep_time64), ALLOW(futex_time64),
+        ALLOW(clock_nanosleep_time64), ALLOW(futex_time64), ALLOW(fstatfs64),
 #else
-        ALLOW(newfstatat),
+        ALLOW(newfstatat), ALLOW(fstatfs),
 #endif
 #ifdef __NR_renameat
         ALLOW(renameat),
@@ -125,12 +136,12 @@ static const struct sock_filter transaction_rules[] = {
         /* syslog(3) tries these when the log's socket is closed, and copes with an error */
         DENY(socket), DENY(connect),
         /* pop3d.lock is locked by fcntl(), which may do nothing else */
-        UNLESS(BPF_JEQ, __NR_fcntl, 4), LOAD(args[1], 0),
+        UNLESS(BPF_JEQ, LOCK_CALL, 4), LOAD(args[1], LOWER),
         UNLESS(BPF_JEQ, F_OFD_SETLK, 1), ANSWER(SECCOMP_RET_ALLOW), ANSWER(SECCOMP_RET_TRAP),
         /* it gets a group, but no owner, and rights to read and write alone */
-        UNLESS(BPF_JEQ, __NR_fchown, 4), LOAD(args[1], 0),
+        UNLESS(BPF_JEQ, OWNER_CALL, 4), LOAD(args[1], LOWER),
         UNLESS(BPF_JEQ, UINT32_MAX, 1), ANSWER(SECCOMP_RET_ALLOW), ANSWER(SECCOMP_RET_TRAP),
-        UNLESS(BPF_JEQ, __NR_fchmod, 4), LOAD(args[1], 0),
+        UNLESS(BPF_JEQ, __NR_fchmod, 4), LOAD(args[1], LOWER),
         UNLESS(BPF_JSET, ~0666U, 1), ANSWER(SECCOMP_RET_TRAP), ANSWER(SECCOMP_RET_ALLOW),
         /* mmap() without PROT_EXEC: memory, but none to execute */
 #ifdef __s390x__

@@ -1,7 +1,7 @@
 /*
  * check.c - says what is wrong with a Maildir (-c), and changes nothing in it.
  * Runs in:   a child of pop3d -c, as the mail user; not in a session.
- * May touch: the Maildir, the folders above it and /proc/locks, for reading.
+ * May touch: the Maildir, the folders above it, /proc/locks and /proc/self/mountinfo, for reading.
  *
  * Nothing is freed or closed here, because the process ends with its rows.
  */
@@ -12,8 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/statfs.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -79,24 +79,97 @@ check_path(const char *path, check_row row, void *context)
         return is_good;
 }
 
+/* What /proc/self/mountinfo says of a file system; "" for what it does not say. */
+struct mount {
+        char kind[32];          /* its type, as mount(8) calls it */
+        char options[1024];     /* of the mount, then of the file system, each after a comma */
+};
+
+static void
+find_mount(int directory, struct mount *mount)
+{
+        char line[4096], wanted[32], *words, *end;
+        FILE *mounts = fopen("/proc/self/mountinfo", "re");
+        struct stat status = { 0 };
+
+        *mount = (struct mount){ .kind = "" };
+        (void)fstat(directory, &status);
+        (void)snprintf(wanted, sizeof(wanted), " %u:%u ", major(status.st_dev),
+            minor(status.st_dev));
+        while (mounts != NULL && fgets(line, sizeof(line), mounts) != NULL) {
+                char of_mount[512] = "", of_kind[512] = "";
+
+                words = strstr(line, wanted);
+                end = strstr(line, " - ");
+                if (words == NULL || end == NULL || words > end ||
+                    sscanf(words, "%*s %*s %*s %511s", of_mount) != 1 ||
+                    sscanf(end, " - %31s %*s %511s", mount->kind, of_kind) < 1)
+                        continue;
+                (void)snprintf(mount->options, sizeof(mount->options), ",%.510s,%.510s,", of_mount,
+                    of_kind);
+                break;
+        }
+        if (mounts != NULL)
+                (void)fclose(mounts);
+}
+
+/* Warns of an option by which what other machines did stays unseen for more than a second. */
+static void
+check_caches(const struct mount *mount, check_row row, void *context)
+{
+        static const char *const names[] = { "acregmin", "acregmax", "acdirmin", "acdirmax",
+                "actimeo", "attr_timeout", "entry_timeout", "attribute-timeout", "entry-timeout" };
+
+        for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+                char option[32];
+                const char *found;
+                double seconds;
+
+                (void)snprintf(option, sizeof(option), ",%s=", names[i]);
+                found = strstr(mount->options, option);
+                if (found == NULL || sscanf(found + strlen(option), "%lf", &seconds) != 1 ||
+                    seconds <= 1)
+                        continue;
+                row(context, "warn", "maildrop", "mounted with %s=%g: mail that another machine "
+                    "delivers may stay unseen for so many seconds\n"
+                    "remedy: if several machines use it, mount it with %s=1 or less", names[i],
+                    seconds, names[i]);
+        }
+}
+
+/* Says what is locked, and whom that keeps out. */
+static void
+check_reach(const struct file_system *kind, bool is_private, const struct mount *mount,
+    check_row row, void *context)
+{
+        static const char *const local[] = { ",nolock,", ",local_lock=all,", ",local_lock=posix," };
+        const char *option = NULL;
+
+        for (size_t i = 0; i < sizeof(local) / sizeof(*local); i++)
+                if (strstr(mount->options, local[i]) != NULL)
+                        option = local[i];
+        if (kind->is_local)
+                row(context, "ok", "maildrop", "one session at a time: %s is locked",
+                    is_private ? "the folder" : LOCK_NAME);
+        else if (option != NULL)
+                row(context, "warn", "maildrop", "mounted with %.*s: a session on another machine "
+                    "is not kept out; mail is not lost by that\nremedy: mount it without that",
+                    (int)strlen(option) - 2, option + 1);
+        else
+                row(context, "skip", "maildrop", LOCK_NAME " is locked; whether that keeps "
+                    "sessions on other machines out cannot be seen from here\n"
+                    "remedy: if several machines use it, log in on two of them at once: the second "
+                    "login must be told [IN-USE]");
+}
+
 /* A warning, no failure: without the index a session is slow, but it serves all mail. */
 static void
-check_file_system(const char *path, check_row row, void *context)
+check_space(int directory, const char *kind, check_row row, void *context)
 {
-        static const struct {
-                uint32_t type;
-                const char *name;
-        } remote[] = { { 0x6969, "NFS" }, { 0xff534d42, "CIFS" }, { 0xfe534d42, "SMB" },
-                { 0x65735546, "FUSE" }, { 0x00c36400, "Ceph" } };
-        const char *kind = "local";
         struct statvfs space;
-        struct statfs type;
 
-        if (statvfs(path, &space) != 0 || statfs(path, &type) != 0)
+        if (fstatvfs(directory, &space) != 0)
                 return;
-        for (size_t i = 0; i < sizeof(remote) / sizeof(*remote); i++)
-                if (remote[i].type == (uint32_t)type.f_type)
-                        kind = remote[i].name;
         if (space.f_flag & ST_RDONLY)
                 row(context, "warn", "maildrop", "the file system is read-only\n"
                     "cause: often an error on the disk; the kernel's log says so");
@@ -104,20 +177,66 @@ check_file_system(const char *path, check_row row, void *context)
                 row(context, "warn", "maildrop", "no %s left: the index cannot be kept",
                     space.f_bavail == 0 ? "space" : "inodes");
         else
-                row(context, "ok", "maildrop", "a %s file system, %" PRIu64 " MiB free", kind,
+                row(context, "ok", "maildrop", "%s, %" PRIu64 " MiB free", kind,
                     (uint64_t)space.f_bavail * space.f_frsize >> 20);
+}
+
+/* What kind of file system it is, and what follows from that. */
+static void
+check_file_system(int directory, int index_seconds, bool is_private, check_row row, void *context)
+{
+        const struct file_system *kind = file_system_of(directory);
+        char text[96];
+        struct mount mount;
+
+        find_mount(directory, &mount);
+        (void)snprintf(text, sizeof(text), "a %sfile system%s (%s)", kind->is_local ? "local " : "",
+            kind->is_local ? "" : " that other machines may use", mount.kind[0] != '\0' ? mount.kind
+            : kind->name);
+        check_space(directory, text, row, context);
+        check_reach(kind, is_private, &mount, row, context);
+        if (!kind->is_local)
+                check_caches(&mount, row, context);
+        if (index_seconds == INDEX_SECONDS_BY_KIND)
+                index_seconds = kind->tells_changes ? INDEX_SECONDS : 0;
+        if (index_seconds == 0)
+                row(context, "ok", "maildrop", "each session reads the folders (see -i)");
+        else
+                row(context, kind->tells_changes ? "ok" : "warn", "maildrop", "folders whose times "
+                    "have not changed are read every %d seconds (see -i)%s", index_seconds,
+                    kind->tells_changes ? "" : "\ncause: this kind of file system is not known to "
+                    "change them with each message, so that mail may stay unseen so long\n"
+                    "remedy: leave out -i, unless you know better");
+}
+
+/* Whether a session, here or on another machine, holds pop3d.lock. */
+static bool
+is_file_locked(int directory)
+{
+        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        int fd = open_file(directory, LOCK_NAME);
+        bool is_locked = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+
+        if (fd >= 0)
+                (void)close(fd);
+        return is_locked;
 }
 
 /* Whether no session holds the lock; else a row says which process does. */
 static bool
-check_lock(int directory, check_row row, void *context)
+check_lock(int directory, bool is_private, check_row row, void *context)
 {
         struct stat status = { 0 };
         char line[256], wanted[32];
         FILE *locks;
         int holder = 0;
 
-        if (flock(directory, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
+        if (is_file_locked(directory)) {
+                row(context, "warn", "maildrop", "a session is open, here or on another machine: "
+                    "others get [IN-USE]");
+                return false;
+        }
+        if (!is_private || flock(directory, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
                 (void)flock(directory, LOCK_UN);
                 return true;
         }
@@ -144,8 +263,9 @@ load_index(struct maildrop *drop, const struct stamp stamps[FOLDERS])
         if (!index_is_unread(drop))
                 return faccessat(drop->directory, INDEX_NAME, F_OK, 0) != 0 ?
                     "not there yet" : "not usable, and will be made anew";
-        state = memcmp(stamps, drop->index.header.folders, FOLDERS * sizeof(*stamps)) != 0 ?
-            "outdated" : "current";
+        state = drop_believes(drop, stamps) ? "current" :
+            memcmp(stamps, drop->index.header.folders, FOLDERS * sizeof(*stamps)) == 0 ?
+            "current, and the folders are read all the same" : "outdated";
         return drop_load(drop) == 0 ? state : "damaged, and will be made anew";
 }
 
@@ -217,14 +337,18 @@ void
 maildir_check(const char *path, int index_seconds, check_row row, void *context)
 {
         const struct maildrop *drop;
+        struct stat status = { .st_mode = 0 };
         const char *index_state;
+        bool is_private;
         int directory;
 
         if (!check_path(path, row, context))
                 return;
-        check_file_system(path, row, context);
         directory = maildir_open(path);
-        if (!check_lock(directory, row, context))
+        (void)fstat(directory, &status);
+        is_private = maildir_is_private(&status);
+        check_file_system(directory, index_seconds, is_private, row, context);
+        if (!check_lock(directory, is_private, row, context))
                 return;
         drop = read_as_session(directory, index_seconds, &index_state);
         if (drop == NULL) {

@@ -147,7 +147,7 @@ struct search {
         struct stamp stamps[FOLDERS];   /* the folders as they were then */
         time_t first_met;       /* when a search first found these stamps; CLOCK_MONOTONIC */
         time_t last_made;       /* the last search under them; 0 if it failed */
-        bool is_other_list;     /* one found another list than the index had under the same stamps */
+        bool is_other_list;     /* one found another list than the index, under its stamps */
         size_t guesses_left;    /* until the next search is due */
         /*
          * Files that folder.c met then, as records; a file that was renamed meanwhile is there
@@ -277,6 +277,13 @@ char *former_next(struct former *former, char id[UNIQUE_ID_MAX + 1]);
 
 /* filesystem.c: never NULL; where nothing is known, the kind with the name "unknown" */
 const struct file_system *file_system_of(int fd);
+
+/* Whether only its owner may open a Maildir; group's bits bound what an ACL grants, too. */
+static inline bool
+maildir_is_private(const struct stat *status)
+{
+        return (status->st_mode & (S_IRGRP | S_IROTH)) == 0;
+}
 
 /*
  * lock.c. Waits up to so many milliseconds for another session to end. Fails with EWOULDBLOCK

@@ -128,8 +128,7 @@ drop_lock(struct maildrop *drop, unsigned milliseconds)
 
         if (fstat(drop->directory, &maildir) != 0)
                 return -1;
-        /* the group's bits bound what an access control list grants */
-        is_private = (maildir.st_mode & (S_IRGRP | S_IROTH)) == 0;
+        is_private = maildir_is_private(&maildir);
         if ((!is_private || !drop->kind->is_local) && open_lock_file(drop, &maildir) != 0) {
                 bool is_forbidden = errno == EACCES || errno == EPERM || errno == EROFS;
 

@@ -51,7 +51,8 @@ static const struct entry {
         CALL(fsync, EBADF, EDQUOT, EINTR, EINVAL, EIO, ENOSPC, EROFS, ESTALE),
         CALL(fdatasync, EBADF, EDQUOT, EINTR, EINVAL, EIO, ENOSPC, EROFS),
         CALL(flock, EBADF, EINTR, EINVAL, ENOLCK, EWOULDBLOCK, EIO, EOPNOTSUPP, ESTALE),
-        CALL(fcntl, EACCES, EAGAIN, EBADF, EINTR, EINVAL, EMFILE, EPERM, EFAULT),
+        CALL(fcntl, EACCES, EAGAIN, EBADF, EINTR, EINVAL, EMFILE, EPERM, EFAULT, ENOLCK, ENOSYS,
+            EOPNOTSUPP, EIO, ESTALE),
         CALL(dup, EBADF, EMFILE),
         CALL(dup2, EBADF, EBUSY, EINTR, EMFILE),
         CALL(dup3, EBADF, EBUSY, EINTR, EMFILE, EINVAL),
@@ -153,6 +154,9 @@ static const struct pair pairs[] = {
         /* the client cannot be written to, and mail is on its way */
         PAIR(write, write, EINTR, EAGAIN), PAIR(write, unlinkat, EPIPE, EINTR),
         PAIR(read, fstat, EIO), PAIR(read, close, EIO),
+        /* a file system that is not known, or not local: pop3d.lock, and what stands in for it */
+        PAIR(fstatfs, fcntl, ENOSYS), PAIR(fstatfs, flock, ENOSYS), PAIR(fstatfs, openat, ENOSYS),
+        PAIR(flock, fcntl, ENOLCK),
         PAIR(flock, openat, ENOLCK, EBADF), PAIR(flock, flock, ENOLCK, EBADF),
 };
 

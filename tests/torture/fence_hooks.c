@@ -258,6 +258,26 @@ try_send_to(void)
         return sendto(0, "x", 1, 0, (struct sockaddr *)&address, sizeof(address));
 }
 
+/* What fcntl() may do beside locking: to copy a descriptor. */
+static long
+try_control(void)
+{
+        return syscall(SYS_fcntl, maildir_fd(), F_DUPFD, 40);
+}
+
+/* A file of the user's own, given to another, or made to run as him. */
+static long
+try_give_away(void)
+{
+        return fchown(openat(maildir_fd(), argument, O_RDONLY), 1, (gid_t)-1);
+}
+
+static long
+try_set_id(void)
+{
+        return fchmod(openat(maildir_fd(), argument, O_RDONLY), 04700);
+}
+
 static long
 try_socket(void)
 {
@@ -440,6 +460,9 @@ static const struct attempt {
         { "executable-memory", try_executable_memory },
         { "exit", try_exit },
         { "forge", try_forge },
+        { "control", try_control },
+        { "give-away", try_give_away },
+        { "set-id", try_set_id },
         { "fifo", try_fifo },
         { "fork", try_fork },
         { "kill-parent", try_kill_parent },

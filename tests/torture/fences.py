@@ -34,7 +34,7 @@ AUTHORIZATION_MAY = ("read write shutdown rt_sigreturn restart_syscall clock_get
                      "poll ppoll").split()
 TRANSACTION_MAY = AUTHORIZATION_MAY + (
     "pread64 writev openat close fstat newfstatat getdents64 lseek unlinkat renameat renameat2 linkat fsync "
-    "flock brk munmap mremap madvise clock_nanosleep gettimeofday geteuid getpid futex getrandom "
+    "flock fstatfs fchmod brk munmap mremap madvise clock_nanosleep gettimeofday geteuid getpid futex getrandom "
     "statx time mmap sendto socket connect").split()
 
 
@@ -147,8 +147,8 @@ class Fences:
                           f"{len(numbers)} numbers tried, {len(crossed)} not caught"
                           + (f": {[number for number, _ in crossed][:20]}" if crossed else ""))
 
-    def caught(self, place, what, call, lacking=None):
-        trial = Trial(self.world, place, what, lacking=lacking)
+    def caught(self, place, what, call, lacking=None, argument=""):
+        trial = Trial(self.world, place, what, argument, lacking=lacking)
         name = f"{place}{' without ' + lacking if lacking else ''}: {what} is caught"
         self.report.check(name, is_caught(trial, place, self.calls[call]),
                           "" if is_caught(trial, place, self.calls[call]) else trial.explain())
@@ -391,6 +391,8 @@ def main():
             fences.caught(place, what, caught)
             fences.caught(place, what, caught, "landlock")
         fences.other_machine(place)
+    for what, call in (("control", "fcntl"), ("give-away", "fchown"), ("set-id", "fchmod")):
+        fences.caught("TRANSACTION", what, call, argument="new/victim")
     for what in ("socket", "connect"):
         fences.caught("AUTHORIZATION", what, what)
         fences.refused("TRANSACTION", what, "", [EACCES])

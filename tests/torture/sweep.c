@@ -375,6 +375,13 @@ fail(const struct point *point, struct figures *figures, uint32_t *kind,
             situation_names[point->situation], text, why);
 }
 
+/* Whether fcntl() says so of pop3d.lock. */
+static bool
+is_lock_of_another(long call, int error)
+{
+        return call == SYS_fcntl && (error == EAGAIN || error == EACCES);
+}
+
 static struct expectation
 expect(const struct drop *drop, const struct point *point)
 {
@@ -386,8 +393,10 @@ expect(const struct drop *drop, const struct point *point)
                     drop->situation == WRONG_PASSWORD,
                 .may_be_in_use = is_error &&
                     ((point->call == SYS_flock && point->value == EWOULDBLOCK) ||
+                    is_lock_of_another(point->call, point->value) ||
+                    is_lock_of_another(point->second_call, point->second_value) ||
                     /* a lease on pop3d.lock is somebody's, too */
-                    (sweep.files == FILES_NO_LOCKS && point->call == SYS_openat &&
+                    (sweep.files != FILES_PLAIN && point->call == SYS_openat &&
                     point->value == EWOULDBLOCK) ||
                     ((point->second_call == SYS_flock || (point->call == SYS_flock &&
                     point->second_call == SYS_openat)) && point->second_value == EWOULDBLOCK)),

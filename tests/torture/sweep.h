@@ -57,6 +57,7 @@ enum file_system {
         FILES_NO_FLAGS,         /* renameat2 knows no flag: EINVAL */
         FILES_NO_LOCKS,         /* a directory cannot be locked: ENOLCK */
         FILES_NO_SYNC,          /* a directory cannot be synced: EINVAL */
+        FILES_ELSEWHERE,        /* what kind it is is not known: as if it were on another machine */
         FILES_NO_TYPES,         /* folders do not tell the types of files */
         FILE_SYSTEMS,
 };

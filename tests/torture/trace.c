@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 
 const char *const file_system_names[FILE_SYSTEMS] = { "plain", "no-flags", "no-locks", "no-sync",
-        "no-types" };
+        "elsewhere", "no-types" };
 const char *const role_names[ROLES] = { "pop3d", "AUTHORIZATION", "PAM", "TRANSACTION", "another" };
 
 enum { PROCESSES_MAX = 16 };
@@ -215,6 +215,8 @@ answer_of(enum file_system files, const struct process *process,
         case FILES_NO_LOCKS:
                 return registers->orig_rax == SYS_flock && is_directory(process, registers->rdi) ?
                     ENOLCK : 0;
+        case FILES_ELSEWHERE:
+                return registers->orig_rax == SYS_fstatfs ? ENOSYS : 0;
         case FILES_NO_SYNC:
                 return registers->orig_rax == SYS_fsync && is_directory(process, registers->rdi) ?
                     EINVAL : 0;

@@ -71,8 +71,8 @@ begin(void)
 {
         char command[700];
 
-        snprintf(command, sizeof(command), "rm -rf %s && mkdir -p %s/new %s/cur %s/tmp", root, root,
-            root, root);
+        snprintf(command, sizeof(command), "rm -rf %s && mkdir -p %s/new %s/cur %s/tmp && chmod 700 %s", root,
+            root, root, root, root);
         if (system(command) != 0)
                 abort();
 }
