@@ -77,8 +77,12 @@ open_lock_file(struct maildrop *drop, const struct stat *maildir)
 {
         drop->lock = (int)RETRY(openat(drop->directory, LOCK_NAME,
             O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
-        if (drop->lock < 0)
+        if (drop->lock < 0) {
+                /* another program has a lease on it; EWOULDBLOCK would mean another session */
+                if (errno == EWOULDBLOCK)
+                        errno = EIO;
                 return -1;
+        }
         share_file(drop->lock, maildir);
         return 0;
 }
