@@ -122,11 +122,18 @@ slot_at(const struct table *table, uint64_t position)
         return slots + (position & (table->slots.size / sizeof(*slots) - 1));
 }
 
+/* A FUSE file system may tell no inode numbers. */
+static bool
+is_told(uint64_t inode)
+{
+        return inode != 0 && inode != UINT32_MAX;
+}
+
 uint32_t
 hash_file(uint64_t inode, const char *name)
 {
-        /* a FUSE file system may tell no inode numbers; there the base name has to do */
-        if (inode == 0 || inode == UINT32_MAX)
+        /* the base name has to do; see find_untold() */
+        if (!is_told(inode))
                 inode = checksum(0, name, strcspn(name, ":"));
         return (uint32_t)(inode * UINT64_C(0x9e3779b97f4a7c15) >> 32);
 }
@@ -244,26 +251,56 @@ note_met(struct table *table, const struct record *record, int folder, const cha
 }
 
 /*
+ * The record of a file whose inode number is not told, or NULL. One record of a base name,
+ * which is given, has the hash of that name. Further files of the base name, which are there
+ * at the same time, have the hash of their folder and name, and get that in *hash.
+ */
+static struct record *
+find_untold(const struct table *table, struct record *record, int folder, const char *name,
+    size_t length, uint32_t *hash)
+{
+        const uint32_t own = (uint32_t)(checksum((uint64_t)folder + 1, name, length) >> 32);
+        struct record *other = find_record(table, name, length, own);
+        struct stat status;
+
+        if (other != NULL)
+                return other;
+        if (record == NULL || (record->flags & SEEN) == 0 ||
+            fstatat(record_folder(table->drop, record), record_name(table->drop, record), &status,
+                AT_SYMLINK_NOFOLLOW) != 0)
+                return record;
+        *hash = own;
+        return NULL;
+}
+
+/*
  * Notes that a file is there: marks its record SEEN, and writes down its folder and its
  * name if the record is new or has others. drop_read() relies on it that the text grows
  * by that, and does not grow otherwise.
  */
 static int
-note_file(struct table *table, int folder, const char *name, size_t length, uint32_t hash)
+note_file(struct table *table, int folder, const struct dirent64 *entry, size_t length)
 {
+        const char *name = entry->d_name;
+        uint32_t hash = hash_file(entry->d_ino, name);
         struct record *record = find_record(table, name, length, hash);
+        bool is_known = record != NULL && has_place(table, record, folder, name, length);
 
+        if (!is_known && !is_told(entry->d_ino)) {
+                record = find_untold(table, record, folder, name, length, &hash);
+                is_known = record != NULL && has_place(table, record, folder, name, length);
+        }
         if (table->is_search && (record == NULL || (record->flags & DELETED) != 0) &&
             note_met(table, record, folder, name, length, hash) != 0)
                 return -1;
         if (record == NULL && table->is_search)
                 return 0;
-        if (record == NULL) {
-                record = add_record(table, name, length, hash);
-        } else if (has_place(table, record, folder, name, length)) {
+        if (is_known) {
                 record->flags |= SEEN;
                 return 0;
         }
+        if (record == NULL)
+                record = add_record(table, name, length, hash);
         record->flags = (uint8_t)((record->flags & ~IN_CUR) | folder | SEEN);
         record->name_length = (uint8_t)length;
         return text_append(&table->drop->text, name, length, &record->name);
@@ -339,8 +376,7 @@ read_folder(struct table *table, int folder)
 
                         at += entry->d_reclen;
                         if (is_message(fd, entry, name_length) &&
-                            note_file(table, folder, entry->d_name, name_length,
-                                hash_file(entry->d_ino, entry->d_name)) != 0)
+                            note_file(table, folder, entry, name_length) != 0)
                                 return -1;
                 }
         }

@@ -27,6 +27,7 @@ static char sent[2 * LARGE + 100];
 static size_t sent_length;
 static void (*between)(void);   /* what another program does while a message is sent */
 static bool (*at_reading)(void);        /* of a piece of a folder, which may fail */
+static bool tells_no_inodes;    /* a folder's entries have no inode numbers, as on sshfs */
 static bool lacks_noreplace;    /* the file system does not know RENAME_NOREPLACE */
 static int failures_left;       /* how often a file cannot be removed */
 
@@ -479,6 +480,12 @@ syscall(long number, ...)
 
                 result = at_reading != NULL && !at_reading() ? -1 :
                     getdents64(folder, piece, (size_t)va_arg(arguments, int));
+                for (long at = 0; tells_no_inodes && at < result;) {
+                        struct dirent64 *entry = (void *)((char *)piece + at);
+
+                        entry->d_ino = UINT32_MAX;
+                        at += entry->d_reclen;
+                }
         } else {
                 name = va_arg(arguments, const char *);
                 to = va_arg(arguments, int);
@@ -763,6 +770,41 @@ test_exchanged_names(void)
             access(path_of("cur/1.a:2,S"), F_OK) != 0, "and UPDATE removes the right one");
 }
 
+/* Without inode numbers: of one base name each file is a message; one that is renamed is the same. */
+static void
+test_no_inodes(void)
+{
+        struct maildrop *drop;
+        struct maildrop_update update;
+        char second[UNIQUE_ID_MAX + 1] = "";
+
+        begin();
+        tells_no_inodes = true;
+        put_text("new/1.a", "one\n");
+        put_text("cur/2.b:2,", "two\n");
+        wait_for_clock();
+        maildrop_close(session());
+        put_text("cur/1.a:2,S", "another\n");
+        rename(path_of("cur/2.b:2,"), path_of("cur/2.b:2,S"));
+        drop = session();
+        test(maildrop_totals(drop)->count == 3 && maildrop_totals(drop)->octets == 19 &&
+            has_id(drop, 3, "2.b"), "a file beside another, and one that was renamed");
+        for (size_t number = 1; number <= 2; number++)
+                if (maildrop_message_octets(drop, number) == 5)
+                        maildrop_delete(drop, number);
+                else
+                        maildrop_unique_id(drop, number, second);
+        test(strlen(second) == 32, "have ids of their own");
+        maildrop_update(drop, &update);
+        maildrop_close(drop);
+        test(update.remaining == 0 && access(path_of("new/1.a"), F_OK) != 0 &&
+            access(path_of("cur/1.a:2,S"), F_OK) == 0, "UPDATE removes the right one");
+        drop = session();
+        test(maildrop_totals(drop)->count == 2 && has_id(drop, 1, second), "and the other keeps its id");
+        maildrop_close(drop);
+        tells_no_inodes = false;
+}
+
 /* Where rename() cannot be kept from replacing a file, no two names are left. */
 static void
 test_move_without_noreplace(void)
@@ -909,6 +951,7 @@ main(void)
         test_former_servers();
         test_sparse();
         test_exchanged_names();
+        test_no_inodes();
         test_move_without_noreplace();
         test_removal_fails();
         test_tmp();
