@@ -138,7 +138,7 @@ static const struct entry {
 #define PAIR(first, second, ...) { SYS_##first, ERRORS(__VA_ARGS__), SYS_##second }
 static const struct pair pairs[] = {
         /* a message is moved: without the flag by a second link, and the first is removed */
-        PAIR(renameat2, linkat, EINVAL, ENOSYS), PAIR(renameat2, unlinkat, EINVAL, ENOSYS),
+        PAIR(renameat2, renameat, EINVAL, ENOSYS), PAIR(renameat2, newfstatat, EINVAL, ENOSYS),
         /* a message is not where it was: it is looked for */
         PAIR(openat, getdents64, ENOENT), PAIR(openat, fstat, ENOENT), PAIR(openat, lseek, ENOENT),
         PAIR(openat, mmap, ENOENT),

@@ -395,11 +395,7 @@ expect(const struct drop *drop, const struct point *point)
                     ((point->call == SYS_flock && point->value == EWOULDBLOCK) ||
                     is_lock_of_another(point->call, point->value) ||
                     is_lock_of_another(point->second_call, point->second_value) ||
-                    /* a lease on pop3d.lock is somebody's, too */
-                    (sweep.files != FILES_PLAIN && point->call == SYS_openat &&
-                    point->value == EWOULDBLOCK) ||
-                    ((point->second_call == SYS_flock || (point->call == SYS_flock &&
-                    point->second_call == SYS_openat)) && point->second_value == EWOULDBLOCK)),
+                    (point->second_call == SYS_flock && point->second_value == EWOULDBLOCK)),
                 .may_miss_messages = is_error &&
                     (point->value == ENOENT || point->second_value == ENOENT),
                 .may_guess_octets = is_error && point->role == ROLE_TRANSACTION,

@@ -22,7 +22,7 @@ SOURCES = ["sweep.c", "trace.c", "client.c", "drop.c", "errors.c"]
 
 
 # Kinds of file systems, and the calls that matter only there, or matter more.
-KINDS = [("no-flags", "linkat"), ("no-flags", "unlinkat"), ("no-flags", "renameat2"), ("no-locks", "flock"),
+KINDS = [("no-flags", "renameat"), ("no-flags", "unlinkat"), ("no-flags", "renameat2"), ("no-locks", "flock"),
          ("no-locks", "openat"), ("elsewhere", "fcntl"), ("elsewhere", "flock"), ("elsewhere", "openat"),
          ("elsewhere", "fstat"), ("no-sync", "fsync"), ("no-types", "newfstatat"), ("no-types", "getdents64"),
          ("no-types", "openat")]
