@@ -137,7 +137,7 @@ static const struct entry {
 
 #define PAIR(first, second, ...) { SYS_##first, ERRORS(__VA_ARGS__), SYS_##second }
 static const struct pair pairs[] = {
-        /* a message is moved: without the flag by a second link, and the first is removed */
+        /* a message is moved: without the flag by a plain rename, after a look */
         PAIR(renameat2, renameat, EINVAL, ENOSYS), PAIR(renameat2, newfstatat, EINVAL, ENOSYS),
         /* a message is not where it was: it is looked for */
         PAIR(openat, getdents64, ENOENT), PAIR(openat, fstat, ENOENT), PAIR(openat, lseek, ENOENT),
