@@ -235,19 +235,14 @@ note_met(struct table *table, const struct record *record, int folder, const cha
     size_t length, uint32_t hash)
 {
         struct maildrop *drop = table->drop;
-        struct area *list = record == NULL ? &drop->search.strays : &drop->search.marked;
         struct record met = { .file_hash = hash, .flags = (uint8_t)folder };
 
-        if (area_reserve(list, sizeof(met)) != 0)
-                return -1;
         met.name_length = (uint8_t)length;
         record_describe(&met, name);
         if (record != NULL)
                 met.id = (uint32_t)(record - drop_records(drop));
-        *(struct record *)(void *)(list->data + list->used) = met;
-        list->used += sizeof(met);
-        return text_append(&drop->search.text, name, length,
-            &((struct record *)(void *)(list->data + list->used))[-1].name);
+        return text_append(&drop->search.text, name, length, &met.name) != 0 ? -1 : area_append(
+            record == NULL ? &drop->search.strays : &drop->search.marked, &met, sizeof(met));
 }
 
 /*

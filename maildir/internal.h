@@ -240,6 +240,7 @@ index_is_unread(const struct maildrop *drop)
 /* record.c: pure */
 
 int area_reserve(struct area *area, size_t more);
+int area_append(struct area *area, const void *data, size_t size);
 void area_free(struct area *area);
 /* Appends octets and a NUL. *at: where they begin. Fails with EOVERFLOW beyond 4 GiB. */
 int text_append(struct area *text, const char *octets, size_t length, uint32_t *at);

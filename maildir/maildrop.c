@@ -92,14 +92,13 @@ void
 maildrop_delete(struct maildrop *drop, size_t number)
 {
         struct record *record = drop_records(drop) + number - 1;
+        uint32_t at = (uint32_t)number - 1;
 
         record->flags |= DELETED;
         drop->totals.count--;
         totals_take(drop, record->octets);
-        if (area_reserve(&drop->marks, sizeof(uint32_t)) == 0) {
-                *(uint32_t *)(void *)(drop->marks.data + drop->marks.used) = (uint32_t)number - 1;
-                drop->marks.used += sizeof(uint32_t);
-        }
+        /* if this fails maildrop_reset() does without */
+        (void)area_append(&drop->marks, &at, sizeof(at));
 }
 
 static void

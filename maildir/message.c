@@ -192,10 +192,11 @@ bool
 record_fits(struct maildrop *drop, const struct record *record, int folder, const char *name,
     const struct stat *status)
 {
-        const struct sent *sent = sent_of(drop, record);
+        const struct sent *sent;
 
         if ((record->flags & RETRIEVED) == 0)
                 return true;
+        sent = sent_of(drop, record);
         return (uint64_t)status->st_size == sent->size &&
             (time_nanoseconds(&status->st_mtim) == sent->modified ||
             has_octets(drop, folder, name, sent));

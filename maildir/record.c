@@ -36,6 +36,16 @@ area_reserve(struct area *area, size_t more)
         return 0;
 }
 
+int
+area_append(struct area *area, const void *data, size_t size)
+{
+        if (area_reserve(area, size) != 0)
+                return -1;
+        memcpy(area->data + area->used, data, size);
+        area->used += size;
+        return 0;
+}
+
 void
 area_free(struct area *area)
 {

@@ -66,22 +66,15 @@ only_one_missing(const struct maildrop *drop, const struct record *stray)
 static int
 adopt(struct maildrop *drop, const struct record *stray)
 {
-        struct record *record = only_one_missing(drop, stray);
-        struct area *marked = &drop->search.marked;
+        struct record *record = only_one_missing(drop, stray), met = *stray;
 
         if (record == NULL)
                 return 0;
         if (take_place(drop, record, stray, drop->search.text.data + stray->name) != 0)
                 return -1;
-        if ((record->flags & DELETED) == 0)
-                return 0;
-        if (area_reserve(marked, sizeof(*stray)) != 0)
-                return -1;
-        memcpy(marked->data + marked->used, stray, sizeof(*stray));
-        marked->used += sizeof(*stray);
-        ((struct record *)(void *)(marked->data + marked->used))[-1].id =
-            (uint32_t)(record - drop_records(drop));
-        return 0;
+        met.id = (uint32_t)(record - drop_records(drop));
+        return (record->flags & DELETED) == 0 ? 0 :
+            area_append(&drop->search.marked, &met, sizeof(met));
 }
 
 /*
@@ -164,21 +157,17 @@ search_anew(struct maildrop *drop)
 }
 
 /*
- * Makes no search if the folders have the stamps that the last search met, and that one was
+ * No search is made if the folders have the stamps that the last search met, and that one was
  * made more than TICK_MAX seconds after they were first met: a change since then would have
  * given them other stamps.
  */
-static int
-search(struct maildrop *drop)
+static bool
+is_search_due(const struct maildrop *drop, const struct stamp stamps[FOLDERS])
 {
-        struct stamp stamps[FOLDERS];
+        const struct search *search = &drop->search;
 
-        if (folders_stamp(drop, stamps) != 0)
-                return -1;
-        if (memcmp(stamps, drop->search.stamps, sizeof(stamps)) == 0 &&
-            drop->search.last_made > drop->search.first_met + TICK_MAX)
-                return 0;
-        return search_anew(drop);
+        return memcmp(stamps, search->stamps, sizeof(search->stamps)) != 0 ||
+            search->last_made <= search->first_met + TICK_MAX;
 }
 
 /* Guessing */
@@ -241,5 +230,9 @@ guess(struct maildrop *drop, struct record *record)
 int
 search_message(struct maildrop *drop, struct record *record)
 {
-        return guess(drop, record) ? 0 : search(drop);
+        struct stamp stamps[FOLDERS];
+
+        if (folders_stamp(drop, stamps) != 0)
+                return -1;
+        return !is_search_due(drop, stamps) || guess(drop, record) ? 0 : search_anew(drop);
 }
