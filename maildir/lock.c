@@ -23,6 +23,10 @@
  * cannot be made because the Maildir is another's and may only be read, this session is a
  * guest: it takes no lock, so that it cannot keep the owner out, and it removes nothing.
  *
+ * If a user who is not the Maildir's owner made pop3d.lock, whom the Maildir lets write, the
+ * owner may be unable to open it. Who can open it then locks the directory as well, and
+ * the owner locks the directory alone.
+ *
  * pop3d.lock is never removed, because two sessions could then lock two files of that name.
  * A lock ends with the process that holds it.
  */
@@ -55,35 +59,39 @@ pause_before_next(void)
  * may lock, too. umask(2) took them off when the file was created, or they have changed since.
  */
 static void
-share_file(int fd, const struct stat *maildir)
+share_file(int fd, const struct stat *file, const struct stat *maildir)
 {
-        struct stat status;
         mode_t mode = 0600;
 
-        if (fstat(fd, &status) != 0 || status.st_uid != geteuid())
-                return;
-        if ((maildir->st_mode & S_IWGRP) != 0 && (status.st_gid == maildir->st_gid ||
+        if ((maildir->st_mode & S_IWGRP) != 0 && (file->st_gid == maildir->st_gid ||
             fchown(fd, (uid_t)-1, maildir->st_gid) == 0))
                 mode |= 0060;
         if ((maildir->st_mode & S_IWOTH) != 0)
                 mode |= 0006;
-        if ((status.st_mode & 0777) != mode)
+        if ((file->st_mode & 0777) != mode)
                 (void)fchmod(fd, mode);
 }
 
-/* Opens pop3d.lock, which is created if it is not there. */
+/*
+ * Opens pop3d.lock, which is created if it is not there. *is_owners: the owner of the Maildir
+ * can open it, too. One that a guest made belongs to that guest, and nobody can give it away.
+ */
 static int
-open_lock_file(struct maildrop *drop, const struct stat *maildir)
+open_lock_file(struct maildrop *drop, const struct stat *maildir, bool *is_owners)
 {
+        struct stat file;
+
         drop->lock = (int)RETRY(openat(drop->directory, LOCK_NAME,
             O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
-        if (drop->lock < 0) {
+        if (drop->lock < 0 || fstat(drop->lock, &file) != 0) {
                 /* another program has a lease on it; EWOULDBLOCK would mean another session */
                 if (errno == EWOULDBLOCK)
                         errno = EIO;
                 return -1;
         }
-        share_file(drop->lock, maildir);
+        if (file.st_uid == geteuid())
+                share_file(drop->lock, &file, maildir);
+        *is_owners = file.st_uid == maildir->st_uid;
         return 0;
 }
 
@@ -109,7 +117,7 @@ lock_file(int fd)
 static int
 try_to_lock(struct maildrop *drop, const struct stat *maildir, bool wants_directory)
 {
-        bool has_file = drop->lock >= 0 && lock_file(drop->lock) == 0;
+        bool has_file = drop->lock >= 0 && lock_file(drop->lock) == 0, is_owners;
 
         if (drop->lock >= 0 && !has_file && errno == EWOULDBLOCK)
                 return -1;
@@ -119,7 +127,7 @@ try_to_lock(struct maildrop *drop, const struct stat *maildir, bool wants_direct
                 return 0;
         if (errno == EWOULDBLOCK || has_file)
                 return has_file && errno != EWOULDBLOCK ? 0 : -1;
-        if (drop->lock >= 0 || open_lock_file(drop, maildir) != 0)
+        if (drop->lock >= 0 || open_lock_file(drop, maildir, &is_owners) != 0)
                 return -1;
         return lock_file(drop->lock);
 }
@@ -127,13 +135,14 @@ try_to_lock(struct maildrop *drop, const struct stat *maildir, bool wants_direct
 int
 drop_lock(struct maildrop *drop, unsigned milliseconds)
 {
+        bool wants_directory, is_owners = true;
         struct stat maildir;
-        bool is_private;
 
         if (fstat(drop->directory, &maildir) != 0)
                 return -1;
-        is_private = maildir_is_private(&maildir);
-        if ((!is_private || !drop->kind->is_local) && open_lock_file(drop, &maildir) != 0) {
+        wants_directory = maildir_is_private(&maildir);
+        if ((!wants_directory || !drop->kind->is_local) &&
+            open_lock_file(drop, &maildir, &is_owners) != 0) {
                 bool is_forbidden = errno == EACCES || errno == EPERM || errno == EROFS;
 
                 drop->is_guest = is_forbidden && maildir.st_uid != geteuid();
@@ -142,7 +151,8 @@ drop_lock(struct maildrop *drop, unsigned milliseconds)
                 if (!is_forbidden && errno != ENOSPC && errno != EDQUOT)
                         return -1;
         }
-        for (unsigned waited = 0; try_to_lock(drop, &maildir, is_private || drop->lock < 0) != 0;) {
+        wants_directory |= !is_owners || drop->lock < 0;
+        for (unsigned waited = 0; try_to_lock(drop, &maildir, wants_directory) != 0;) {
                 if (errno != EWOULDBLOCK || waited >= milliseconds)
                         return -1;
                 waited += pause_before_next();

@@ -1,7 +1,7 @@
 /*
  * drive.c - maildir/ by hand: one command a line on standard input, for tests.
  *
- * open DIR     -> ok COUNT OCTETS | error ERRNO PART
+ * open DIR     -> ok COUNT OCTETS | error ERRNO PART; open DIR SECONDS: with -i
  * load, stat, rset, quit (update and close), close
  * list         -> ok N, then N lines "NUMBER OCTETS UNIQUE-ID"
  * retr N, top N LINES -> ok ANNOUNCED SENT, then SENT octets | error ERRNO | cut ERRNO
@@ -37,11 +37,12 @@ gather(struct output *output)
 }
 
 static void
-do_open(const char *path)
+do_open(const char *path, const char *seconds)
 {
         const char *part;
 
-        drop = maildrop_open(maildir_open(path), 200, INDEX_SECONDS_BY_KIND, &part);
+        drop = maildrop_open(maildir_open(path), 200,
+            seconds != NULL ? atoi(seconds) : INDEX_SECONDS_BY_KIND, &part);
         if (drop == NULL)
                 printf("error %d %s\n", errno, part);
         else
@@ -107,7 +108,7 @@ obey(char *line)
         if (word == NULL)
                 return;
         if (strcmp(word, "open") == 0) {
-                do_open(first);
+                do_open(first, second);
         } else if (strcmp(word, "load") == 0) {
                 if (maildrop_load(drop) == 0)
                         puts("ok");

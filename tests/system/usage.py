@@ -29,7 +29,7 @@ def test_help(world):
     done = run(world, "-h")
     if done.returncode != 0 or not done.stdout.startswith("usage: pop3d") or done.stderr:
         raise Failure(f"{done}")
-    for option in "epSVxCdlmnstv":
+    for option in "epSVxCdilmnstv":
         if not re.search(rf"\[-\w*{option}", done.stdout):
             raise Failure(f"-{option} is missing in {done.stdout}")
 
@@ -47,6 +47,16 @@ def test_version_is_the_greeting(world):
 def read(path):
     with open(os.path.join(TREE, path)) as file:
         return file.read()
+
+
+def test_manual_knows_each_file_system(world):
+    """the manual's table of file systems says what maildir/filesystem.c says, row by row"""
+    rows = re.findall(r'\{ 0x[0-9a-f]{8}, "([^"]+)", (true|false), (true|false) \}', read("maildir/filesystem.c"))
+    wanted = [(name, "the folder, or pop3d.lock" if local == "true" else "pop3d.lock",
+               "one hour" if tells == "true" else "never") for name, local, tells in rows]
+    told = re.findall(r"^\.It (.+?) Ta (.+?) Ta (.+)$", read("pop3d.8"), re.M)
+    if len(wanted) < 20 or told[1:] != wanted:
+        raise Failure(f"only in one of them: {set(told[1:]) ^ set(wanted)}")
 
 
 def test_manual_has_each_reason(world):
