@@ -34,6 +34,7 @@ PARTS = [
     ("faults", ["sweep.py", "faults"], "each system call fails with each error of its manual"),
     ("pairs", ["sweep.py", "pairs"], "two system calls that belong together fail, one after the other"),
     ("kinds", ["sweep.py", "kinds"], "file systems that answer in a way of their own, and faults there"),
+    ("filesystems", ["filesystems.py"], "real file systems whose folders' times do not tell each message"),
     ("load", ["load.py"], "hundreds of sessions at once, through xinetd"),
 ]
 NOTE = re.compile(r"# (\d+ of \d+ points, \d+ failed)$")
