@@ -4,6 +4,7 @@
 # make check      all tests
 # make sanitize   all tests under the address and undefined-behaviour sanitizers
 # make torture    every system call fails, every instant is the last, each fence is tried
+# make machines   the tests on other machines, emulated: MACHINES="s390x armhf" takes these two
 # make mutants    wrong changes to the product that a test must notice; TENTH=N: a tenth of them
 # make prove      the pure parts for all inputs up to a length, by Frama-C or by trying them all
 # make fuzz       each parser under libFuzzer, FUZZ_SECONDS each
@@ -125,10 +126,15 @@ sanitize:
 torture: all
 	@python3 tests/torture/run.py
 
+# Other widths and orders of octets, by Debian's cross compilers and qemu.
+MACHINES = s390x armhf i386 arm64 ppc64el riscv64
+machines: $(BUILD)/tests/property/drive.bin
+	@python3 tests/machines/run.py $(MACHINES)
+
 clean:
 	@rm -rf pop3d pop3d-check build
 
-.PHONY: all demo check programs sanitize torture clean
+.PHONY: all demo check programs sanitize torture machines clean
 
 # Installing: make install [DESTDIR=...] [PREFIX=/usr] [SYSCONFDIR=/etc] ...
 # A configuration file that is there and differs is left as it is; the new one

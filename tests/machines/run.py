@@ -1,0 +1,274 @@
+#!/usr/bin/python3
+"""
+run.py - pop3d on other machines: other widths, other orders of octets.
+
+    python3 tests/machines/run.py                   all machines
+    python3 tests/machines/run.py s390x armhf       two of them
+    python3 tests/machines/run.py -p unit s390x     one part: build, unit, fuzz, property,
+                                                    sessions, index or kernel
+
+Debian's cross compilers build everything, with no warning let pass. qemu-user
+runs it on this machine's kernel, with the other machine's C library and PAM out
+of Debian's packages. "index" lets one machine read what another wrote; "kernel"
+emulates a whole machine, because qemu-user obeys no filter of system calls.
+
+Prints "ok" or "not ok" for each, and the counts last. A missing tool is a skip,
+with CI=true a failure. As an ordinary user the sessions are skipped.
+
+Runs in:   make machines, CI.
+May touch: build/machines, temporary folders.
+"""
+import argparse
+import collections
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+TREE = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, HERE)
+
+import debian
+import kernel
+
+Kind = collections.namedtuple("Kind", "triple emulator has_packages")
+# Debian's name of the machine: the compiler's name, qemu's, and whether Debian 12 is there
+KINDS = {
+    "s390x": Kind("s390x-linux-gnu", "s390x", True),
+    "armhf": Kind("arm-linux-gnueabihf", "arm", True),
+    "i386": Kind("i686-linux-gnu", "i386", True),
+    "arm64": Kind("aarch64-linux-gnu", "aarch64", True),
+    "ppc64el": Kind("powerpc64le-linux-gnu", "ppc64le", True),
+    "riscv64": Kind("riscv64-linux-gnu", "riscv64", False),
+}
+# wire_plain is wire once more here: what it does without, only x86-64 has
+UNITS = ["index", "maildrop", "template", "wire"]
+FUZZERS = ["index", "login", "proxy", "sasl", "session", "uidlist", "wire"]
+SEEDS = "2"
+# Of the conversations those in which a machine can make a difference; each is played nine times.
+SESSIONS = ["sessions/" + name for name in (
+    "auth-plain-initial", "capa", "dele-quit", "dele-rset", "list-deleted", "login-failed over",
+    "login-pipelined over socketpair", "order", "other-renames", "retr", "top", "uidl")]
+
+
+class Missing(Exception):
+    """A tool that is not installed."""
+
+
+def tool(name):
+    path = shutil.which(name)
+    if path is None:
+        raise Missing(f"{name} is missing")
+    return path
+
+
+def run(*command, **more):
+    return subprocess.run(command, cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace", **more)
+
+
+class Report:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.prefix = ""
+
+    def __call__(self, name, is_good, why=""):
+        print(f"{'ok' if is_good else 'not ok'} {self.prefix} {name}", flush=True)
+        if is_good:
+            self.passed += 1
+        else:
+            self.failed += 1
+            print("".join(f"    {line}\n" for line in why.strip().splitlines()[-40:]), end="", flush=True)
+
+    def skip(self, name, why):
+        print(f"ok {self.prefix} {name} # skip: {why}", flush=True)
+        self.skipped += 1
+
+
+class Machine:
+    """One kind of machine: how it is built for, and how its programs are run."""
+
+    def __init__(self, name):
+        self.name, self.kind = name, KINDS[name]
+        self.build = f"build/machines/{name}"
+        self.emulator = tool(f"qemu-{self.kind.emulator}")
+        # libpam's header is the same on every machine
+        self.compiler = [tool(f"{self.kind.triple}-gcc"), "-idirafter", "build/machines/include"]
+        self.packages = debian.Packages(name, f"{TREE}/build/machines/packages/{name}")
+        self.root = self.packages.libraries() if self.kind.has_packages else f"/usr/{self.kind.triple}"
+
+    def make(self, *targets):
+        """What make says; its own warnings are errors."""
+        link = f"{TREE}/build/machines/include/security"
+        os.makedirs(os.path.dirname(link), exist_ok=True)
+        if not os.path.islink(link):
+            os.symlink("/usr/include/security", link)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")
+                       and name != "MFLAGS"}
+        done = run("make", "-s", f"CC={' '.join(self.compiler)} -Werror", f"BUILD={self.build}",
+                   f"PROGRAM={self.build}/pop3d", *targets, env=environment)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def program(self, name):
+        """A program of this machine as one that this machine's kernel can start."""
+        path = f"{TREE}/{self.build}/started/{os.path.basename(name)}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as file:
+            file.write(f'#!/bin/sh\nexec {self.emulator} -L {self.root} {TREE}/{self.build}/{name} "$@"\n')
+        os.chmod(path, 0o755)
+        return path
+
+
+def check_build(machine, report):
+    said = machine.make(f"{machine.build}/pop3d", f"{machine.build}/pop3d-check", "replayers",
+                        f"{machine.build}/tests/property/drive.bin",
+                        *(f"{machine.build}/tests/unit/{name}" for name in UNITS))
+    report("build, without a warning", said == "", said)
+
+
+def check_unit(machine, report):
+    for name in UNITS:
+        done = run(machine.program(f"tests/unit/{name}"))
+        good = len(re.findall(r"^ok ", done.stdout, re.M))
+        wrong = "\n".join(line for line in done.stdout.splitlines() if not line.startswith("ok "))
+        report(f"unit/{name}: {good} facts", done.returncode == 0 and good > 0 and "not ok" not in wrong, wrong)
+
+
+def check_fuzz(machine, report):
+    for name in FUZZERS:
+        corpus = f"{TREE}/tests/fuzz/corpus/{name}"
+        files = sorted(f"{corpus}/{file}" for file in os.listdir(corpus))
+        done = run(machine.program(f"{name}_fuzz"), *files)
+        report(f"fuzz/{name}: {len(files)} inputs", done.returncode == 0 and
+               done.stdout == f"{len(files)} inputs\n", done.stdout)
+
+
+def check_property(machine, report):
+    done = run(sys.executable, "-B", "tests/property/maildir.py", machine.program("tests/property/drive.bin"), SEEDS)
+    report(f"property, {SEEDS} seeds", done.returncode == 0, done.stdout)
+
+
+def check_sessions(machine, report):
+    """Conversations of tests/sessions through the machine's own PAM and modules."""
+    if not machine.kind.has_packages:
+        return report.skip("sessions", "Debian 12 has no PAM for it")
+    if os.geteuid() != 0:
+        return report.skip("sessions", "needs root")
+    done = run(sys.executable, "-B", "tests/run.py", *SESSIONS, env={
+        **os.environ, "POP3D": machine.program("pop3d")})
+    counts = re.search(r"^(\d+) passed, (\d+) failed, \d+ skipped$", done.stdout, re.M)
+    return report(f"sessions: {counts[1] if counts else 'no'} conversations", done.returncode == 0 and
+                  counts is not None and int(counts[1]) > 0, done.stdout)
+
+
+# Names whose unique-ids are made in each way there is, and contents whose counts differ from their sizes.
+MESSAGES = {"cur/1700000000.a.host:2,S": "Subject: one\n\n.dot\n", "new/1700000001.b.host": "no line end",
+            "cur/4294967296.beyond.2038:2,": "\n" * 300, "new/1700000002.with blank": "Subject: blank\r\n\r\nx\r\n",
+            "cur/1700000003.two:2,S": "first\n", "new/1700000003.two": "second\n", "cur/text": ""}
+
+
+class Drive:
+    """tests/property/drive.c on one machine, or on this one."""
+
+    def __init__(self, program, maildir):
+        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.opened = self._ask(f"open {maildir}")
+        self._ask("load")
+        self.listing = self._ask("list")
+        self.listing += "".join(self.process.stdout.readline() for _ in range(int(self.listing.split()[1])))
+        self._ask("close")
+        self.process.communicate()
+
+    def _ask(self, command):
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline()
+
+
+def look(program, maildir):
+    """What a session sees; and the octets, the inode and the time of the index that it left."""
+    drive = Drive(program, maildir)
+    with open(f"{maildir}/pop3d.index", "rb") as file:
+        status = os.fstat(file.fileno())
+        return drive.opened + drive.listing, (file.read(), status.st_ino, status.st_mtime_ns)
+
+
+def check_index(machines, report):
+    """An index that one machine wrote is believed by each other, and left as it is."""
+    programs = {machine.name: machine.program("tests/property/drive.bin") for machine in machines}
+    programs["this machine"] = f"{TREE}/build/tests/property/drive.bin"
+    for writer, writing in programs.items():
+        with tempfile.TemporaryDirectory(prefix="pop3d-machines-") as maildir:
+            for name in ("new", "cur", "tmp"):
+                os.mkdir(f"{maildir}/{name}")
+            for name, text in MESSAGES.items():
+                with open(f"{maildir}/{name}", "w", newline="") as file:
+                    file.write(text)
+                os.utime(f"{maildir}/{name}", (5e9, 5e9))
+            for name in ("new", "cur"):
+                # a folder that has just been changed is read again in any case
+                os.utime(f"{maildir}/{name}", (1e9, 1e9))
+            run("sleep", "0.1")
+            seen, index = look(writing, maildir)
+            report(f"index written on {writer}: {seen.split()[1]} messages", seen.startswith("ok 7 "), seen)
+            for reader, reading in programs.items():
+                found, left = look(reading, maildir)
+                report(f"index written on {writer} is read on {reader}", found == seen and left == index,
+                       f"{seen}\n{found}\nthe index is {'the same' if left == index else 'another'}")
+
+
+def check_kernel(machine, report):
+    if machine.name not in kernel.KERNELS:
+        return report.skip("kernel", "Debian 12 has none for it")
+    for name in (kernel.KERNELS[machine.name][1].split()[0], "cpio", "openssl"):
+        tool(name)
+    return kernel.check(machine, report)
+
+
+PARTS = {"build": check_build, "unit": check_unit, "fuzz": check_fuzz, "property": check_property,
+         "sessions": check_sessions, "kernel": check_kernel}
+
+
+def attempt(report, name, function, *arguments):
+    try:
+        return function(*arguments)
+    except Missing as missing:
+        if os.environ.get("CI") == "true":
+            report(name, False, str(missing))
+        else:
+            report.skip(name, str(missing))
+    except (AssertionError, subprocess.CalledProcessError, OSError) as failure:
+        report(name, False, str(failure))
+    return None
+
+
+def main():
+    parser = argparse.ArgumentParser(description="pop3d on other machines")
+    parser.add_argument("-p", "--part", action="append", choices=[*PARTS, "index"])
+    parser.add_argument("machine", nargs="*", choices=[*KINDS, []])
+    options = parser.parse_args()
+    wanted = options.part or [*PARTS, "index"]
+    report, machines = Report(), []
+    for name in options.machine or KINDS:
+        report.prefix = f"{name}:"
+        machine = attempt(report, "tools", Machine, name)
+        if machine is None:
+            continue
+        machines.append(machine)
+        for part, function in PARTS.items():
+            if part in wanted:
+                attempt(report, part, function, machine, report)
+    report.prefix = "all:"
+    if "index" in wanted and machines:
+        attempt(report, "index", check_index, machines, report)
+    print(f"{report.passed} passed, {report.failed} failed, {report.skipped} skipped")
+    return 1 if report.failed or not report.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
