@@ -1094,9 +1094,12 @@ serve(struct options *options, const char *problem)
         static char data[OUTPUT_SIZE];
         static struct session session;
         struct auth *auth = &options->auth;
-        enum session_end end;
+        enum session_end end, status = END_USAGE;
 
-        process_begin(options->logs_to_stderr);
+        if (!process_begin(options->logs_to_stderr)) {
+                problem = "/dev/null cannot be opened";
+                status = END_FAULT;
+        }
         log_open(options->logs_to_stderr);
         session.options = options;
         session.end = END_DISCONNECT;
@@ -1107,7 +1110,7 @@ serve(struct options *options, const char *problem)
                     problem, NULL);
                 reply(&session, "-ERR [SYS/PERM] pop3d was started wrongly: %s", problem);
                 part_from_client(&session);
-                return END_USAGE;
+                return status;
         }
         peer_find(&auth->peer, 0);
         session.peer = auth->peer;

@@ -11,6 +11,7 @@
 #define POP3D_AUTH_H
 
 #include <limits.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,18 +32,22 @@ enum {
 
 /*
  * Sets signals, umask, limits and descriptors to known values, because the launcher may have left
- * them in any state. Descriptor 2 becomes /dev/null unless keeps_stderr.
+ * them in any state. Descriptor 2 becomes /dev/null unless keeps_stderr. False, with errno, if
+ * /dev/null cannot be opened; descriptors are then as they were.
  */
-void process_begin(bool keeps_stderr);
+bool process_begin(bool keeps_stderr);
 
 struct peer {
-        char address[INET6_ADDRSTRLEN]; /* the client's; "" for a pipe, a Unix socket */
+        char address[INET6_ADDRSTRLEN + IF_NAMESIZE];   /* "" for a pipe, a Unix socket */
         /* octets, not bool: the struct is sent from process to process, and may hold any value */
         uint8_t is_remote;              /* an internet address other than loopback */
         uint8_t is_secured;             /* TLS in front, by -S or by a PROXY header */
 };
 
-/* Sets the address and is_remote from text; false and unchanged if it is no address. */
+/*
+ * Sets the address and is_remote from text; false and unchanged if it is no address. A link-local
+ * one may have its scope: "fe80::1%eth0".
+ */
 bool peer_set_address(struct peer *peer, const char *text);
 
 /*

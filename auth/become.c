@@ -5,6 +5,7 @@
  */
 #include "internal.h"
 
+#include <errno.h>
 #include <grp.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -44,17 +45,34 @@ become_user(const struct identity *identity)
         must(getuid() == identity->uid && geteuid() == identity->uid, "not the user meant");
 }
 
+/*
+ * Makes an empty folder the root, where nobody can write. Most kernels have the first, and all the
+ * second; without /proc there may be the third. Says why not: EPERM if one of them was forbidden,
+ * else what the first one met.
+ */
+static void
+enter_jail(void)
+{
+        static const char *const empty[] = { "/proc/tty/ldisc", "/proc/self/fdinfo", "/var/empty" };
+        int error = 0;
+
+        for (size_t i = 0; i < 3; i++) {
+                if (chroot(empty[i]) == 0 && chdir("/") == 0)
+                        return;
+                if (error == 0 || errno == EPERM)
+                        error = errno;
+        }
+        errno = error;
+        must(false, error == EPERM ? "cannot enter the jail; grant CAP_SYS_CHROOT"
+                                   : "cannot enter the jail");
+}
+
 void
 become_powerless(uid_t uid, gid_t gid, int pam)
 {
         must(log_leave_standard(2), "cannot leave descriptors to /dev/null");
         if (geteuid() == 0) {
-                /*
-                 * All three are empty, and nobody can write there. Most kernels have the first,
-                 * and all the second; without /proc there may be the third.
-                 */
-                must((chroot("/proc/tty/ldisc") == 0 || chroot("/proc/self/fdinfo") == 0 ||
-                    chroot("/var/empty") == 0) && chdir("/") == 0, "cannot enter the jail");
+                enter_jail();
                 must(setgroups(0, NULL) == 0, "cannot leave root's groups");
                 become(uid, gid);
         }

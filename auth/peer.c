@@ -10,12 +10,40 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+/*
+ * Takes "fe80::1%eth0", a link-local address with its scope. The scope may have letters, digits,
+ * '.', '-' and '_' alone, because the log writes an address as it is.
+ */
+static bool
+set_scoped_address(struct peer *peer, const char *text, size_t length)
+{
+        static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                    "0123456789.-_";
+        const char *scope = text + length + 1;
+        char address[INET6_ADDRSTRLEN] = "";
+        struct in6_addr six;
+
+        if (length >= sizeof(address) || scope[0] == '\0' || strlen(scope) >= IF_NAMESIZE ||
+            scope[strspn(scope, plain)] != '\0')
+                return false;
+        memcpy(address, text, length);
+        if (inet_pton(AF_INET6, address, &six) != 1 || !IN6_IS_ADDR_LINKLOCAL(&six) ||
+            inet_ntop(AF_INET6, &six, peer->address, INET6_ADDRSTRLEN) == NULL)
+                return false;
+        peer->is_remote = true;
+        strcat(strcat(peer->address, "%"), scope);
+        return true;
+}
+
 bool
 peer_set_address(struct peer *peer, const char *text)
 {
+        const char *percent = strchr(text, '%');
         struct in_addr four;
         struct in6_addr six;
 
+        if (percent != NULL)
+                return set_scoped_address(peer, text, (size_t)(percent - text));
         if (inet_pton(AF_INET6, text, &six) == 1) {
                 if (!IN6_IS_ADDR_V4MAPPED(&six)) {
                         peer->is_remote = !IN6_IS_ADDR_LOOPBACK(&six);

@@ -20,7 +20,7 @@
 
 enum { APART_SECONDS = 120 };
 
-void
+bool
 process_begin(bool keeps_stderr)
 {
         const struct rlimit no_core = { 0, 0 };
@@ -42,13 +42,16 @@ process_begin(bool keeps_stderr)
         do
                 null = open("/dev/null", O_RDWR);
         while (null >= 0 && null < 3);
-        if (null < 0 || (!keeps_stderr && dup2(null, 2) < 0))
+        if (null < 0)
+                return false;
+        if (!keeps_stderr && dup2(null, 2) < 0)
                 _exit(END_FAULT);
         log_close_others(-1);
         for (int fd = 0; fd < 2; fd++)
                 (void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
         if (setrlimit(RLIMIT_CORE, &no_core) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
                 _exit(END_FAULT);
+        return true;
 }
 
 void

@@ -135,6 +135,13 @@ def test_no_name_can_ban_somebody_else(world):
                            r"category=\w+, reason=[\w-]+, method=\w+", line), f"odd line {line!r}")
 
 
+def test_a_link_local_address_is_banned_without_its_scope(world):
+    line = ("pop3d[7]: LOGIN FAILED, user=alice, ip=[fe80::1%eth0], category=Authentication, "
+            "reason=wrong-password, method=PASS")
+    found = banned(plain([line]), our_filter())
+    check(found == ["fe80::1"], f"found {found}")
+
+
 def test_debian_s_courier_auth_filter_matches_as_it_is(world):
     """It bans on our own faults too, which ours does not: one line more."""
     found = banned(plain(logged(world)), "courier-auth")
