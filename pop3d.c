@@ -30,6 +30,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <syslog.h>
@@ -91,6 +93,7 @@ struct session {
         bool is_logged_in;              /* until then one octet is read at a time; see next_line() */
         bool may_have_more;             /* the last read filled all that it was given */
         int64_t deadline;               /* milliseconds on the monotonic clock */
+        int unsent;                     /* octets that the kernel still had for the client */
         bool holds_mail;                /* the output has octets of a message */
         bool is_gone;                   /* the connection is broken, or our patience has ended */
         enum session_end end;
@@ -158,6 +161,22 @@ renew_deadline(struct session *session)
                 session->deadline = now_milliseconds() + session->options->idle_seconds * 1000;
 }
 
+/*
+ * What was written may wait in the kernel for longer than -t, because its buffers are large. A
+ * client that takes some of it is not silent, so the deadline is renewed whenever less is left.
+ */
+static void
+note_progress(struct session *session)
+{
+        int unsent = 0;
+
+        if (!session->is_logged_in || ioctl(1, SIOCOUTQ, &unsent) != 0)
+                return;
+        if (unsent < session->unsent)
+                renew_deadline(session);
+        session->unsent = unsent;
+}
+
 /* ---- Output -------------------------------------------------------------------------- */
 
 /* From now on nothing is read or written: the connection is broken, or a deadline has passed. */
@@ -184,7 +203,9 @@ flush_output(struct output *output)
                         renew_deadline(session);
                 if (count >= 0)
                         done += (size_t)count;
-                else if (errno != EINTR)
+                else if (errno == EINTR)
+                        note_progress(session);
+                else
                         client_is_gone(session, END_DISCONNECT);
                 if (done < output->used && now_milliseconds() >= session->deadline)
                         client_is_gone(session, END_TIMEOUT);
@@ -241,9 +262,12 @@ read_client(struct session *session, size_t wanted)
                 (void)flush_output(&session->output);
         if (session->is_gone)
                 return false;
-        while ((count = read(0, session->input + session->filled, wanted)) < 0 && errno == EINTR)
+        while ((count = read(0, session->input + session->filled, wanted)) < 0 && errno == EINTR) {
+                note_progress(session);
+                errno = EINTR;
                 if (now_milliseconds() >= session->deadline)
                         break;
+        }
         if (count == 0)
                 session->end = END_DISCONNECT;  /* perhaps half: what was answered still goes out */
         else if (count < 0 || now_milliseconds() >= session->deadline)

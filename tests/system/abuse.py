@@ -187,6 +187,41 @@ def test_reads_one_octet_at_a_time(world):
     box.check(2)
 
 
+def short_segments():
+    """Both ends of a connection with the small segments of a real network, and a client with little room."""
+    with socket.socket() as listener:
+        client = socket.socket()
+        for end in (listener, client):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        client.connect(listener.getsockname())
+        return client, listener.accept()[0]
+
+
+def test_reads_slowly_over_tcp(world):
+    """what waits in the kernel may last longer than -t: a client that takes octets all the while is not cut"""
+    content = BIG[:180000]
+    box = Box(world, messages=[content])
+    wanted = wire.whole(content)
+    client, server = short_segments()
+    with client, subprocess.Popen([world.binary, *box.options("-t", "2")], stdin=server, stdout=server,
+                                  stderr=subprocess.DEVNULL, env=world.sanitizer_options) as process:
+        server.close()
+        client.sendall(b"USER alice\r\nPASS secret\r\nRETR 1\r\n")
+        got = b""
+        while not got.endswith(b"\r\n.\r\n"):
+            time.sleep(0.1)
+            piece = client.recv(1600)
+            if not piece:
+                raise Failure(f"closed after {len(got)} octets of {len(wanted)}, status {process.wait()}")
+            got += piece
+        client.sendall(b"QUIT\r\n")
+        if not got.endswith(wanted) or not client.recv(100).startswith(b"+OK"):
+            raise Failure("not what was stored")
+
+
 def test_reads_slowly_but_reads(world):
     """a client that reads slowly, but within the clock, gets all of it"""
     content = BIG[:4800000]

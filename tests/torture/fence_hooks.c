@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -284,6 +285,15 @@ try_socket(void)
         return socket(AF_INET, SOCK_DGRAM, 0);
 }
 
+/* TRANSACTION may ask how much of what it wrote is not taken yet, and nothing else of ioctl(2). */
+static long
+try_control(void)
+{
+        int octets = 0;
+
+        return ioctl(0, FIONREAD, &octets);
+}
+
 static long
 try_connect(void)
 {
@@ -457,6 +467,7 @@ static const struct attempt {
         { "create", try_create },
         { "execute", try_execute },
         { "executable-later", try_executable_later },
+        { "control", try_control },
         { "executable-memory", try_executable_memory },
         { "exit", try_exit },
         { "forge", try_forge },

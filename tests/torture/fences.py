@@ -385,7 +385,7 @@ def main():
     for place in ("AUTHORIZATION", "TRANSACTION"):
         for what, call in (("executable-later", "mprotect"), ("fork", "clone"), ("root", "setuid"),
                            ("kill-parent", "kill"), ("trace-parent", "ptrace"),
-                           ("send-to", "sendto"), ("executable-memory", "mmap")):
+                           ("send-to", "sendto"), ("executable-memory", "mmap"), ("control", "ioctl")):
             # the first of them needs memory, and is caught at that already
             caught = "mmap" if (place, what) == ("AUTHORIZATION", "executable-later") else call
             fences.caught(place, what, caught)
