@@ -1038,12 +1038,26 @@ find_maildrop(const struct session *session, char path[PATH_MAX], const char **c
         const struct maildir_names names = { name->user, name->domain, name->mailbox,
                 identity->home };
 
-        *culprit = name->mailbox;
-        if (!identity->has_mailbox)
-                return EACCES;
         *culprit = options->maildir;
+        /* a system account whose name holds a domain may share %u with another, but not %h */
         return maildir_path(path, PATH_MAX, options->maildir, &names,
-            auth_tells_domains(&options->auth)) != 0 ? errno : 0;
+            auth_tells_domains(&options->auth) ||
+                (identity->is_qualified && !maildir_template_has_home(options->maildir))) != 0
+            ? errno : 0;
+}
+
+/*
+ * Refuses a virtual user whose maildrop is there under a name with capitals alone; always false. An
+ * empty maildrop would make clients forget what they have fetched.
+ */
+static bool
+refuse_spelling(struct session *session, const char *path)
+{
+        log_event(LOG_ERR, "FAULT", session->who, session->peer.address, "category", "Mailbox",
+            "reason", "only-there-in-capitals", "path", path, NULL);
+        reply(session, "-ERR [SYS/PERM] The mailbox cannot be opened");
+        session->end = END_REFUSED;
+        return false;
 }
 
 _Static_assert((int)OPTION_INDEX_MAX == (int)INDEX_SECONDS_MAX &&
@@ -1060,9 +1074,13 @@ open_maildrop(struct session *session)
         if (error != 0)
                 return refuse_maildrop(session, culprit, error);
         directory = maildir_open(path);
+        error = errno;
+        if (directory < 0 && error == ENOENT && session->options->auth.virtual_account != NULL &&
+            maildir_is_spelt_otherwise(path, part_path, sizeof(part_path)))
+                return refuse_spelling(session, part_path);
         if (directory < 0 &&
-            (errno != ENOENT || !maildir_is_not_yet_there(path, session->identity.uid)))
-                return refuse_maildrop(session, path, errno);
+            (error != ENOENT || !maildir_is_not_yet_there(path, session->identity.uid)))
+                return refuse_maildrop(session, path, error);
         if (directory < 0 && maildir_lock_absent(path, LOCK_MILLISECONDS) != 0)
                 return refuse_maildrop(session, path, errno);
         if (directory < 0)
@@ -1082,8 +1100,8 @@ static enum session_end
 transaction(struct session *session)
 {
         const struct login_name *name = &session->identity.name;
-        bool shows_domain = session->options->auth.virtual_account != NULL &&
-            name->domain[0] != '\0';
+        bool shows_domain = name->domain[0] != '\0' && (session->identity.is_qualified ||
+            session->options->auth.virtual_account != NULL);
 
         session->peer = session->identity.peer;
         session->is_logged_in = true;

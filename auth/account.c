@@ -50,6 +50,19 @@ find_in_file(const char *name, unsigned long *uid, unsigned long *gid)
         return is_found;
 }
 
+const struct passwd *
+account_get(const char *name)
+{
+        errno = 0;
+        return getpwnam(name);
+}
+
+bool
+account_service_is_down(void)
+{
+        return account_get("pop3d-no-account") == NULL && errno != 0;
+}
+
 /*
  * The powerless account is looked up for each connection. Its line is near the beginning of
  * /etc/passwd, as a rule, so find_in_file() comes first: getpwnam(3) takes as long as all else that
@@ -64,8 +77,7 @@ account_find(const char *name, uid_t *uid, gid_t *gid)
         bool is_found = strpbrk(name, "+#:") == NULL && find_in_file(name, &user, &group);
 
         if (!is_found) {
-                errno = 0;
-                entry = getpwnam(name);
+                entry = account_get(name);
                 is_found = entry != NULL;
                 user = is_found ? entry->pw_uid : 0;
                 group = is_found ? entry->pw_gid : 0;

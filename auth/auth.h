@@ -80,6 +80,9 @@ bool login_name_parse(struct login_name *name, const char *text, size_t length);
 /* Whether each part of a name obeys these rules; asked when the name comes from another process. */
 bool login_name_is_valid(const struct login_name *name);
 
+/* Makes capitals of ASCII small in each part: virtual users (-v) have one spelling. */
+void login_name_lower(struct login_name *name);
+
 /*
  * Decodes RFC 4648 section 4 strictly: padding where due, no blanks, no stray bits. Returns the
  * number of octets written to out, or -1. size is out's and must be at least 3/4 of length; out
@@ -109,6 +112,9 @@ struct login {
         struct login_name name;
         char password[PASSWORD_MAX + 1];
         struct peer peer;                       /* believed only with -x */
+        /* the PAM helper sets these two, whatever AUTHORIZATION sent */
+        char account[LOGIN_TYPED_MAX + 1];      /* whom PAM is asked about, then PAM_USER */
+        uint32_t is_qualified;                  /* a system account with a domain in its own name */
 };
 enum {
         LOGIN_QUESTION = 1,
@@ -129,7 +135,7 @@ struct identity {
         uint32_t group_count;
         gid_t groups[GROUPS_MAX];               /* looked up where name-service modules may load */
         struct login_name name;
-        uint32_t has_mailbox;                   /* 0: no such mailbox, or never to be opened */
+        uint32_t is_qualified;                  /* a system account with a domain in its own name */
         char home[PATH_MAX];                    /* of the mailbox */
         uint32_t mechanism;
         struct peer peer;
@@ -268,6 +274,9 @@ void auth_check_process(const struct auth *auth, check_row row, void *context);
  */
 bool auth_check_login(const struct auth *auth, const char *typed, struct login *login,
     struct identity *identity, check_row row, void *context);
+
+/* Sets the identity that owns all maildrops of virtual users; false without -v, or without it. */
+bool auth_check_owner(const struct auth *auth, struct identity *identity);
 
 /*
  * The rows of PAM's files and modules and, unless login is NULL, of what its rules say to that

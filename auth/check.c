@@ -135,8 +135,8 @@ report_rules(const struct rules_walk *walk, check_row row, void *context)
                     rules);
         else if (walk->refusal != NULL)
                 row(context, "fail", "PAM", "the account rules refuse %s\ncause: %s\n"
-                    "remedy: see `chage -l %s`", walk->login->name.user, walk->refusal,
-                    walk->login->name.user);
+                    "remedy: see `chage -l %s`", walk->login->account, walk->refusal,
+                    walk->login->account);
         else if (walk->has_faillock)
                 row(context, "skip", "PAM", "service %s: %u rules, all modules there; not all are "
                     "asked\ncause: pam_faillock would forget failed tries: see "
@@ -149,7 +149,7 @@ report_rules(const struct rules_walk *walk, check_row row, void *context)
 void
 auth_check_pam(const struct auth *auth, struct login *login, check_row row, void *context)
 {
-        const char *hash = login == NULL ? NULL : account_hash(auth, login->name.user);
+        const char *hash = login == NULL ? NULL : account_hash(auth, login->account);
         struct rules_walk walk = { .auth = auth, .row = row, .context = context };
 
         if (!libpam_load()) {
@@ -158,7 +158,7 @@ auth_check_pam(const struct auth *auth, struct login *login, check_row row, void
                 return;
         }
         if (hash != NULL)
-                check_password(hash, login->name.user, row, context);
+                check_password(hash, login->account, row, context);
         rules_walk(&walk);
         if (login != NULL && walk.faults == 0 && walk.auth_rules > 0 && walk.account_rules > 0) {
                 walk.login = login;
@@ -178,7 +178,15 @@ help_for(const struct auth *auth, enum reason reason)
         case REASON_NONE:
                 return "";
         case REASON_FOREIGN_DOMAIN:
-                return "the domain is not one of pop3d's (-d)\nremedy: leave it out, or add -d";
+                return "the domain is not one of pop3d's (-d), and no account has just that "
+                    "name\nremedy: leave it out, or add -d";
+        case REASON_NO_SUCH_MAILBOX:
+                return "there is no such mailbox: its name must be that of an account";
+        case REASON_MAILBOX_OF_ANOTHER:
+                return "virtual users may open their own mailbox alone";
+        case REASON_NAME_SERVICE_DOWN:
+                return "a part of the name service does not answer (see /etc/nsswitch.conf), so "
+                    "logins wait with [SYS/TEMP]\nremedy: start it; `getent passwd NAME` asks it";
         case REASON_NO_SYSTEM_ACCOUNT:
                 if (auth->virtual_account != NULL)
                         return "the account of -v is not there\nremedy: create it, or change -v";
@@ -203,14 +211,19 @@ auth_check_login(const struct auth *auth, const char *typed, struct login *login
         const struct login_name *name = &login->name;
         const char *state = "fail", *whose = "given";
         enum reason reason = REASON_FOREIGN_DOMAIN;
+        bool is_named;
 
+        (void)snprintf(login->typed, sizeof(login->typed), "%s", typed);
         if (!login_name_parse(&login->name, typed, strlen(typed))) {
                 row(context, "fail", "login", "%s is no login\ncause: see pop3d(8), Login names",
                     typed);
                 return false;
         }
-        if (identity_domain_is_ours(auth, name->domain))
+        is_named = identity_name_account(auth, login);
+        if (is_named)
                 reason = identity_find(auth, login, identity);
+        if (is_named && login->is_qualified && reason == REASON_NO_SYSTEM_ACCOUNT)
+                reason = REASON_FOREIGN_DOMAIN;
         if (strcmp(name->user, name->mailbox) != 0)
                 whose = "another's: its files must be open to the user";
         else if (strchr(typed, '\\') == strrchr(typed, '\\'))
@@ -224,4 +237,13 @@ auth_check_login(const struct auth *auth, const char *typed, struct login *login
             name->domain[0] == '\0' ? "none (left out)" : name->domain, name->mailbox, whose,
             reason == REASON_NONE ? "" : "\ncause: ", help_for(auth, reason));
         return reason == REASON_NONE;
+}
+
+bool
+auth_check_owner(const struct auth *auth, struct identity *identity)
+{
+        const struct login nobody = { .kind = LOGIN_QUESTION };
+
+        return auth->virtual_account != NULL &&
+            identity_find(auth, &nobody, identity) == REASON_NONE;
 }

@@ -20,6 +20,8 @@
 
 #include "auth.h"
 
+#include <pwd.h>
+
 /* Whether an array that came from another process holds a string, with its NUL. */
 #define IS_STRING(array) (memchr((array), '\0', sizeof(array)) != NULL)
 
@@ -30,6 +32,18 @@
  * getpwnam(3) leaves it.
  */
 bool account_find(const char *name, uid_t *uid, gid_t *gid);
+
+/*
+ * Asks the name service for an account. NULL with errno 0: there is none. NULL with another errno:
+ * a part of the name service does not answer, so that nothing is known.
+ */
+const struct passwd *account_get(const char *name);
+
+/*
+ * Whether a part of the name service does not answer. It is asked about a name that no account has,
+ * so that the answer does not depend on who logs in.
+ */
+bool account_service_is_down(void);
 
 /*
  * The hash in the shadow file of a system account's password. NULL if there is none or it cannot
@@ -45,6 +59,8 @@ enum reason {
         REASON_MALFORMED_LOGIN,
         REASON_EMPTY_PASSWORD,
         REASON_FOREIGN_DOMAIN,
+        REASON_NO_SUCH_MAILBOX,
+        REASON_MAILBOX_OF_ANOTHER,
         REASON_WRONG_PASSWORD,
         REASON_NOT_PERMITTED,
         REASON_UNKNOWN_USER,
@@ -59,6 +75,8 @@ enum reason {
         REASON_PAM_FAILED,
         REASON_PAM_CHANGED_THE_NAME,
         REASON_DATABASE_UNAVAILABLE,
+        REASON_NAME_SERVICE_DOWN,
+        REASON_MAINTENANCE,
         REASON_NO_SYSTEM_ACCOUNT,
         REASON_TOO_MANY_GROUPS,
         REASON_STARTED_WITHOUT_ROOT,
@@ -74,7 +92,13 @@ bool reason_is_configuration(enum reason reason);       /* for the log: the admi
 /* Whether logins of this domain ("" when left out) are taken. */
 bool identity_domain_is_ours(const struct auth *auth, const char *domain);
 
-/* Finds as whom a login would be served: REASON_NONE and its identity, or why it must fail. */
+/*
+ * Sets whom PAM is to be asked about (login->account). False if the login's domain is none that can
+ * be served.
+ */
+bool identity_name_account(const struct auth *auth, struct login *login);
+
+/* Finds as whom login->account would be served: REASON_NONE and its identity, or why it fails. */
 enum reason identity_find(const struct auth *auth, const struct login *login,
     struct identity *identity);
 
@@ -130,6 +154,12 @@ ssize_t channel_receive(int channel, void *message, size_t size, int flags);
  */
 bool libpam_load(void);
 const char *libpam_problem(void);
+
+/*
+ * Whether the last login met pam_nologin(8) and its file, which closes the server. Known once
+ * pam_ask() has returned.
+ */
+bool libpam_met_nologin(void);
 
 /* pam.c, pam_helper.c */
 

@@ -10,8 +10,9 @@
 #include "libpam.h"
 
 #include <dlfcn.h>
-#include <stdio.h>
+#include <link.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct libpam libpam;
 
@@ -83,7 +84,9 @@ converse(int count, const struct pam_message **messages,
                 if (style == PAM_PROMPT_ECHO_OFF)
                         answers[i].resp = strdup(login->password);
                 else if (style == PAM_PROMPT_ECHO_ON)
-                        answers[i].resp = strdup(login->name.user);
+                        answers[i].resp = strdup(login->account);
+                libpam.has_asked |= style == PAM_PROMPT_ECHO_OFF;
+                libpam.has_warned |= style == PAM_ERROR_MSG && !libpam.has_asked;
                 is_answered = answers[i].resp != NULL || style == PAM_ERROR_MSG ||
                     style == PAM_TEXT_INFO;
         }
@@ -105,16 +108,11 @@ int
 libpam_start(const struct auth *auth, struct login *login, pam_handle_t **pam)
 {
         const struct pam_conv conversation = { converse, login };
-        const struct login_name *name = &login->name;
-        char user[2 * LOGIN_PART_MAX + 2];
         int status;
 
-        /* system accounts have no domain, so PAM is told the domain of virtual users alone */
-        if (auth->virtual_account != NULL && name->domain[0] != '\0')
-                (void)snprintf(user, sizeof(user), "%s@%s", name->user, name->domain);
-        else
-                (void)snprintf(user, sizeof(user), "%s", name->user);
-        status = libpam.start_confdir(auth->service, user, &conversation, auth->configuration, pam);
+        libpam.has_warned = libpam.has_asked = false;
+        status = libpam.start_confdir(auth->service, login->account, &conversation,
+            auth->configuration, pam);
         if (status == PAM_SUCCESS)
                 /* __extension__, because ISO C has no cast from a function to the object pointer */
                 status = libpam.set_item(*pam, PAM_FAIL_DELAY,
@@ -124,4 +122,32 @@ libpam_start(const struct auth *auth, struct login *login, pam_handle_t **pam)
         if (status == PAM_SUCCESS && login->peer.address[0] != '\0')
                 status = libpam.set_item(*pam, PAM_RHOST, login->peer.address);
         return status;
+}
+
+/* For dl_iterate_phdr(3): whether a loaded object is the module pam_nologin. */
+static int
+is_nologin(struct dl_phdr_info *object, size_t size, void *context)
+{
+        const char *slash = strrchr(object->dlpi_name, '/');
+
+        return slash != NULL && strcmp(slash, "/pam_nologin.so") == 0;
+}
+
+/*
+ * pam_nologin's refusal looks like that of a wrong password, and it refuses unknown users and root
+ * in ways of its own. So all that is asked is whether the stack has it, and whether its file is
+ * there: where it is by default; elsewhere (file=) the module has said so before the password.
+ */
+void
+libpam_end(pam_handle_t *pam, int status)
+{
+        libpam.met_nologin = (libpam.has_warned || access("/var/run/nologin", F_OK) == 0 ||
+            access("/etc/nologin", F_OK) == 0) && dl_iterate_phdr(is_nologin, NULL) != 0;
+        (void)libpam.end(pam, status);
+}
+
+bool
+libpam_met_nologin(void)
+{
+        return libpam.met_nologin;
 }

@@ -23,13 +23,17 @@ struct libpam {
         __typeof__(pam_strerror) *strerror;
         __typeof__(pam_end) *end;
         const char *problem;
+        bool has_warned;        /* a module sent a message of errors before it wanted the password */
+        bool has_asked;         /* a module wanted the password */
+        bool met_nologin;
 };
 extern struct libpam libpam;
 
 /*
- * Begins a PAM transaction that answers PAM's questions from the login. Returns PAM's status. If
- * *pam is not NULL afterwards, libpam.end() is due.
+ * Begins a PAM transaction about login->account that answers PAM's questions from the login.
+ * Returns PAM's status. If *pam is not NULL afterwards, libpam_end() is due.
  */
 int libpam_start(const struct auth *auth, struct login *login, pam_handle_t **pam);
+void libpam_end(pam_handle_t *pam, int status);
 
 #endif

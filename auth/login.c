@@ -47,6 +47,22 @@ take_part(char part[LOGIN_PART_MAX + 1], const char *text)
         return true;
 }
 
+static void
+lower(char *part)
+{
+        for (; *part != '\0'; part++)
+                if (*part >= 'A' && *part <= 'Z')
+                        *part = (char)(*part - 'A' + 'a');
+}
+
+void
+login_name_lower(struct login_name *name)
+{
+        lower(name->user);
+        lower(name->domain);
+        lower(name->mailbox);
+}
+
 bool
 login_name_parse(struct login_name *name, const char *text, size_t length)
 {
@@ -62,9 +78,7 @@ login_name_parse(struct login_name *name, const char *text, size_t length)
             (domain != NULL && !take_part(name->domain, domain)) ||
             !take_part(name->mailbox, mailbox != NULL ? mailbox : user))
                 return false;
-        for (char *c = name->domain; *c != '\0'; c++)
-                if (*c >= 'A' && *c <= 'Z')
-                        *c = (char)(*c - 'A' + 'a');
+        lower(name->domain);
         return true;
 }
 

@@ -5,7 +5,6 @@
  */
 #include "libpam.h"
 
-#include <pwd.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -32,7 +31,7 @@ look_closer(const struct auth *auth, const char *user, int status)
         if (hash != NULL && hash[0] == '!')
                 return REASON_ACCOUNT_LOCKED;
         /* in a stack that ends in pam_deny its PAM_AUTH_ERR hides pam_unix's PAM_USER_UNKNOWN */
-        if (status == PAM_AUTH_ERR && auth->virtual_account == NULL && getpwnam(user) == NULL)
+        if (status == PAM_AUTH_ERR && auth->virtual_account == NULL && account_get(user) == NULL)
                 return REASON_UNKNOWN_USER;
         return REASON_NONE;
 }
@@ -66,25 +65,31 @@ reason_of_status(const struct auth *auth, const char *user, int status)
         return REASON_PAM_FAILED;
 }
 
-/* Takes PAM_USER, which modules may have changed, as the login's name. False: it cannot be one. */
+/*
+ * Takes PAM_USER, which modules may have changed, as the login's account and name. False: it cannot
+ * be one, as with a third part.
+ */
 static bool
-take_pam_user(pam_handle_t *pam, const struct auth *auth, struct login_name *name)
+take_pam_user(pam_handle_t *pam, const struct auth *auth, struct login *login)
 {
+        struct login_name found, *name = &login->name;
         const void *item = NULL;
-        struct login_name found;
 
         if (libpam.get_item(pam, PAM_USER, &item) != PAM_SUCCESS || item == NULL ||
-            !login_name_parse(&found, item, strlen(item)) ||
-            !identity_domain_is_ours(auth, found.domain))
+            !login_name_parse(&found, item, strlen(item)) || strcmp(found.user, found.mailbox) != 0)
                 return false;
-        if (auth->virtual_account == NULL) {
-                /* a system account may be named user@domain, but none of those is served */
-                if (found.domain[0] != '\0')
-                        return false;
-                memcpy(found.domain, name->domain, sizeof(found.domain));
-        }
         if (strcmp(name->mailbox, name->user) != 0)
                 memcpy(found.mailbox, name->mailbox, sizeof(found.mailbox));
+        if (auth->virtual_account != NULL) {
+                login_name_lower(&found);
+                *name = found;
+                return identity_domain_is_ours(auth, found.domain);
+        }
+        (void)snprintf(login->account, sizeof(login->account), "%s", (const char *)item);
+        login->is_qualified = found.domain[0] != '\0';
+        /* the domain of -d by which an account without one logged in is still told by %d */
+        if (!login->is_qualified && identity_domain_is_ours(auth, name->domain))
+                memcpy(found.domain, name->domain, sizeof(found.domain));
         *name = found;
         return true;
 }
@@ -110,9 +115,9 @@ pam_ask(const struct auth *auth, struct login *login)
                         status = PAM_PERM_DENIED;
         }
         if (status != PAM_SUCCESS)
-                reason = reason_of_status(auth, login->name.user, status);
-        else if (!take_pam_user(pam, auth, &login->name))
+                reason = reason_of_status(auth, login->account, status);
+        else if (!take_pam_user(pam, auth, login))
                 reason = REASON_PAM_CHANGED_THE_NAME;
-        (void)libpam.end(pam, status);
+        libpam_end(pam, status);
         return reason;
 }

@@ -11,24 +11,44 @@
 #include <time.h>
 #include <unistd.h>
 
+/*
+ * A refusal may be no fault of the client's: the server may be closed, or the name service be down.
+ * Then all names are answered alike, those that are known as those that are not.
+ */
+static enum reason
+excuse(const struct auth *auth, enum reason reason)
+{
+        if (reason_verdict(reason) != VERDICT_DENIED)
+                return reason;
+        if (libpam_met_nologin())
+                return REASON_MAINTENANCE;
+        if (auth->virtual_account == NULL && account_service_is_down())
+                return REASON_NAME_SERVICE_DOWN;
+        return reason;
+}
+
 static enum reason
 examine(const struct auth *auth, struct login *login, struct identity *identity)
 {
+        bool is_foreign = !identity_domain_is_ours(auth, login->name.domain);
         enum reason reason;
 
         if (!login->is_acceptable || !login_name_is_valid(&login->name))
                 return REASON_MALFORMED_LOGIN;
         if (login->password[0] == '\0')
                 return REASON_EMPTY_PASSWORD;
-        if (!identity_domain_is_ours(auth, login->name.domain))
+        if (!identity_name_account(auth, login))
                 return REASON_FOREIGN_DOMAIN;
         reason = pam_ask(auth, login);
         if (reason == REASON_NONE)
-                return identity_find(auth, login, identity);
+                reason = identity_find(auth, login, identity);
         /* without root PAM can seldom check another's password, so its own reason would mislead */
-        if (identity_is_out_of_reach(auth, login))
-                return REASON_STARTED_WITHOUT_ROOT;
-        return reason;
+        else if (identity_is_out_of_reach(auth, login))
+                reason = REASON_STARTED_WITHOUT_ROOT;
+        /* what has no account of just that name is a domain that nobody has named */
+        if (is_foreign && (reason == REASON_UNKNOWN_USER || reason == REASON_NO_SYSTEM_ACCOUNT))
+                reason = REASON_FOREIGN_DOMAIN;
+        return excuse(auth, reason);
 }
 
 static void

@@ -14,6 +14,8 @@ static const struct {
         [REASON_MALFORMED_LOGIN] = { "malformed-login", VERDICT_DENIED, false },
         [REASON_EMPTY_PASSWORD] = { "empty-password", VERDICT_DENIED, false },
         [REASON_FOREIGN_DOMAIN] = { "foreign-domain", VERDICT_DENIED, false },
+        [REASON_NO_SUCH_MAILBOX] = { "no-such-mailbox", VERDICT_DENIED, false },
+        [REASON_MAILBOX_OF_ANOTHER] = { "mailbox-of-another", VERDICT_DENIED, false },
         [REASON_WRONG_PASSWORD] = { "wrong-password", VERDICT_DENIED, false },
         [REASON_NOT_PERMITTED] = { "not-permitted", VERDICT_DENIED, false },
         [REASON_UNKNOWN_USER] = { "unknown-user", VERDICT_DENIED, false },
@@ -31,6 +33,9 @@ static const struct {
         [REASON_PAM_CHANGED_THE_NAME] = { "PAM-changed-the-name", VERDICT_MISCONFIGURED, true },
         [REASON_DATABASE_UNAVAILABLE] =
             { "account-database-unavailable", VERDICT_UNAVAILABLE, true },
+        [REASON_NAME_SERVICE_DOWN] = { "name-service-unavailable", VERDICT_UNAVAILABLE, true },
+        /* the administrator's work, so that a ban does not meet who comes meanwhile */
+        [REASON_MAINTENANCE] = { "closed-for-maintenance", VERDICT_UNAVAILABLE, true },
         [REASON_NO_SYSTEM_ACCOUNT] = { "no-such-system-account", VERDICT_MISCONFIGURED, true },
         [REASON_TOO_MANY_GROUPS] = { "too-many-groups", VERDICT_MISCONFIGURED, true },
         [REASON_STARTED_WITHOUT_ROOT] = { "started-without-root", VERDICT_MISCONFIGURED, true },

@@ -59,7 +59,7 @@ rules_ask(const struct auth *auth, struct login *login, bool are_account)
                 status = are_account ? libpam.acct_mgmt(pam, PAM_SILENT)
                                      : libpam.authenticate(pam, PAM_SILENT);
         if (pam != NULL)
-                (void)libpam.end(pam, status);
+                libpam_end(pam, status);
         return status == PAM_SUCCESS ? NULL : libpam.strerror(NULL, status);
 }
 
@@ -129,7 +129,7 @@ ask_about_login(struct rules_walk *walk, const char *path, unsigned line, const 
         walk->faults++;
         walk->row(walk->context, "fail", "PAM", "%s line %u refuses %s: %s %s %s\n"
             "cause: %s\nremedy: change this rule, or the file or account that it looks at", path,
-            line, walk->login->name.user, rule->type, rule->module, rule->arguments, refusal);
+            line, walk->login->account, rule->type, rule->module, rule->arguments, refusal);
 }
 
 /*

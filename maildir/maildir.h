@@ -32,6 +32,9 @@ struct maildir_names {
  */
 const char *maildir_template_problem(const char *template, bool is_virtual);
 
+/* Whether a valid template leads into the user's home, or to a place that the home tells. */
+bool maildir_template_has_home(const char *template);
+
 /*
  * Writes the absolute path of a maildrop. Fails with EINVAL (the template, or a name that
  * is no part of a path), ENAMETOOLONG, or EPERM: users of different domains must be told
@@ -61,6 +64,12 @@ bool maildir_is_not_yet_there(const char *path, uid_t uid);
  * Where the folder above cannot be locked, it succeeds.
  */
 int maildir_lock_absent(const char *path, unsigned lock_milliseconds);
+
+/*
+ * Whether a part of the path that is not there is there in another spelling: it differs in capitals
+ * of ASCII alone. Then found is the path as far as that part.
+ */
+bool maildir_is_spelt_otherwise(const char *path, char *found, size_t size);
 
 struct maildrop;
 
@@ -168,5 +177,11 @@ typedef void (*check_row)(void *context, const char *state, const char *what, co
  * no lock is kept. In check.c, which no session needs.
  */
 void maildir_check(const char *path, int index_seconds, check_row row, void *context);
+
+/*
+ * Tells a row for each folder, on the way that a template leads virtual users, whose name has
+ * capitals, so that nobody is served from it. home is that of their account.
+ */
+void maildir_check_spelling(const char *template, const char *home, check_row row, void *context);
 
 #endif

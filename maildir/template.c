@@ -92,6 +92,13 @@ maildir_template_problem(const char *template, bool is_virtual)
         return NULL;
 }
 
+/* A relative template starts from the home. */
+bool
+maildir_template_has_home(const char *template)
+{
+        return template[0] != '/' || has_letter(template, "h");
+}
+
 /* False for a name that would lead to another folder than the template means. */
 static bool
 is_one_component(const char *name)

@@ -24,6 +24,7 @@ struct check {
         bool is_good_login;             /* login could be taken apart, and its account looked up: */
         struct login parts;
         struct identity identity;
+        struct identity owner;          /* of all maildrops of virtual users */
 };
 
 static int
@@ -46,12 +47,22 @@ find_maildrop(const struct check *check, char path[PATH_MAX], const char **culpr
                 identity->home };
         const char *template = check->options->maildir;
 
-        *culprit = name->mailbox;
-        if (!identity->has_mailbox)
-                return EACCES;
         *culprit = template;
         return maildir_path(path, PATH_MAX, template, &names,
-            auth_tells_domains(&check->options->auth)) != 0 ? errno : 0;
+            auth_tells_domains(&check->options->auth) ||
+                (identity->is_qualified && !maildir_template_has_home(template))) != 0 ? errno : 0;
+}
+
+/* In a process of its own, for it becomes the owner of all maildrops of virtual users. */
+static int
+check_spelling(void *context)
+{
+        struct check *check = context;
+
+        become_user(&check->owner);
+        maildir_check_spelling(check->options->maildir, check->owner.home, print_row,
+            &check->report);
+        return check->report.worst;
 }
 
 /* In a process of its own, for it becomes the user for ever; that process has seen no shadow file. */
@@ -60,7 +71,7 @@ check_maildrop(void *context)
 {
         struct check *check = context;
         struct report *report = &check->report;
-        char path[PATH_MAX];
+        char path[PATH_MAX], found[PATH_MAX];
         const char *culprit;
         int error;
 
@@ -68,8 +79,12 @@ check_maildrop(void *context)
         error = find_maildrop(check, path, &culprit);
         if (error != 0)
                 print_row(report, "fail", "maildrop", "%s: %s\n"
-                    "cause: no such mailbox, or -m does not tell domains apart", culprit,
-                    strerror(error));
+                    "cause: -m does not tell domains apart", culprit, strerror(error));
+        else if (check->options->auth.virtual_account != NULL &&
+            maildir_is_spelt_otherwise(path, found, sizeof(found)))
+                print_row(report, "fail", "maildrop", "%s is not there, but %s is\n"
+                    "cause: virtual users log in in small letters\n"
+                    "remedy: rename it to small letters", path, found);
         else if (maildir_is_not_yet_there(path, check->identity.uid))
                 print_row(report, "warn", "maildrop", "%s is not there yet, and served as empty\n"
                     "remedy: none before the first mail comes; if mail goes elsewhere, as to "
@@ -170,6 +185,8 @@ main(int argc, char **argv)
         check_apart(&check, check_pam, "PAM");
         if (check.identity.uid != 0)
                 check_apart(&check, check_maildrop, "maildrop");
+        if (auth_check_owner(&check.options->auth, &check.owner))
+                check_apart(&check, check_spelling, "maildrop");
         if (check.has_wrong_options)
                 print_row(&check.report, "skip", "session", "not tried: pop3d refuses its options");
         else

@@ -69,7 +69,7 @@ enum {
 
 enum fault {
         NO_FAULT, IN_USE, NO_RIGHTS, BROKEN_DISK, INDEX_STALE, MESSAGE_GONE, MESSAGE_BROKEN,
-        MESSAGE_CUT, REMOVAL_FAILS, REMOVAL_MAY_NOT_LAST, NO_MAILBOX, PATH_TOO_LONG,
+        MESSAGE_CUT, REMOVAL_FAILS, REMOVAL_MAY_NOT_LAST, ONLY_IN_CAPITALS, PATH_TOO_LONG,
         NO_MAILDROP_YET, CLIENT_VANISHES, CLOCK_JUMPS, NO_MEMORY
 };
 
@@ -249,7 +249,7 @@ auth_session(const struct auth *auth, enum session_end (*state)(void *context, i
         if (end != END_GRANTED)
                 return end;
         *identity = (struct identity){ .uid = 1000, .gid = 1000,
-                .name = world.name, .has_mailbox = world.fault != NO_MAILBOX, .home = "/home/user",
+                .name = world.name, .home = "/home/user",
                 .mechanism = MECHANISM_PASS, .peer = helper.peer };
         return END_GRANTED;
 }
@@ -369,7 +369,22 @@ maildir_open(const char *path)
 {
         if (world.fault == NO_RIGHTS)
                 return fail_with(EACCES);
-        return world.fault == NO_MAILDROP_YET ? fail_with(ENOENT) : 9;
+        return world.fault == NO_MAILDROP_YET || world.fault == ONLY_IN_CAPITALS
+            ? fail_with(ENOENT) : 9;
+}
+
+bool
+maildir_template_has_home(const char *template)
+{
+        return true;
+}
+
+bool
+maildir_is_spelt_otherwise(const char *path, char *found, size_t size)
+{
+        require(world.fault == ONLY_IN_CAPITALS);
+        (void)snprintf(found, size, "/P");
+        return true;
 }
 
 bool
@@ -755,6 +770,7 @@ run(const uint8_t *data, size_t size, enum feed feed, enum fault fault)
         world.milliseconds = 1000000;
         world.output = output;
         options.allows_clear_text = world.allows_clear_text;
+        options.auth.virtual_account = world.fault == ONLY_IN_CAPITALS ? "vmail" : NULL;
         options.auth.expects_proxy = world.expects_proxy;
         end = (enum session_end)serve(&options, NULL);
         require(!world.is_open && !world.has_message);

@@ -76,7 +76,6 @@ pam_sm_authenticate(pam_handle_t *pam, int flags, int argc, const char **argv)
         if (argc != 2)
                 return PAM_SYSTEM_ERR;
         identity->uid = identity->gid = (uid_t)atoi(argv[0]);
-        identity->has_mailbox = 1;
         memcpy(identity->name.user, "alice", 6);
         memcpy(identity->name.mailbox, "alice", 6);
         memcpy(identity->home, "/", 2);

@@ -785,6 +785,44 @@ def test_no_account_of_v(world):
             raise Failure(row.text)
 
 
+def test_folders_with_capitals(world):
+    """virtual users log in in small letters: each folder that nobody reaches for its capitals is told"""
+    with Installation(world) as place:
+        place.launch()
+        root, uid = f"{world.folder()}/v", world.uid_of("vmail")
+        for folder in ("", "/example.org", "/example.org/Alice", "/example.org/bob", "/example.org/bob/New",
+                       "/Example.NET", "/Example.NET/erin"):
+            os.mkdir(root + folder)
+            os.chown(root + folder, uid, uid)
+        options = ("-v", "vmail", "-m", f"{root}/%d/%u")
+        check = Check(world, *options).quiet_but("maildrop")
+        for name in ("/example.org/Alice has capitals", "/Example.NET has capitals"):
+            check.expect("warn", "maildrop", name, "remedy: rename it")
+        if check.output.count("has capitals") != 2:
+            raise Failure(check.output)
+        check = Check(world, *options, "Alice@example.org").quiet_but("maildrop", "PAM")
+        check.expect("fail", "maildrop", "/example.org/alice is not there", "/example.org/Alice is")
+        check.expect("ok", "login", "user alice, domain example.org, mailbox alice")
+
+
+def test_accounts_with_a_domain(world):
+    """an account whose own name holds a domain is looked up by just that name"""
+    with Installation(world) as place:
+        place.launch()
+        root = world.folder()
+        os.chown(root, 7003, 7003)
+        with open("/etc/passwd") as file:
+            lines = file.read()
+        with open(f"{root}/passwd", "w") as file:
+            file.write(lines + f"CORP\\dave:*:7003:7003::{root}:/bin/sh\n")
+        for options, state, words in (((), "warn", ("is not there yet",)),
+                                      (("-m", "/var/mail/%u"), "fail", ("does not tell domains apart",))):
+            check = Check(world, command=["unshare", "-m", "/bin/sh", "-ec", f'mount --bind {root}/passwd /etc/passwd; '
+                                          'exec "$@"', "sh", world.binary, "-c", *options, "CORP\\dave"])
+            check.expect("ok", "login", "user dave, domain corp, mailbox dave")
+            check.expect(state, "maildrop", *words)
+
+
 def test_maildrop_that_cannot_change(world):
     """what keeps no session from its start is a warning: no tmp, no right to write, messages of another's"""
     with Installation(world) as place:

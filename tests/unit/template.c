@@ -106,6 +106,17 @@ test_ambiguous(void)
         }
 }
 
+/* Where accounts with the same %u have homes of their own, the way through them tells them apart. */
+static void
+test_homes(void)
+{
+        test(maildir_template_has_home("Maildir"), "a relative path starts from the home");
+        test(maildir_template_has_home("%h/Maildir"), "%h is the home");
+        test(maildir_template_has_home("/v/%u%h"), "%h anywhere tells homes apart");
+        test(!maildir_template_has_home("/v/%u"), "an absolute path without %h");
+        test(!maildir_template_has_home("/v/%%h"), "%%h is no %h");
+}
+
 static void
 test_sizes(void)
 {
@@ -149,6 +160,7 @@ main(void)
         test_paths();
         test_virtual();
         test_ambiguous();
+        test_homes();
         test_sizes();
         test_not_yet_there();
         return test_end();
