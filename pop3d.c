@@ -62,7 +62,7 @@ enum outcome {
 
 enum argument_kind {
         NO_ARGUMENT,
-        USER_NAME,              /* one word */
+        USER_NAME,              /* all that stands behind one blank */
         PASSWORD,               /* all that stands behind one blank; may be empty */
         MECHANISM,              /* may be left out; the handler looks at it */
         MESSAGE,                /* a message number */
@@ -546,7 +546,8 @@ parse_login(struct session *session, enum argument_kind kind, const char *text)
 {
         if (kind == PASSWORD && text == NULL)
                 return bad_command(session, "An argument is missing");
-        if (kind == USER_NAME && (text == NULL || text[0] == '\0' || strchr(text, ' ') != NULL))
+        /* a name with blanks fails like a wrong password, and then stands in the log */
+        if (kind == USER_NAME && text == NULL)
                 return bad_command(session, "One argument is wanted");
         if (!refuses_passwords(session))
                 return PROCEED;
