@@ -14,6 +14,7 @@ import launchers
 from common import PASSWORD, Client, check, need, shipped
 
 WRONG = "-ERR [AUTH] Logon failure: unknown user name or bad password."
+LATER = "-ERR [SYS/TEMP] Authentication is not available; please try later."
 
 
 def login(user, password, expected, port=110):
@@ -109,6 +110,37 @@ def test_listfile_switches_one_user_off(world):
     login("bob", "wrong", WRONG)
     world.log.wait("LOGIN FAILED, user=bob, .*reason=wrong-password", mark)
     login("alice", PASSWORD, "+OK")
+
+
+def test_maintenance(world):
+    """While /etc/nologin is there all are answered alike, and nobody is told of a wrong password."""
+    shipped("pop3-nologin.pam", "/etc/pam.d/pop3")
+    launchers.start_xinetd(world, 110)
+    common.write("/etc/nologin", "closed until noon\n")
+    mark = world.log.mark()
+    for user, password in (("alice", PASSWORD), ("alice", "wrong"), ("nobody-here", PASSWORD)):
+        login(user, password, LATER)
+    world.log.wait("LOGIN FAILED, user=nobody-here, .*category=Configuration, "
+                   "reason=closed-for-maintenance", mark)
+    os.unlink("/etc/nologin")
+    login("alice", PASSWORD, "+OK")
+    login("alice", "wrong", WRONG)
+
+
+def test_directory_that_is_down(world):
+    """Another module stands in for the directory's, which is no package of these tests."""
+    for answer, expected, reason in (("authinfo_unavail", LATER, "account-database-unavailable"),
+                                     ("user_unknown", WRONG, "unknown-user")):
+        shipped("pop3-ldap.pam", "/etc/pam.d/pop3",
+                [("pam_sss.so use_first_pass", f"pam_debug.so auth={answer}"),
+                 ("pam_sss.so\n", "pam_debug.so acct=perm_denied\n")])
+        if answer == "authinfo_unavail":
+            launchers.start_xinetd(world, 110)
+        mark = world.log.mark()
+        login("alice", PASSWORD, "+OK")
+        login("alice", "wrong", expected)
+        login("nobody-here", PASSWORD, expected)
+        world.log.wait(f"LOGIN FAILED, user=nobody-here, .*reason={reason}", mark)
 
 
 def test_virtual_users(world):
