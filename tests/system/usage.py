@@ -72,3 +72,15 @@ def test_manual_has_each_reason(world):
         named = set(re.findall(r"[\w-]+", re.sub(r"^\.Li", "", told_here, flags=re.M)))
         if known != named:
             raise Failure(f"not in both, the list and the manual: {sorted(known ^ named)}")
+
+
+def test_manual_has_each_reply(world):
+    """the manual's table tells what each command is answered, and of no other command"""
+    commands = set(re.findall(r'\{ "([A-Z]+)", [A-Z_]+, do_\w+ \}', read("pop3d.c")))
+    table = re.search(r"^\.Ss Replies\n(.*?)^\.El", read("pop3d.8"), re.M | re.S)[1]
+    told = set(re.findall(r"^\.It Ic ([A-Z]+)", table, re.M))
+    if len(commands) < 12 or commands != told:
+        raise Failure(f"not in both, the command tables and the manual: {sorted(commands ^ told)}")
+    said = subprocess.run([world.binary], input="USER alice\r\nQUIT\r\n", capture_output=True, text=True, timeout=20)
+    if "+OK pop3d Ar version Li server ready" not in table or "server ready" not in said.stdout:
+        raise Failure(f"the greeting: {said.stdout}")
