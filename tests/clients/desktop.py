@@ -137,7 +137,7 @@ class Neomutt(Client):
     note = "adds Content-Length and Lines; what it has seen is in its message cache"
 
     def version(self):
-        return said("neomutt", "-v").split()[1]
+        return said(self.program, "-v").split()[1]
 
     def read(self, content):
         """Behind the header, which is the first thing that ends in a blank line."""
@@ -161,9 +161,13 @@ set ssl_starttls={'yes' if run.transport == 'STLS' else 'no'} ssl_force_tls={
 macro index <f2> "<tag-pattern>~A<enter><tag-prefix><copy-message><kill-line>{run.mail}<enter>{delete}<quit>"
 """)
         run.folder(f"{run.home}/cache")
-        with Terminal(run, "neomutt", "-n", "-F", config, "-e", "push <f2>") as terminal:
+        with Terminal(run, self.program, "-n", "-F", config, "-e", "push <f2>") as terminal:
             terminal.leave()
         return run.fetched()
+
+
+class Mutt(Neomutt):
+    name = program = "mutt"
 
 
 class Alpine(Client):
@@ -421,4 +425,4 @@ class Thunderbird(Client):
         return run.fetched(f"{profile}/Mail/pop/Inbox")
 
 
-CLIENTS = [Neomutt(), Alpine(), Sylpheed(), ClawsMail(), Thunderbird()]
+CLIENTS = [Neomutt(), Mutt(), Alpine(), Sylpheed(), ClawsMail(), Thunderbird()]

@@ -105,16 +105,61 @@ class Node(Script):
     transports = ("clear", "pop3s")
     note = "no STLS; hands over doubled dots, the driver mends it"
     interpreter = ("node", f"{HERE}/fetch.js")
-    folder = f"{TREE}/build/node_modules"
+    folder, library = f"{TREE}/build/node_modules", "node-pop3"
 
     def missing(self):
-        return super().missing() or ("" if os.path.isdir(f"{self.folder}/node-pop3") else "node-pop3")
+        return super().missing() or ("" if os.path.isdir(f"{self.folder}/{self.library}") else self.library)
 
     def version(self):
-        return first_version(common.read_text(f"{self.folder}/node-pop3/package.json"))
+        return first_version(re.search(r'"version": "[^"]*"', common.read_text(
+            f"{self.folder}/{self.library}/package.json"))[0])
 
     def options(self, run):
-        return {"env": {"NODE_PATH": self.folder}}
+        return {"env": {"NODE_PATH": self.folder, "LIBRARY": self.library}}
+
+
+class OldNode(Node):
+    name = "Node node-pop3 before 0.9.1"
+    library = "node-pop3-old"
+    note = "sends LIST and UIDL with a blank behind; else as the one above"
+
+
+class OldCurl(Script):
+    name, program = "curl before 7.21.7", "python3"
+    deletes = keeps = False
+    note = "its commands alone, which a script sends: LIST with a blank behind, RETR; it had no other"
+    interpreter = ("/usr/bin/python3", f"{HERE}/fetch_old_curl.py")
+
+    def version(self):
+        return "transcribed"
+
+
+class Pop3Client(Script):
+    name, program = "Perl Mail::POP3Client", "perl"
+    transports = ("clear", "pop3s")
+    note = "no STLS of its own"
+    interpreter = ("/usr/bin/perl", f"{HERE}/fetch_pop3client.pl")
+    module = "/usr/share/perl5/Mail/POP3Client.pm"
+
+    def missing(self):
+        return super().missing() or ("" if os.path.exists(self.module) else self.module)
+
+    def version(self):
+        return first_version(said("dpkg-query", "-W", "libmail-pop3client-perl"))
+
+
+class PhpImap(Script):
+    name, program = "PHP imap (c-client)", "php"
+    transports = ("clear", "pop3s")
+    keeps = False
+    note = "over STLS it speaks TLS 1.0 alone; tells no unique-ids"
+    interpreter = ("php", f"{HERE}/fetch.php")
+
+    def missing(self):
+        return super().missing() or ("" if "imap" in said("php", "-m").split() else "php-imap")
+
+    def version(self):
+        return first_version(said("php", "--version"))
 
 
 class Curl(Client):
@@ -313,6 +358,27 @@ class Movemail(Client):
         return run.fetched()
 
 
+class Nmh(Client):
+    name, program = "nmh inc", "/usr/bin/mh/inc"
+    keeps = False
+    note = "has no memory of what it has seen"
+
+    def version(self):
+        return first_version(said("dpkg-query", "-W", "nmh"))
+
+    def fetch(self, run):
+        run.folder(run.mail)
+        profile = run.file(".mh_profile", f"Path: {run.mail}\ncredentials: file:{run.home}/netrc\n")
+        run.file("netrc", f'machine {run.host} login {run.user} password "{run.password}"\n')
+        tls = {"clear": "-notls", "pop3s": "-initialtls", "STLS": "-tls"}[run.transport]
+        run.folder(f"{run.mail}/inbox")
+        run.command(self.program, "-host", run.host,
+                    "-port", str(run.port), "-user", run.user, tls,
+                    "-notruncate" if run.keep else "-truncate", "+inbox", "-silent",
+                    env={"MH": profile})
+        return run.fetched(f"{run.mail}/inbox")
+
+
 class Emacs(Client):
     name = "Emacs pop3.el"
     program = "emacs"
@@ -393,5 +459,5 @@ namespace inbox {{
         return run.fetched()
 
 
-CLIENTS = [Curl(), Poplib(), NetPop3(), RubyPop(), Java(), Node(), Fetchmail(), Getmail(), Mpop(),
-           Fdm(), Snail(), Movemail(), Emacs(), Doveadm()]
+CLIENTS = [Curl(), OldCurl(), Poplib(), NetPop3(), Pop3Client(), RubyPop(), Java(), PhpImap(), Node(),
+           OldNode(), Fetchmail(), Getmail(), Mpop(), Fdm(), Snail(), Movemail(), Nmh(), Emacs(), Doveadm()]

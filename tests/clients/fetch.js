@@ -1,7 +1,8 @@
 // fetch.js - node-pop3: HOST PORT TRANSPORT AUTHORITY USER PASSWORD FOLDER SEEN KEEP
 // It leaves a doubled dot as it came and drops the last line end: mended here.
 const fs = require('fs');
-const Pop3Command = require('node-pop3').default || require('node-pop3');
+const library = require(process.env.LIBRARY);
+const Pop3Command = library.default || library;
 
 const [host, port, transport, authority, user, password, folder, seenFile, keep] =
     process.argv.slice(2);
@@ -12,7 +13,11 @@ async function main() {
         tlsOptions: { ca: fs.readFileSync(authority), servername: 'localhost' },
     });
     const seen = fs.existsSync(seenFile) ? fs.readFileSync(seenFile, 'utf8').split('\n') : [];
-    for (const [number, uniqueId] of await client.UIDL()) {
+    const listed = await client.LIST();
+    const uniqueIds = await client.UIDL();
+    if (listed.length !== uniqueIds.length)
+        throw new Error('LIST and UIDL differ');
+    for (const [number, uniqueId] of uniqueIds) {
         if (seen.includes(uniqueId))
             continue;
         const [, stream] = await client.command('RETR', number).then((info) => [info[0], info[1]]);

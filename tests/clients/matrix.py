@@ -303,14 +303,14 @@ def main(world):
 
 
 def install_node_client():
-    """While there is a network: the one client that is no Debian package."""
-    if os.path.isdir(f"{TREE}/build/node_modules/node-pop3") or not shutil.which("npm"):
+    """While there is a network: the one client that is no Debian package, new and old."""
+    if os.path.isdir(f"{TREE}/build/node_modules/node-pop3-old") or not shutil.which("npm"):
         return
     os.makedirs(f"{TREE}/build", exist_ok=True)
     try:
         subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--silent", "--prefix",
-                        f"{TREE}/build", "node-pop3@0.11.0"], stdout=subprocess.DEVNULL,
-                       stdin=subprocess.DEVNULL, timeout=SECONDS)
+                        f"{TREE}/build", "node-pop3@0.11.0", "node-pop3-old@npm:node-pop3@0.8.0"],
+                       stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=SECONDS)
     except subprocess.TimeoutExpired:
         print("npm does not come to an end", flush=True)
 
