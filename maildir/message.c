@@ -301,13 +301,18 @@ message_open(struct maildrop *drop, size_t number)
         struct reading *reading = &drop->reading;
 
         reading->record = drop_records(drop) + number - 1;
-        if (area_reserve(&drop->sent, drop_length(drop) * sizeof(struct sent)) != 0 ||
-            open_record(drop, reading->record) != 0)
+        if (area_reserve(&drop->sent, drop_length(drop) * sizeof(struct sent)) != 0)
                 return -1;
-        if (read_beginning(drop) == 0)
-                return 0;
-        close(reading->file);
-        return -1;
+        for (int tries = 0;; tries++) {
+                if (open_record(drop, reading->record) != 0)
+                        return -1;
+                if (read_beginning(drop) == 0)
+                        return 0;
+                close(reading->file);
+                /* some file systems find out that a name is stale when its file is read */
+                if (errno != ESTALE || tries == ATTEMPTS || search_anew(drop) != 0)
+                        return -1;
+        }
 }
 
 /* Whether the file, which was read to its end, has not changed since it was opened. */
