@@ -31,6 +31,7 @@ struct update {
         bool is_changed[FOLDERS];       /* a file was removed there */
         size_t open;            /* names that were not there, and files that have more names */
         int error;              /* of the last failure to remove a message */
+        bool lacks_flag;        /* the file system does not know RENAME_NOREPLACE */
 };
 
 /* Removing */
@@ -137,8 +138,9 @@ remove_marked(struct update *update)
  * leave two names if the session were killed between them.
  */
 static void
-move_to_cur(struct maildrop *drop, const struct record *record)
+move_to_cur(struct update *update, const struct record *record)
 {
+        const struct maildrop *drop = update->drop;
         char name[NAME_LIMIT + sizeof(":2,S")], *info = name + record->base_length;
         const char *old = record_name(drop, record);
         int from = drop->folders[FOLDER_NEW], to = drop->folders[FOLDER_CUR];
@@ -149,9 +151,12 @@ move_to_cur(struct maildrop *drop, const struct record *record)
                 memcpy(info, ":2,S", sizeof(":2,S"));
         else if (strchr(info, 'S') == NULL)
                 memcpy(name + record->name_length, "S", sizeof("S"));
-        if (syscall(SYS_renameat2, from, old, to, name, RENAME_NOREPLACE) != 0 &&
-            (errno == ENOSYS || errno == EINVAL) &&
-            fstatat(to, name, &status, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
+        if (!update->lacks_flag &&
+            (syscall(SYS_renameat2, from, old, to, name, RENAME_NOREPLACE) == 0 ||
+            (errno != ENOSYS && errno != EINVAL)))
+                return;
+        update->lacks_flag = true;
+        if (fstatat(to, name, &status, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
                 renameat(from, old, to, name);
 }
 
@@ -217,8 +222,9 @@ maildrop_update(struct maildrop *drop, struct maildrop_update *result)
         for (size_t i = 0; i < drop_length(drop); i++) {
                 const struct record *record = drop_records(drop) + i;
 
-                if ((record->flags & (DELETED | RETRIEVED | IN_CUR)) == RETRIEVED && !drop->is_guest)
-                        move_to_cur(drop, record);
+                if (!drop->is_guest &&
+                    (record->flags & (DELETED | RETRIEVED | IN_CUR)) == RETRIEVED)
+                        move_to_cur(&update, record);
                 result->marked += (record->flags & DELETED) != 0;
                 result->remaining += (record->flags & (DELETED | REMOVED)) == DELETED;
         }
