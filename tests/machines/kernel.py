@@ -103,7 +103,7 @@ def boot(machine):
 
 
 def is_served(said):
-    return ("+OK 1 20\n+OK 1 messages\n1 1.a\n.\n+OK 20 octets\nSubject: one\n\n..dot\n.\n" in said and
+    return ("+OK 1 22\n+OK 1 messages\n1 1.a\n.\n+OK 22 octets\nSubject: one\n\n..dot\n.\n" in said and
             "status 0, left 0" in said and "UNCONFINED" not in said and "forbidden" not in said and
             "LOGOUT, user=alice" in said.split("status 0")[1])
 
