@@ -432,6 +432,25 @@ def test_maildrop_missing_and_busy(world):
         client.close()
 
 
+def test_what_is_locked(world):
+    """the row says what is locked: the folder, or pop3d.lock where others may read it, and that it is in use"""
+    with Installation(world) as place:
+        place.launch()
+        Check(world, "alice").expect("ok", "maildrop", "one session at a time: the folder is locked")
+        place.as_alice("chmod 755 Maildir")
+        check = Check(world, "alice")
+        check.expect("ok", "maildrop", "one session at a time: pop3d.lock is locked")
+        check.expect("ok", "maildrop", "have not changed are read every 3600 seconds (see -i)")
+        client = socket.create_connection(("127.0.0.1", 110))
+        file = client.makefile("rwb")
+        file.write(b"USER alice\r\nPASS secret\r\n")
+        file.flush()
+        if [file.readline()[:3] for _ in range(3)] != [b"+OK"] * 3:
+            raise Failure("no session to look at")
+        Check(world, "alice").quiet_but("maildrop").expect("warn", "maildrop", "a session is open, here or on another")
+        client.close()
+
+
 def test_former_server(world):
     """a Dovecot list whose unique-ids clients know, and that pop3d came too late for, is a warning"""
     with Installation(world) as place:

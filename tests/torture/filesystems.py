@@ -81,6 +81,7 @@ class Stage:
             session.expect("UIDL", "+OK")
             listed = len(session.block().splitlines()) - 1
             session.expect("QUIT", "+OK")
+            session.wait()      # it writes the index when the client has its reply
             return count if count == listed else f"STAT {count}, UIDL {listed}"
 
     def excludes(self, name, maildir, other=None):
