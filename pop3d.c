@@ -1036,10 +1036,11 @@ find_maildrop(const struct session *session, char path[PATH_MAX], const char **c
         const struct options *options = session->options;
         const struct identity *identity = &session->identity;
         const struct login_name *name = &identity->name;
-        const struct maildir_names names = { name->user, name->domain, name->mailbox,
-                identity->home };
+        char domain[LOGIN_PART_MAX + 1];
+        const struct maildir_names names = { name->user, domain, name->mailbox, identity->home };
 
         *culprit = options->maildir;
+        auth_domain(&options->auth, name, domain);
         /* a system account whose name holds a domain may share %u with another, but not %h */
         return maildir_path(path, PATH_MAX, options->maildir, &names,
             auth_tells_domains(&options->auth) ||
@@ -1079,14 +1080,14 @@ open_maildrop(struct session *session)
         if (directory < 0 && error == ENOENT && session->options->auth.virtual_account != NULL &&
             maildir_is_spelt_otherwise(path, part_path, sizeof(part_path)))
                 return refuse_spelling(session, part_path);
-        if (directory < 0 &&
-            (error != ENOENT || !maildir_is_not_yet_there(path, session->identity.uid)))
-                return refuse_maildrop(session, path, error);
-        if (directory < 0 && maildir_lock_absent(path, LOCK_MILLISECONDS) != 0)
-                return refuse_maildrop(session, path, errno);
-        if (directory < 0)
+        if (directory < 0) {
+                errno = error;
+                if (error != ENOENT || !maildir_is_not_yet_there(path, session->identity.uid) ||
+                    maildir_lock_absent(path, LOCK_MILLISECONDS) != 0)
+                        return refuse_maildrop(session, path, errno);
                 log_event(LOG_NOTICE, "NO MAILDROP YET", session->who, session->peer.address,
                     "path", path, NULL);
+        }
         confine_transaction(directory);
         session->drop = maildrop_open(directory, LOCK_MILLISECONDS,
             session->options->index_seconds, &part);

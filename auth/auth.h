@@ -192,6 +192,13 @@ const char *options_take(struct options *options, int argc, char **argv);
  */
 bool auth_tells_domains(const struct auth *auth);
 
+/*
+ * Writes the domain, in lower case, by which the maildrop of a login is told: its own, or if it
+ * has none and is a virtual user's the only one of -d.
+ */
+void auth_domain(const struct auth *auth, const struct login_name *name,
+    char domain[LOGIN_PART_MAX + 1]);
+
 /* Writes the path of a program of the project, which lies in the folder of this one. */
 bool find_beside(const char *name, char path[PATH_MAX]);
 

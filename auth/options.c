@@ -128,3 +128,17 @@ auth_tells_domains(const struct auth *auth)
 {
         return auth->virtual_account != NULL && auth->our_domain_count != 1;
 }
+
+void
+auth_domain(const struct auth *auth, const struct login_name *name,
+    char domain[LOGIN_PART_MAX + 1])
+{
+        bool is_left_out = auth->virtual_account != NULL && auth->our_domain_count == 1 &&
+            name->domain[0] == '\0';
+
+        (void)snprintf(domain, LOGIN_PART_MAX + 1, "%s",
+            is_left_out ? auth->our_domains[0] : name->domain);
+        for (char *c = domain; *c != '\0'; c++)
+                if (*c >= 'A' && *c <= 'Z')
+                        *c = (char)(*c - 'A' + 'a');
+}

@@ -183,7 +183,7 @@ struct maildrop {
         struct area records;    /* the messages: number n is the record n - 1 */
         struct area text;       /* their names and unique-ids */
         struct maildrop_totals totals;
-        uint64_t octets_low, octets_high;       /* totals.octets, but it does not end at UINT64_MAX */
+        uint64_t octets_low, octets_high;       /* totals.octets, without an end at UINT64_MAX */
         uint64_t clock;         /* the file system's time when the folders were read; 0: unknown */
         bool is_in_order;       /* the records are: search.c may look for a base name */
         struct area marks;      /* the numbers marked deleted, counted from 0, for RSET */

@@ -88,7 +88,7 @@ maildir_template_problem(const char *template, bool is_virtual)
         if (is_virtual && !has_letter(template, "um"))
                 return "-v needs -m with %u or %m, or all users would share one maildrop";
         if (is_virtual && is_ambiguous(template))
-                return "-v needs / or @ between %u and %d in -m, or two users would share a maildrop";
+                return "-v needs / or @ between %u and %d, or two users could share a maildrop";
         return NULL;
 }
 

@@ -43,11 +43,12 @@ find_maildrop(const struct check *check, char path[PATH_MAX], const char **culpr
 {
         const struct identity *identity = &check->identity;
         const struct login_name *name = &identity->name;
-        const struct maildir_names names = { name->user, name->domain, name->mailbox,
-                identity->home };
+        char domain[LOGIN_PART_MAX + 1];
+        const struct maildir_names names = { name->user, domain, name->mailbox, identity->home };
         const char *template = check->options->maildir;
 
         *culprit = template;
+        auth_domain(&check->options->auth, name, domain);
         return maildir_path(path, PATH_MAX, template, &names,
             auth_tells_domains(&check->options->auth) ||
                 (identity->is_qualified && !maildir_template_has_home(template))) != 0 ? errno : 0;
