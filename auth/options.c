@@ -16,24 +16,16 @@ const char options_usage[] =
     "             [-n account] [-s service] [-t seconds] [-v account]\n"
     "       pop3d -c [options] [login]     (what is wrong, and how to mend it)\n";
 
-/* A number of seconds: digits only, up to a limit. False for any other text, and for none. */
+/* A number of seconds in a range: digits only; none make 0. False for any other text. */
 static bool
-parse_number(const char *text, unsigned limit, unsigned *seconds)
+parse_seconds(const char *text, unsigned least, unsigned most, unsigned *seconds)
 {
         unsigned number = 0;
-        bool has_digits = *text != '\0';
 
-        for (; *text >= '0' && *text <= '9' && number <= limit; text++)
+        for (; *text >= '0' && *text <= '9' && number <= most; text++)
                 number = number * 10 + (unsigned)(*text - '0');
         *seconds = number;
-        return has_digits && *text == '\0' && number <= limit;
-}
-
-/* A number of seconds from 1 to a day. */
-static bool
-parse_seconds(const char *text, unsigned *seconds)
-{
-        return parse_number(text, OPTION_SECONDS_MAX, seconds) && *seconds >= 1;
+        return *text == '\0' && number >= least && number <= most;
 }
 
 /* Takes a flag, an option without a value. False if the letter is none. */
@@ -65,18 +57,18 @@ take_value(struct options *options, int letter, const char *value)
                 auth->our_domains[auth->our_domain_count++] = value;
                 return NULL;
         case 'i':
-                if (!parse_number(value, OPTION_INDEX_MAX, &seconds))
+                if (*value == '\0' || !parse_seconds(value, 0, OPTION_INDEX_MAX, &seconds))
                         return "-i takes 0 to 604800 seconds";
                 options->index_seconds = (int)seconds;
                 return NULL;
         case 'l':
-                return parse_seconds(value, &auth->login_seconds)
+                return parse_seconds(value, 1, OPTION_SECONDS_MAX, &auth->login_seconds)
                     ? NULL : "-l takes 1 to 86400 seconds";
         case 'm': options->maildir = value; return NULL;
         case 'n': auth->powerless_account = value; return NULL;
         case 's': auth->service = value; return NULL;
         case 't':
-                return parse_seconds(value, &options->idle_seconds)
+                return parse_seconds(value, 1, OPTION_SECONDS_MAX, &options->idle_seconds)
                     ? NULL : "-t takes 1 to 86400 seconds";
         case 'v': auth->virtual_account = value; return NULL;
         default: __builtin_trap();       /* options_letters names one that nobody takes */

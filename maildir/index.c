@@ -14,12 +14,15 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "internal.h"
 
 #define NEXT_NAME "pop3d.index.new"
+
+enum { BASIC_STATS = 0x7ff };   /* STATX_BASIC_STATS, what stat(2) tells */
 
 #define INDEX_MAGIC UINT64_C(0x32784449446f7050)
 
@@ -213,14 +216,15 @@ index_open(struct maildrop *drop)
 
         drop->part = "/" INDEX_NAME;
         for (int tries = 0; (result = open_once(drop)) != 0 && errno == ESTALE; tries++) {
-                struct statx now;
+                /* room for a struct statx, which the headers of musl may lack */
+                _Alignas(uint64_t) char unused[256];
 
                 if (tries == ATTEMPTS) {
                         errno = EIO;
                         break;
                 }
-                (void)statx(drop->directory, INDEX_NAME, AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC,
-                    STATX_INO, &now);
+                (void)syscall(SYS_statx, drop->directory, INDEX_NAME,
+                    AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC, BASIC_STATS, unused);
         }
         return result;
 }

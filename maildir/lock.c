@@ -125,8 +125,10 @@ try_to_lock(struct maildrop *drop, const struct stat *maildir, bool wants_direct
                 return 0;
         if (RETRY(flock(drop->directory, LOCK_EX | LOCK_NB)) == 0)
                 return 0;
-        if (errno == EWOULDBLOCK || has_file)
-                return has_file && errno != EWOULDBLOCK ? 0 : -1;
+        if (errno == EWOULDBLOCK)
+                return -1;
+        if (has_file)
+                return 0;
         if (drop->lock >= 0 || open_lock_file(drop, maildir, &is_owners) != 0)
                 return -1;
         return lock_file(drop->lock);

@@ -116,7 +116,7 @@ prove_seconds(void)
         choose(case_length, 0, 7);
         fill_without(text, case_length, '\0', '\0');
         text[case_length] = '\0';
-        if (parse_seconds(text, &seconds)) {
+        if (parse_seconds(text, 1, OPTION_SECONDS_MAX, &seconds)) {
                 //@ assert 1 <= seconds <= 86400;
         }
 }
