@@ -5,6 +5,8 @@
  */
 #include "internal.h"
 
+/* not <sys/syscall.h>, in which musl gives calls of 32 bits names of its own */
+#include <asm/unistd.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
@@ -17,7 +19,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <syslog.h>
 #include <unistd.h>
 

@@ -105,18 +105,3 @@ prove_write_number(void)
         count = write_number(out, number);
         //@ assert count == case_first || (count == 1 && case_first == 1);
 }
-
-/* Every string as an option's seconds: 1 to 86,400 or refused. */
-void
-prove_seconds(void)
-{
-        char text[8];
-        unsigned seconds = 1;
-
-        choose(case_length, 0, 7);
-        fill_without(text, case_length, '\0', '\0');
-        text[case_length] = '\0';
-        if (parse_seconds(text, 1, OPTION_SECONDS_MAX, &seconds)) {
-                //@ assert 1 <= seconds <= 86400;
-        }
-}
