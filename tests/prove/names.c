@@ -9,7 +9,7 @@
  * reference of the rules in auth.h. Beyond the name and beyond its parts lies memory that
  * nobody may touch, the second time before them.
  */
-#include "../../auth/auth.h"
+#include "../../auth/internal.h"
 #include "every.h"
 
 void prove_short(void);
