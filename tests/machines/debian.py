@@ -19,6 +19,16 @@ LIBRARIES = """libc6 libgcc-s1 libpam0g libpam-modules libcrypt1 libaudit1 libca
 SOURCES = ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"]
 
 
+def make_relative(root):
+    """Links that begin with a slash lead to the same file when root is not / yet."""
+    for folder, folders, files in os.walk(root):
+        for path in (f"{folder}/{name}" for name in folders + files):
+            if os.path.islink(path) and os.readlink(path).startswith("/"):
+                target = os.path.relpath(root + os.readlink(path), folder)
+                os.remove(path)
+                os.symlink(target, path)
+
+
 class Packages:
     """What Debian has for one machine."""
 
@@ -70,6 +80,7 @@ class Packages:
             self.unpack(LIBRARIES, root)
             # what is in /etc is to be that of this machine
             shutil.rmtree(f"{root}/etc", ignore_errors=True)
+            make_relative(root)
             open(f"{self.folder}/root.done", "w").close()
         return root
 
