@@ -39,6 +39,8 @@ int renameat(int from, const char *old, int to, const char *new);
 void explicit_bzero(void *memory, size_t size);
 
 #define le64toh(number) (number)
+#define htole64(number) (number)
+#define le32toh(number) (number)
 #define __builtin_add_overflow(a, b, sum) (*(sum) = (a) + (b), *(sum) < (b))
 
 #endif
