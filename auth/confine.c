@@ -119,7 +119,7 @@ static const struct sock_filter authorization_rules[] = {
 /* What TRANSACTION may do as well; these rules follow those of AUTHORIZATION. */
 static const struct sock_filter transaction_rules[] = {
         ALLOW(pread64), ALLOW(writev), ALLOW(openat), ALLOW(close), ALLOW(fstat),
-        ALLOW(getdents64), ALLOW(lseek), ALLOW(unlinkat), ALLOW(renameat2), ALLOW(linkat),
+        ALLOW(getdents64), ALLOW(lseek), ALLOW(unlinkat), ALLOW(renameat2),
         ALLOW(fsync), ALLOW(flock), ALLOW(brk), ALLOW(munmap), ALLOW(mremap), ALLOW(madvise),
         ALLOW(clock_nanosleep), ALLOW(gettimeofday), ALLOW(geteuid), ALLOW(getpid), ALLOW(futex),
         ALLOW(getrandom), ALLOW(statx),

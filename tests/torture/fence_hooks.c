@@ -261,7 +261,7 @@ try_send_to(void)
 
 /* What fcntl() may do beside locking: to copy a descriptor. */
 static long
-try_control(void)
+try_copy_descriptor(void)
 {
         return syscall(SYS_fcntl, maildir_fd(), F_DUPFD, 40);
 }
@@ -467,7 +467,7 @@ static const struct attempt {
         { "create", try_create },
         { "execute", try_execute },
         { "executable-later", try_executable_later },
-        { "control", try_control },
+        { "copy-descriptor", try_copy_descriptor },
         { "executable-memory", try_executable_memory },
         { "exit", try_exit },
         { "forge", try_forge },

@@ -34,7 +34,7 @@ MARGIN = 40             # numbers behind the last known call
 AUTHORIZATION_MAY = ("read write shutdown rt_sigreturn restart_syscall clock_gettime exit exit_group "
                      "poll ppoll sigreturn clock_gettime64 ppoll_time64").split()
 TRANSACTION_MAY = AUTHORIZATION_MAY + (
-    "pread64 writev openat close fstat newfstatat getdents64 lseek unlinkat renameat renameat2 linkat fsync "
+    "pread64 writev openat close fstat newfstatat getdents64 lseek unlinkat renameat renameat2 fsync "
     "flock fstatfs fchmod brk munmap mremap madvise clock_nanosleep gettimeofday geteuid getpid futex getrandom "
     "statx time mmap sendto socket connect fstat64 fstatat64 fstatfs64 _llseek geteuid32 clock_nanosleep_time64 "
     "futex_time64 mmap2 send").split()
@@ -393,7 +393,7 @@ def main():
             fences.caught(place, what, caught)
             fences.caught(place, what, caught, "landlock")
         fences.other_machine(place)
-    for what, call in (("control", "fcntl"), ("give-away", "fchown"), ("set-id", "fchmod")):
+    for what, call in (("copy-descriptor", "fcntl"), ("give-away", "fchown"), ("set-id", "fchmod")):
         fences.caught("TRANSACTION", what, call, argument="new/victim")
     for what in ("socket", "connect"):
         fences.caught("AUTHORIZATION", what, what)
