@@ -459,6 +459,17 @@ log_login(const struct session *session)
             taken_over > 0 ? "taken-over" : NULL, taken, NULL);
 }
 
+/* Writes to the log that there was an index which could not be used, if so. */
+static void
+log_lost_index(const struct session *session)
+{
+        const char *reason = maildrop_totals(session->drop)->lost_index;
+
+        if (reason != NULL)
+                log_event(LOG_NOTICE, "INDEX NOT USED", session->who, session->peer.address,
+                    "reason", reason, NULL);
+}
+
 static void
 log_logout(const struct session *session)
 {
@@ -501,9 +512,14 @@ parse_number(const char **text, uint64_t *number)
 static enum outcome
 load_messages(struct session *session)
 {
-        if (maildrop_load(session->drop) == 0)
+        bool was_lost = maildrop_totals(session->drop)->lost_index != NULL;
+        int result = maildrop_load(session->drop), error = errno;
+
+        if (!was_lost)
+                log_lost_index(session);
+        if (result == 0)
                 return PROCEED;
-        log_fault(session, "pop3d.index", errno);
+        log_fault(session, "pop3d.index", error);
         reply(session, "-ERR [SYS/TEMP] The maildrop cannot be read; please try again");
         session->end = END_FAULT;
         return END_SESSION;
@@ -900,6 +916,11 @@ do_list(struct session *session, const struct argument *argument)
 static enum outcome
 do_uidl(struct session *session, const struct argument *argument)
 {
+        if (!maildrop_ids_are_kept(session->drop)) {
+                log_fault(session, "pop3d.ids", errno);
+                reply(session, "-ERR [SYS/TEMP] Unique-ids cannot be kept now");
+                return NEXT_COMMAND;
+        }
         return list(session, argument, true);
 }
 
@@ -1089,8 +1110,8 @@ open_maildrop(struct session *session)
                     "path", path, NULL);
         }
         confine_transaction(directory);
-        session->drop = maildrop_open(directory, LOCK_MILLISECONDS,
-            session->options->index_seconds, &part);
+        session->drop = maildrop_open(directory, session->options->id_format,
+            LOCK_MILLISECONDS, session->options->index_seconds, &part);
         if (session->drop != NULL)
                 return true;
         (void)snprintf(part_path, sizeof(part_path), "%s%s", path, part);
@@ -1113,6 +1134,7 @@ transaction(struct session *session)
         start_ticks(session->options->idle_seconds);
         if (open_maildrop(session)) {
                 log_login(session);
+                log_lost_index(session);
                 reply(session, "+OK User successfully logged on");
                 session->end = END_DISCONNECT;
                 converse(session, transaction_commands, authorization_commands);
@@ -1174,6 +1196,8 @@ main(int argc, char **argv)
         if (problem == NULL)
                 problem = maildir_template_problem(options.maildir,
                     options.auth.virtual_account != NULL);
+        if (problem == NULL)
+                problem = maildir_id_format_problem(options.id_format);
         if (options.wanted == 'V' || options.wanted == 'h')
                 return printf("%s", options.wanted == 'V' ? "pop3d " VERSION "\n" : options_usage) < 0;
         if (problem == NULL && options.wanted == 'c')

@@ -160,6 +160,7 @@ struct options {
         const char *maildir;            /* -m: a template, not yet looked at */
         unsigned idle_seconds;          /* -t */
         int index_seconds;              /* -i; OPTION_INDEX_UNSET: by the kind of file system */
+        const char *id_format;          /* -u, not yet looked at; NULL: not given */
         bool allows_clear_text;         /* -p */
         bool logs_to_stderr;            /* -e */
         int wanted;                     /* 'c', 'h' or 'V' in place of a session, else 0 */

@@ -9,11 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const char options_letters[] = ":C:SVcd:ehi:l:m:n:ps:t:v:x";
+const char options_letters[] = ":C:SVcd:ehi:l:m:n:ps:t:u:v:x";
 
 const char options_usage[] =
     "usage: pop3d [-ehpSVx] [-C dir] [-d domain] [-i seconds] [-l seconds] [-m maildir]\n"
-    "             [-n account] [-s service] [-t seconds] [-v account]\n"
+    "             [-n account] [-s service] [-t seconds] [-u format] [-v account]\n"
     "       pop3d -c [options] [login]     (what is wrong, and how to mend it)\n";
 
 /* A number of seconds in a range: digits only; none make 0. False for any other text. */
@@ -70,6 +70,7 @@ take_value(struct options *options, int letter, const char *value)
         case 't':
                 return parse_seconds(value, 1, OPTION_SECONDS_MAX, &options->idle_seconds)
                     ? NULL : "-t takes 1 to 86400 seconds";
+        case 'u': options->id_format = value; return NULL;
         case 'v': auth->virtual_account = value; return NULL;
         default: __builtin_trap();       /* options_letters names one that nobody takes */
         }

@@ -271,11 +271,12 @@ load_index(struct maildrop *drop, const struct stamp stamps[FOLDERS])
 
 /*
  * The maildrop as a session would see it, or NULL. *index_state: see load_index(); if it is
- * NULL, as a session without an index would. /dev/null stands for pop3d.index.new, so that
- * the index which would be written goes nowhere.
+ * NULL, as a session without an index and without pop3d.ids would. /dev/null stands for
+ * pop3d.index.new, so that the index which would be written goes nowhere.
  */
 static struct maildrop *
-read_as_session(int directory, int index_seconds, const char **index_state)
+read_as_session(int directory, const char *id_format, int index_seconds,
+    const char **index_state)
 {
         struct maildrop *drop = drop_create(directory, index_seconds);
         struct stamp stamps[FOLDERS];
@@ -283,6 +284,9 @@ read_as_session(int directory, int index_seconds, const char **index_state)
         if (drop == NULL || folders_open(drop) != 0 || folders_stamp(drop, stamps) != 0)
                 return NULL;
         drop->index.next = open("/dev/null", O_WRONLY | O_CLOEXEC);
+        drop->id_format = id_format;
+        drop->is_only_looked_at = true;
+        drop->is_as_if_new = index_state == NULL;
         if (index_state != NULL)
                 *index_state = load_index(drop, stamps);
         return drop_read(drop) == 0 ? drop : NULL;
@@ -299,8 +303,8 @@ check_unique_ids(const struct maildrop *drop, check_row row, void *context)
         if (faccessat(drop->directory, "dovecot-uidlist", R_OK, 0) != 0 &&
             faccessat(drop->directory, "courierpop3dsizelist", R_OK, 0) != 0)
                 return;
-        /* without our index: the unique-ids that the other server's list would give now */
-        fresh = read_as_session(drop->directory, 0, NULL);
+        /* without our files: the unique-ids that the other server's list would give now */
+        fresh = read_as_session(drop->directory, drop->id_format, 0, NULL);
         if (fresh == NULL || fresh->totals.count != drop->totals.count)
                 return;
         for (size_t i = 0; i < drop->totals.count; i++) {
@@ -313,7 +317,8 @@ check_unique_ids(const struct maildrop *drop, check_row row, void *context)
             "the former server's list has %zu of these; %zu unique-ids are others now%s",
             fresh->totals.taken_over, differing, differing == 0 ? "" :
             "\ncause: pop3d had given its own before\n"
-            "remedy: none, if clients have used it since; else remove pop3d.index once");
+            "remedy: none, if clients have used it since; else remove pop3d.index and pop3d.ids "
+            "once");
 }
 
 static void
@@ -334,7 +339,8 @@ check_readable(const struct maildrop *drop, check_row row, void *context)
 }
 
 void
-maildir_check(const char *path, int index_seconds, check_row row, void *context)
+maildir_check(const char *path, const char *id_format, int index_seconds, check_row row,
+    void *context)
 {
         const struct maildrop *drop;
         struct stat status = { .st_mode = 0 };
@@ -350,7 +356,7 @@ maildir_check(const char *path, int index_seconds, check_row row, void *context)
         check_file_system(directory, index_seconds, is_private, row, context);
         if (!check_lock(directory, is_private, row, context))
                 return;
-        drop = read_as_session(directory, index_seconds, &index_state);
+        drop = read_as_session(directory, id_format, index_seconds, &index_state);
         if (drop == NULL) {
                 row(context, "fail", "maildrop", "%s: %s while reading", path, strerror(errno));
                 return;

@@ -1,106 +1,17 @@
 /*
- * folder.c - opens the Maildir, and reads new/ and cur/.
+ * folder.c - reads new/ and cur/, and tells which file is which message.
  * Runs in:   the TRANSACTION process, as the mail user.
- * May touch: the Maildir's directory and its folders, for reading.
+ * May touch: the folders of the Maildir, for reading.
  */
 #include <dirent.h>
 #include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "internal.h"
-
-const char *const folder_parts[FOLDERS] = { "/new", "/cur" };
-
-/* Opening */
-
-static int
-open_below(int directory, const char *path, int flags)
-{
-        return (int)RETRY(openat(directory, path, O_RDONLY | O_CLOEXEC | flags));
-}
-
-int
-open_file(int directory, const char *name)
-{
-        return open_below(directory, name, O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-}
-
-int
-open_list(const struct maildrop *drop, const char *name, struct stat *status)
-{
-        int fd = open_file(drop->directory, name), error = ENOENT;
-
-        if (fd < 0) {
-                /* these last: what may not be read, is a link or a device is no list of ours */
-                if (errno == EACCES || errno == ELOOP || errno == ENXIO)
-                        errno = ENOENT;
-                return -1;
-        }
-        if (fstat(fd, status) != 0)
-                error = errno == ESTALE ? ESTALE : EIO;
-        else if (S_ISREG(status->st_mode) && (status->st_mode & S_IWOTH) == 0 &&
-            (status->st_uid == geteuid() || status->st_uid == drop->owner || status->st_uid == 0))
-                return fd;
-        close(fd);
-        errno = error;
-        return -1;
-}
-
-int
-maildir_open(const char *path)
-{
-        int directory = open_below(AT_FDCWD, path, O_DIRECTORY);
-
-        /* EWOULDBLOCK means to our callers that another session holds the lock */
-        if (directory < 0 && errno == EWOULDBLOCK)
-                errno = EIO;
-        return directory;
-}
-
-bool
-maildir_is_not_yet_there(const char *path, uid_t uid)
-{
-        char own[PATH_MAX];
-        size_t length = strlen(path);
-        struct stat status;
-
-        /* a link is followed that has a slash behind its name */
-        while (length > 1 && path[length - 1] == '/')
-                length--;
-        if (snprintf(own, sizeof(own), "%.*s", (int)length, path) >= (int)sizeof(own) ||
-            fstatat(AT_FDCWD, own, &status, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT ||
-            fstatat(AT_FDCWD, dirname(own), &status, 0) != 0 || !S_ISDIR(status.st_mode) ||
-            status.st_uid != uid)
-                return false;
-        /* the mode is looked at because root, as which the check may run, can write anywhere */
-        errno = EACCES;
-        return (status.st_mode & 0300) == 0300 && access(own, W_OK | X_OK) == 0;
-}
-
-int
-folders_open(struct maildrop *drop)
-{
-        struct stat status;
-
-        if (fstat(drop->directory, &status) != 0)
-                return -1;
-        drop->owner = status.st_uid;
-        for (int folder = 0; folder < FOLDERS; folder++) {
-                drop->part = folder_parts[folder];
-                drop->folders[folder] = open_below(drop->directory, drop->part + 1,
-                    O_DIRECTORY | O_NOFOLLOW);
-                if (drop->folders[folder] < 0)
-                        return -1;
-        }
-        return 0;
-}
 
 /* Which record a file belongs to */
 
@@ -198,6 +109,50 @@ find_record(const struct table *table, const char *name, size_t length, uint32_t
         return NULL;
 }
 
+/*
+ * The record of a file that was given another base name, or NULL: one with the same inode,
+ * whose base name is the same up to the first comma. mbsync and OfflineIMAP append ",U=7" to
+ * the base names of messages that they have met. Where the name that was met before is still
+ * there, the other one is a hard link, which is a message of its own.
+ */
+static struct record *
+find_renamed(const struct table *table, const char *name, uint32_t hash)
+{
+        struct maildrop *drop = table->drop;
+        size_t length = strcspn(name, ",:");
+        struct record *record;
+        struct stat status;
+        uint64_t at = hash;
+
+        while (length > 0 && (record = next_with_hash(table, hash, &at)) != NULL) {
+                const char *known = record_name(drop, record);
+
+                if (strcspn(known, ",:") == length && memcmp(known, name, length) == 0 &&
+                    ((record->flags & SEEN) == 0 || fstatat(record_folder(drop, record), known,
+                    &status, AT_SYMLINK_NOFOLLOW) != 0))
+                        return record;
+        }
+        return NULL;
+}
+
+/* Gives a record its new base name. The unique-id stays, so it is not the base name any more. */
+static int
+take_base_name(struct maildrop *drop, struct record *record, const char *name, size_t length)
+{
+        const uint32_t old = record->name;
+
+        if (text_append(&drop->text, name, length, &record->name) != 0)
+                return -1;
+        if (record->id_length == 0) {
+                record->id = old;
+                record->id_length = record->base_length;
+        }
+        record->name_length = (uint8_t)length;
+        record_describe(record, name);
+        drop->is_disordered = true;
+        return 0;
+}
+
 /* Adds a record, for which reserve_records() made room. */
 static struct record *
 add_record(struct table *table, const char *name, size_t length, uint32_t hash)
@@ -281,6 +236,12 @@ note_file(struct table *table, int folder, const struct dirent64 *entry, size_t 
         struct record *record = find_record(table, name, length, hash);
         bool is_known = record != NULL && has_place(table, record, folder, name, length);
 
+        if (record == NULL && is_told(entry->d_ino) &&
+            (record = find_renamed(table, name, hash)) != NULL) {
+                if (take_base_name(table->drop, record, name, length) != 0)
+                        return -1;
+                is_known = has_place(table, record, folder, name, length);
+        }
         if (!is_known && !is_told(entry->d_ino)) {
                 record = find_untold(table, record, folder, name, length, &hash);
                 is_known = record != NULL && has_place(table, record, folder, name, length);

@@ -36,14 +36,136 @@ take_line(struct former *former)
         return line;
 }
 
+/* What follows a % in an id format: "08Xu" is the uid in hexadecimal, padded to 8 digits. */
+struct conversion {
+        char letter;            /* '%' or one of letters[] */
+        bool pads, is_hex;
+        size_t width;           /* 0: as long as it is */
+};
+
+/* u: the uid; v: the list's validity; g and f: the base name, g unless the list has a GUID. */
+static const char letters[] = "uvgf";
+
+/* Takes a conversion off the front of *at, where its % was. False if we cannot make it. */
+static bool
+take_conversion(const char **at, struct conversion *conversion)
+{
+        *conversion = (struct conversion){ .pads = **at == '0' };
+        for (; **at >= '0' && **at <= '9' && conversion->width <= UNIQUE_ID_MAX; ++*at)
+                conversion->width = conversion->width * 10 + (size_t)(**at - '0');
+        if (**at == 'X' || **at == 'x') {
+                conversion->is_hex = true;
+                ++*at;
+        }
+        conversion->letter = **at;
+        if (conversion->letter == '\0')
+                return false;
+        ++*at;
+        if (conversion->letter == 'u' || conversion->letter == 'v')
+                return conversion->width <= UNIQUE_ID_MAX;
+        return (conversion->letter == '%' || strchr(letters, conversion->letter) != NULL) &&
+            conversion->width == 0 && !conversion->pads && !conversion->is_hex;
+}
+
+const char *
+maildir_id_format_problem(const char *format)
+{
+        struct conversion conversion = { .letter = '%' };
+        bool differs = false;
+
+        if (format == NULL || strcmp(format, ID_FORMAT_NONE) == 0)
+                return NULL;
+        while (*format != '\0') {
+                if (*format < 0x21 || *format > 0x7e ||
+                    (*format++ == '%' && !take_conversion(&format, &conversion)))
+                        return "-u takes %u, %v, %g, %f, as Dovecot does, or none";
+                differs |= conversion.letter != 'v' && conversion.letter != '%';
+        }
+        return differs ? NULL : "-u needs %u, %g or %f";
+}
+
+/* Appends octets to an id; they are cut where it is full, which makes it UNIQUE_ID_MAX + 1 long. */
+static void
+append(char id[UNIQUE_ID_MAX + 2], const char *octets, size_t length)
+{
+        size_t used = strlen(id), room = UNIQUE_ID_MAX + 1 - used;
+
+        length = length < room ? length : room;
+        memcpy(id + used, octets, length);
+        id[used + length] = '\0';
+}
+
+/* Appends a number as Dovecot does: padded with zeros it is never cut, else to its width. */
+static void
+append_number(char id[UNIQUE_ID_MAX + 2], uint64_t number, const struct conversion *conversion)
+{
+        char digits[24];
+        size_t length = (size_t)sprintf(digits, conversion->is_hex ? "%" PRIx64 : "%" PRIu64,
+            number), width = conversion->width;
+
+        if (conversion->pads)
+                for (size_t i = length; i < width; i++)
+                        append(id, "0", 1);
+        else if (width > 0 && width < length)
+                length = width;
+        append(id, digits, length);
+}
+
+/* What one line of Dovecot's list says of a message. */
+struct entry {
+        uint64_t number;
+        char *name;             /* the base name */
+        const char *given;      /* field P: a unique-id that another server gave; or NULL */
+        const char *guid;       /* field G, or NULL */
+};
+
+/* Makes the unique-id that Dovecot told, by the format. False if it can be none with us. */
+static bool
+make_id(const struct former *former, const struct entry *entry, char made[UNIQUE_ID_MAX + 1])
+{
+        const char *at = former->format != NULL ? former->format : ID_FORMAT_DEFAULT;
+        const char *given = entry->given;
+        char id[UNIQUE_ID_MAX + 2] = "";
+        struct conversion conversion;
+
+        /* to Dovecot a field P that is empty stands for the base name */
+        if (given != NULL)
+                append(id, given, strlen(given));
+        if (given != NULL && given[0] == '\0')
+                append(id, entry->name, strlen(entry->name));
+        while (given == NULL && *at != '\0') {
+                const char *guid = entry->guid;
+
+                if (*at++ != '%') {
+                        append(id, at - 1, 1);
+                        continue;
+                }
+                if (!take_conversion(&at, &conversion))
+                        return false;
+                if (conversion.letter == '%')
+                        append(id, "%", 1);
+                else if (conversion.letter == 'u' || conversion.letter == 'v')
+                        append_number(id, conversion.letter == 'u' ? entry->number :
+                            former->validity, &conversion);
+                else if (conversion.letter == 'g' && guid != NULL && guid[0] != '\0')
+                        append(id, guid, strlen(guid));
+                else
+                        append(id, entry->name, strlen(entry->name));
+        }
+        if (!octets_are_id(id, strlen(id)))
+                return false;
+        memcpy(made, id, strlen(id) + 1);
+        return true;
+}
+
 /* The first line is "3 V1795472669 N25 ..." of Dovecot's list, "/3 4 1795472344" of Courier's. */
 bool
-former_begin(struct former *former, char *text, size_t length)
+former_begin(struct former *former, const char *format, char *text, size_t length)
 {
         uint64_t version;
         char *at;
 
-        *former = (struct former){ .at = text, .end = text + length };
+        *former = (struct former){ .at = text, .end = text + length, .format = format };
         at = take_line(former);
         if (at == NULL)
                 return false;
@@ -59,27 +181,27 @@ former_begin(struct former *former, char *text, size_t length)
 }
 
 /*
- * "25006 W1394 Pid :name" is a number, fields that begin with a letter, and the name. The
- * unique-id is field P, else number and validity as Dovecot's default %08Xu%08Xv writes them.
+ * "25006 W1394 Pid Gguid :name" is a number, fields that begin with a letter, and the name.
+ * The unique-id is field P, else what the format makes of number, validity, name and GUID.
  */
 static char *
 parse_dovecot(const struct former *former, char *at, char id[UNIQUE_ID_MAX + 1])
 {
         char *name = strstr(at, " :"), *field;
-        uint64_t number;
+        struct entry entry = { 0 };
 
-        if (name == NULL || !take_number(&at, &number) || *at != ' ')
+        if (name == NULL || !take_number(&at, &entry.number) || *at != ' ')
                 return NULL;
         *name = '\0';
-        (void)sprintf(id, "%08" PRIx64 "%08" PRIx64, number, former->validity);
+        entry.name = name + 2;
+        entry.name[strcspn(entry.name, ":")] = '\0';
         while ((field = strsep(&at, " ")) != NULL) {
-                if (field[0] != 'P' || field[1] == '\0')
-                        continue;
-                if (!octets_are_id(field + 1, strlen(field + 1)))
-                        return NULL;
-                (void)sprintf(id, "%s", field + 1);
+                if (field[0] == 'P')
+                        entry.given = field + 1;
+                else if (field[0] == 'G')
+                        entry.guid = field + 1;
         }
-        return name + 2;
+        return make_id(former, &entry, id) ? entry.name : NULL;
 }
 
 /*

@@ -193,15 +193,22 @@ open_once(struct maildrop *drop)
         ssize_t length;
 
         index->file = open_list(drop, INDEX_NAME, &status);
+        if (index->file < 0 && (errno == EACCES || errno == EPERM))
+                drop->totals.lost_index = "foreign";
+        else if (index->file < 0 && errno != ENOENT)
+                return -1;
         if (index->file < 0)
-                return errno == ENOENT ? 0 : -1;
+                return 0;
         index->written = time_nanoseconds(&status.st_mtim);
         length = RETRY(pread(index->file, &index->header, sizeof(index->header), 0));
         if (length == sizeof(index->header) &&
             index_header_is_sound(&index->header, (uint64_t)status.st_size))
                 return 0;
         close_file(drop);
-        return length < 0 ? -1 : 0;
+        if (length < 0)
+                return -1;
+        drop->totals.lost_index = "unsound";
+        return 0;
 }
 
 /*
@@ -235,8 +242,16 @@ index_load(struct maildrop *drop)
         const struct index_header *header = &drop->index.header;
         size_t records_length = (size_t)header->count * sizeof(struct record);
         size_t text_length = (size_t)header->text_length;
+        struct stat status;
         bool is_sound;
 
+        /* a file with a hole would cost more memory than disk */
+        if (fstat(drop->index.file, &status) == 0 && file_has_hole(drop->index.file, &status)) {
+                drop->totals.lost_index = "unsound";
+                errno = ESTALE;
+                close_file(drop);
+                return -1;
+        }
         if (area_reserve(&drop->records, records_length) != 0 ||
             area_reserve(&drop->text, text_length) != 0)
                 return -1;
@@ -245,8 +260,10 @@ index_load(struct maildrop *drop)
             sizeof(*header) + records_length) &&
             index_body_is_sound(header, drop_records(drop), drop->text.data);
         close_file(drop);
-        if (!is_sound)
+        if (!is_sound) {
+                drop->totals.lost_index = "unsound";
                 return -1;
+        }
         drop->records.used = records_length;
         drop->text.used = text_length;
         return 0;
@@ -299,7 +316,7 @@ index_clock(const struct maildrop *drop)
  * found another list, the stamps become zero, so that the next session reads the folders.
  */
 static bool
-compact(struct maildrop *drop, bool *has_ids)
+compact(struct maildrop *drop)
 {
         struct index_header *header = &drop->index.header;
         struct record *records = drop_records(drop), *to = records;
@@ -321,7 +338,6 @@ compact(struct maildrop *drop, bool *has_ids)
                     &to->name) != 0 || (to->id_length != 0 && text_append(&text,
                     drop->text.data + from->id, from->id_length, &to->id) != 0))
                         return false;
-                *has_ids |= to->id_length != 0;
                 to->flags &= IN_CUR | UNCOUNTED;
                 /* a sum that does not fit would not be believed either */
                 if (__builtin_add_overflow(header->octets, to->octets, &header->octets))
@@ -379,14 +395,8 @@ has_its_name(const struct maildrop *drop)
 static bool
 write_next(struct maildrop *drop)
 {
-        bool has_ids = drop->has_list;
-
-        if (!compact(drop, &has_ids) || !write_parts(drop))
-                return false;
-        /* counts can be made again after a crash, unique-ids that clients were told perhaps not */
-        if (has_ids && RETRY(fsync(drop->index.next)) != 0)
-                return false;
-        return has_its_name(drop) &&
+        /* not synced, because after a crash counts can be made again, and pop3d.ids has the ids */
+        return compact(drop) && write_parts(drop) && has_its_name(drop) &&
             renameat(drop->directory, NEXT_NAME, drop->directory, INDEX_NAME) == 0;
 }
 

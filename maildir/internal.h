@@ -11,10 +11,13 @@
  *   former.c    the lists of unique-ids that Dovecot and Courier keep: pure
  *   filesystem.c  what is known of each kind of file system
  *   lock.c      one session at a time (told at its head)
- *   folder.c    opens the Maildir, reads new/ and cur/
+ *   open.c      opens the Maildir, its folders, and lists that others may have written
+ *   folder.c    reads new/ and cur/, and tells which file is which message
  *   search.c    finds a message again that is not where it was (told at its head)
  *   index.c     the file pop3d.index
+ *   older.c     the unique-ids in an index of an older format
  *   message.c   one message: counted, opened, sent
+ *   kept.c      the file pop3d.ids
  *   uniqueid.c  where a unique-id comes from (told at its head)
  *   snapshot.c  one numbered list, of what the index says and what the folders
  *               show, and when the index may be believed (told at its head)
@@ -46,6 +49,7 @@ enum {
         PIECE_SIZE = 131072,    /* octets of a message or of a folder that are read at once */
         NAME_LIMIT = 255,       /* octets of a file name, at most */
         NO_ID = 255,            /* record.id_length: there is no unique-id yet, see uniqueid.c */
+        LIST_LIMIT = 1 << 28,   /* octets of a list, which are lines of millions of messages */
         ATTEMPTS = 5,           /* how often a folder is read until it does not change meanwhile */
 };
 
@@ -57,10 +61,11 @@ enum {
  *   SEEN       folder.c, when a reading of the       folder.c, of all messages before a search;
  *              folders meets the file; search.c      snapshot.c, of a file that was replaced
  *   FRESH      folder.c: the index does not know     snapshot.c: it is a known message that
- *              the file                              was put back, and keeps that unique-id
+ *              the file                              was put back; uniqueid.c: pop3d.ids or
+ *                                                    an older index has its unique-id
  *   UNCOUNTED  folder.c, together with FRESH: the    message.c, when the message was counted or
  *              octets are a guess                    sent, unless it was written too recently
- *   SHARED     snapshot.c: it is FRESH, and another  nobody
+ *   SHARED     snapshot.c: it is FRESH, and another  uniqueid.c, together with FRESH
  *              message has the same base name
  *   RETRIEVED  message.c, when all of it was sent:   nobody
  *              UPDATE moves it from new/ to cur/
@@ -156,6 +161,7 @@ struct search {
         struct area strays;     /* of no message */
         struct area marked;     /* of messages marked deleted; id: the number, counted from 0 */
         struct area text;       /* the names of both */
+        struct area copies;     /* sorted, of records that are not in order; id: the number */
 };
 
 /* What RETR sent of a message; all zero if it was not sent. */
@@ -185,10 +191,15 @@ struct maildrop {
         struct maildrop_totals totals;
         uint64_t octets_low, octets_high;       /* totals.octets, without an end at UINT64_MAX */
         uint64_t clock;         /* the file system's time when the folders were read; 0: unknown */
-        bool is_in_order;       /* the records are: search.c may look for a base name */
         struct area marks;      /* the numbers marked deleted, counted from 0, for RSET */
         struct area sent;       /* a struct sent for each message, from the first RETR on */
+        const char *id_format;  /* of the unique-ids to take over: see maildrop_open() */
         bool has_list;          /* of another server, which may still be at work: see uniqueid.c */
+        int keep_error;         /* errno, if pop3d.ids lacks unique-ids because of it; else 0 */
+        bool is_only_looked_at; /* by the check (-c): pop3d.ids is not written */
+        bool is_as_if_new;      /* by the check: nor is it read */
+        bool is_in_order;       /* the records were sorted: search.c may look for a base name */
+        bool is_disordered;     /* a base name changed since then */
         bool index_is_due;      /* pop3d.index lacks what snapshot.c or message.c found out */
         struct index index;
         struct search search;
@@ -267,12 +278,13 @@ uint64_t checksum(uint64_t sum, const void *data, size_t length);
 
 struct former {
         char *at, *end;         /* the part that is not read yet */
+        const char *format;     /* of Dovecot's unique-ids; NULL: its default */
         bool is_courier;
         uint64_t validity;      /* of Dovecot's list: the second half of its unique-ids */
 };
 
 /* False if this is the list of neither server. */
-bool former_begin(struct former *former, char *text, size_t length);
+bool former_begin(struct former *former, const char *format, char *text, size_t length);
 /* The next base name, and the unique-id that goes with it; NULL at the end. */
 char *former_next(struct former *former, char id[UNIQUE_ID_MAX + 1]);
 
@@ -292,17 +304,25 @@ maildir_is_private(const struct stat *status)
  */
 int drop_lock(struct maildrop *drop, unsigned milliseconds);
 
-/* folder.c */
+/* open.c */
 
 extern const char *const folder_parts[FOLDERS];         /* "/new", "/cur" */
 /* Opens a file of any kind for reading; follows no link and waits for nobody. */
 int open_file(int directory, const char *name);
 /*
  * Opens a file that another program, or another session, may have written. Fails with
- * ENOENT if it is not there or not to be trusted, with another error if it cannot be read now.
+ * ENOENT if it is not there, EACCES if it may not be read, EPERM if it is not to be trusted,
+ * or with another error if it cannot be read now. To a guest in the Maildir of another user
+ * what may not be read or trusted is not there.
  */
 int open_list(const struct maildrop *drop, const char *name, struct stat *status);
+/* Reads such a file, up to limit. Fails with EPERM if it has a hole, which costs memory alone. */
+int list_read(int fd, const struct stat *status, size_t limit, struct area *list);
+bool file_has_hole(int fd, const struct stat *status);
 int folders_open(struct maildrop *drop);
+
+/* folder.c */
+
 int folders_stamp(const struct maildrop *drop, struct stamp stamps[FOLDERS]);
 /*
  * Reads new/ and cur/. Afterwards each record whose file is there has SEEN and its
@@ -377,15 +397,50 @@ int record_count(struct maildrop *drop, struct record *record);
  */
 bool record_fits(struct maildrop *drop, const struct record *record, int folder, const char *name,
     const struct stat *status);
-/* Whether the message before or behind a record has the same base name. */
+/* Whether another message has the same base name. */
 bool record_has_namesake(const struct maildrop *drop, const struct record *record);
+/* older.c */
+
+struct older {
+        struct area file;
+        const char *text;       /* NULL: there is no older index */
+        const char *at;         /* the next record */
+};
+/* Reads pop3d.index if its format is an older one. Fails if there is no memory. */
+int older_open(const struct maildrop *drop, struct older *older);
+/* The next message: base_length, delivered, file_hash and id_length of record. False at the end. */
+bool older_next(struct older *older, struct record *record, const char **name, const char **id);
+
+/* kept.c */
+
+struct kept {
+        struct area text;       /* pop3d.ids, cut into strings in place */
+        struct area slots;      /* a hash table of its lines */
+        size_t lines;
+        bool is_new, is_torn;   /* the file is not there yet; its last line was cut off */
+        struct area added;      /* lines that will be written */
+};
+/* Reads pop3d.ids. Fails as open_list() does, except that there need not be one. */
+int kept_load(struct maildrop *drop, struct kept *kept);
+bool kept_is_missing(const struct maildrop *drop);
+void kept_free(struct kept *kept);
+/* The unique-id that pop3d.ids has for a message, or NULL. Its namesakes are told by content. */
+const char *kept_find(struct maildrop *drop, const struct kept *kept, struct record *record,
+    bool has_namesake);
+/* Adds a line for a message that has none. Fails if there is no memory. */
+int kept_add(struct maildrop *drop, struct kept *kept, struct record *record,
+    bool has_namesake);
+/* Writes what was added, so that it outlives a crash. */
+int kept_save(const struct maildrop *drop, const struct kept *kept);
 
 /* uniqueid.c */
 
-/* Gives FRESH messages the unique-ids that a list of another server has for them. */
-int ids_take_over(struct maildrop *drop);
 /* Gives a unique-id to each message that has none, or has one that another has too. */
 int ids_assign(struct maildrop *drop);
+/* After a reading of the folders: gives each message its unique-id, and keeps it. */
+int ids_settle(struct maildrop *drop, bool has_fresh);
+/* After a loading of the index: makes pop3d.ids if it is not there and is needed. */
+int ids_keep(struct maildrop *drop);
 
 /* snapshot.c */
 
@@ -397,6 +452,8 @@ bool drop_believes(const struct maildrop *drop, const struct stamp stamps[FOLDER
 int drop_fix(struct maildrop *drop);
 /* Loads the index, and sees that the unique-ids in it differ. Fails as index_load() does. */
 int drop_load(struct maildrop *drop);
+/* Puts the records in order. */
+int drop_sort(struct maildrop *drop);
 /* Reads the folders, and makes of them and of the records that there are one numbered list. */
 int drop_read(struct maildrop *drop);
 

@@ -44,6 +44,13 @@ bool maildir_template_has_home(const char *template);
 int maildir_path(char *path, size_t size, const char *template,
     const struct maildir_names *names, bool must_tell_domains);
 
+/* Formats of unique-ids (-u): what Dovecot uses if it is not told; and to take none over. */
+#define ID_FORMAT_DEFAULT "%08Xu%08Xv"
+#define ID_FORMAT_NONE "none"
+
+/* What is wrong with a format of unique-ids, as a text, or NULL. NULL is a format, the default. */
+const char *maildir_id_format_problem(const char *format);
+
 /*
  * Opens the Maildir's own directory, below which every later step is done. Fails
  * as open(2) does, ENOTDIR for anything but a directory.
@@ -83,18 +90,21 @@ enum {
  * Locks the Maildir, waiting up to lock_milliseconds for another session to end, and
  * fixes what this session will see. From now on the directory belongs to the maildrop,
  * also when this fails; -1 stands for a maildrop that is not there yet, and gives an empty
- * one. On failure *part tells where: "", "/new", "/cur" or "/pop3d.index". EWOULDBLOCK:
- * another session holds the lock. index_seconds: how long an index is believed without
- * reading the folders, 0 to INDEX_SECONDS_MAX, or INDEX_SECONDS_BY_KIND.
+ * one. id_format, the caller's until maildrop_close(), tells what Dovecot made of its list, if
+ * it was the server before: its pop3_uidl_format, or ID_FORMAT_NONE. index_seconds: how long an
+ * index is believed without reading the folders, 0 to INDEX_SECONDS_MAX, or
+ * INDEX_SECONDS_BY_KIND. On failure *part tells where: "", or "/new" or another file of the
+ * Maildir. EWOULDBLOCK: another session holds the lock.
  */
-struct maildrop *maildrop_open(int directory, unsigned lock_milliseconds, int index_seconds,
-    const char **part);
+struct maildrop *maildrop_open(int directory, const char *id_format, unsigned lock_milliseconds,
+    int index_seconds, const char **part);
 
 struct maildrop_totals {
         size_t count;           /* messages not marked deleted (RFC 1939, STAT) */
         uint64_t octets;        /* of these, in wire form */
         size_t total;           /* messages when the session began: they are numbered 1 to total */
         size_t taken_over;      /* unique-ids that this session took over from another server */
+        const char *lost_index; /* why pop3d.index, which is there, was not used; or NULL */
 };
 
 /* The totals of a maildrop, always up to date. Valid until maildrop_close(). */
@@ -107,6 +117,13 @@ const struct maildrop_totals *maildrop_totals(const struct maildrop *drop);
  * totals said, and the next session begins anew.
  */
 int maildrop_load(struct maildrop *drop);
+
+/*
+ * Whether the unique-ids that clients are told now will be told for ever. False, with errno, if
+ * another server has a list that may call the messages something else by then, and ours could
+ * not be kept.
+ */
+bool maildrop_ids_are_kept(const struct maildrop *drop);
 
 /* Whether there is a message of this number, counted from 1, that is not marked deleted. */
 bool maildrop_has(const struct maildrop *drop, size_t number);
@@ -176,7 +193,8 @@ typedef void (*check_row)(void *context, const char *state, const char *what, co
  * Tells the rows of a maildrop for the check (-c), as its user sees it. Nothing is written,
  * no lock is kept. In check.c, which no session needs.
  */
-void maildir_check(const char *path, int index_seconds, check_row row, void *context);
+void maildir_check(const char *path, const char *id_format, int index_seconds, check_row row,
+    void *context);
 
 /*
  * Tells a row for each folder, on the way that a template leads virtual users, whose name has

@@ -12,7 +12,8 @@
 /* Opening and closing */
 
 struct maildrop *
-maildrop_open(int directory, unsigned lock_milliseconds, int index_seconds, const char **part)
+maildrop_open(int directory, const char *id_format, unsigned lock_milliseconds,
+    int index_seconds, const char **part)
 {
         struct maildrop *drop = drop_create(directory, index_seconds);
         bool is_locked;
@@ -24,6 +25,7 @@ maildrop_open(int directory, unsigned lock_milliseconds, int index_seconds, cons
                 errno = ENOMEM;
                 return NULL;
         }
+        drop->id_format = id_format;
         is_locked = directory < 0 || drop_lock(drop, lock_milliseconds) == 0;
         if (is_locked && (directory < 0 || drop_fix(drop) == 0)) {
                 drop->totals.total = drop->totals.count;
@@ -43,8 +45,10 @@ maildrop_load(struct maildrop *drop)
         struct maildrop_totals *totals = &drop->totals;
         uint64_t octets = totals->octets;
 
-        if (!index_is_unread(drop) || drop_load(drop) == 0)
+        if (!index_is_unread(drop))
                 return 0;
+        if (drop_load(drop) == 0)
+                return ids_keep(drop);
         if (errno != ESTALE)
                 return -1;
         /*
@@ -59,6 +63,13 @@ maildrop_load(struct maildrop *drop)
         totals->total = totals->count;
         errno = ESTALE;
         return -1;
+}
+
+bool
+maildrop_ids_are_kept(const struct maildrop *drop)
+{
+        errno = drop->keep_error;
+        return !drop->has_list || drop->keep_error == 0;
 }
 
 const struct maildrop_totals *
@@ -134,8 +145,12 @@ maildrop_close(struct maildrop *drop)
         const int descriptors[] = { drop->index.file, drop->folders[FOLDER_NEW],
             drop->folders[FOLDER_CUR], drop->directory, drop->lock };
         struct area *const areas[] = { &drop->records, &drop->text, &drop->marks, &drop->sent,
-            &drop->search.strays, &drop->search.marked, &drop->search.text };
+            &drop->search.strays, &drop->search.marked, &drop->search.text,
+            &drop->search.copies };
 
+        /* base names that changed in the session have their places in the order now */
+        if (drop->is_disordered && drop_sort(drop) != 0)
+                drop->index_is_due = drop->search.is_other_list = false;
         index_write(drop);
         for (size_t i = 0; i < sizeof(descriptors) / sizeof(*descriptors); i++)
                 if (descriptors[i] >= 0)

@@ -141,9 +141,14 @@ record_has_namesake(const struct maildrop *drop, const struct record *record)
 {
         const struct record *first = drop_records(drop), *last = first + drop_length(drop) - 1;
         const char *text = drop->text.data;
+        size_t same = 0;
 
-        return (record > first && record_compare(record - 1, text, record, text) == 0) ||
-            (record < last && record_compare(record + 1, text, record, text) == 0);
+        if (!drop->is_disordered)
+                return (record > first && record_compare(record - 1, text, record, text) == 0) ||
+                    (record < last && record_compare(record + 1, text, record, text) == 0);
+        for (const struct record *other = first; other <= last; other++)
+                same += record_compare(other, text, record, text) == 0;
+        return same > 1;
 }
 
 /*

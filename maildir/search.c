@@ -7,7 +7,8 @@
  * decided so:
  *
  * 1. A file with the base name and the inode number of a message is that message, whatever
- *    its flags and its folder are now. (folder.c finds it, by record.file_hash.)
+ *    its flags and its folder are now. (folder.c finds it, by record.file_hash.) So is one with
+ *    that inode number whose base name another program appended to; see find_renamed() there.
  * 2. Some programs write a message anew, and some file systems give a file another inode
  *    number when it is renamed. So if exactly one message of a base name is not found, and
  *    there is exactly one stray of that base name, which is a file that is no message's, then
@@ -42,16 +43,38 @@ take_place(struct maildrop *drop, struct record *record, const struct record *fi
         return 0;
 }
 
+/* Makes search.copies, because records_find() needs the records in order. */
+static int
+sort_copies(struct maildrop *drop)
+{
+        struct area *copies = &drop->search.copies, spare = { 0 };
+        const size_t count = drop_length(drop);
+        struct record *copy;
+
+        copies->used = 0;
+        if (area_append(copies, drop->records.data, drop->records.used) != 0 ||
+            area_reserve(&spare, drop->records.used) != 0)
+                return -1;
+        copy = (void *)copies->data;
+        for (size_t i = 0; i < count; i++)
+                copy[i].id = (uint32_t)i;
+        records_sort(copy, count, (void *)spare.data, drop->text.data);
+        area_free(&spare);
+        return 0;
+}
+
 /* The only message of this base name that is not found, or NULL. */
 static struct record *
 only_one_missing(const struct maildrop *drop, const struct record *stray)
 {
+        const struct area *sorted = drop->is_disordered ? &drop->search.copies : &drop->records;
+        const struct record *all = (const void *)sorted->data;
         struct record *missing = NULL;
-        size_t first, count = records_find(&drop->records, drop->text.data, stray,
+        size_t first, count = records_find(sorted, drop->text.data, stray,
             drop->search.text.data, &first);
 
         for (size_t i = first; i < first + count; i++) {
-                struct record *record = drop_records(drop) + i;
+                struct record *record = drop_records(drop) + (drop->is_disordered ? all[i].id : i);
 
                 if (record->flags & (SEEN | REMOVED))
                         continue;
@@ -95,6 +118,8 @@ adopt_strays(struct maildrop *drop)
                 return -1;
         records_sort(stray, (size_t)(end - stray), (void *)spare.data, search->text.data);
         area_free(&spare);
+        if (drop->is_disordered && sort_copies(drop) != 0)
+                return -1;
         while (stray < end) {
                 const struct record *last = stray, *group = stray;
                 bool is_one_file = true;

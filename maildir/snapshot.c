@@ -124,8 +124,8 @@ settled_before(const struct maildrop *drop)
 
 /* The order of delivery */
 
-static int
-sort_records(struct maildrop *drop)
+int
+drop_sort(struct maildrop *drop)
 {
         size_t count = drop_length(drop);
         struct area spare = { 0 };
@@ -134,6 +134,7 @@ sort_records(struct maildrop *drop)
                 return -1;
         records_sort(drop_records(drop), count, (void *)spare.data, drop->text.data);
         area_free(&spare);
+        drop->is_disordered = false;
         return 0;
 }
 
@@ -293,17 +294,18 @@ drop_read(struct maildrop *drop)
         drop->clock = index_clock(drop);
         drop->is_in_order = false;
         if (folders_read(drop, settled_before(drop), stamps) != 0 || count_uncounted(drop) != 0 ||
-            sort_records(drop) != 0)
+            drop_sort(drop) != 0)
                 return -1;
         if (drop->believed == 0 || are_whole_seconds(stamps))
                 memset(stamps, 0, FOLDERS * sizeof(*stamps));
         if (forget_unseen(drop, &has_fresh) != 0)
                 return -1;
         drop->is_in_order = true;
-        if (has_fresh && ids_take_over(drop) != 0)
+        if (ids_settle(drop, has_fresh) != 0)
                 return -1;
-        if (ids_assign(drop) != 0)
-                return -1;
+        /* what could not be kept the next session tries to keep */
+        if (drop->has_list && drop->keep_error != 0)
+                memset(stamps, 0, FOLDERS * sizeof(*stamps));
         add_up(drop);
         /*
          * The index lacks something if a file is new, was renamed or is gone. (note_file()
@@ -312,12 +314,6 @@ drop_read(struct maildrop *drop)
          */
         drop->index_is_due = drop->text.used != known_text || drop->totals.count != known ||
             stamps[FOLDER_NEW].inode != 0 || stamps[FOLDER_CUR].inode != 0;
-        /*
-         * Another server that is still at work may change its list at any time. The unique-ids
-         * that were taken over are therefore saved now, before a client is told them.
-         */
-        if (drop->has_list)
-                index_write(drop);
         return 0;
 }
 

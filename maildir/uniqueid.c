@@ -14,18 +14,25 @@
  * 2. compare_namesakes() in snapshot.c, if other files have or had the same base name: a
  *    file that took the place of a known message, as after a restore, gets that message's
  *    unique-id, and is not FRESH any more. A file beside another becomes SHARED.
- * 3. ids_take_over(): if Dovecot or Courier served the Maildir before, and has a line for
+ * 3. give_kept(): what pop3d.ids says of it (kept.c). The file is not FRESH any more then.
+ * 4. give_older(): the same for an index whose format is an older one (older.c).
+ * 5. take_over(): if Dovecot or Courier served the Maildir before, and has a line for
  *    the base name in its list, clients know the message by what that server called it. Only
  *    what is FRESH and not SHARED is taken over. So this happens once: the next
  *    session knows the message from the index.
- * 4. ids_assign(): a digest for each message that is SHARED or has NO_ID, or has a unique-id
+ * 6. ids_assign(): a digest for each message that is SHARED or has NO_ID, or has a unique-id
  *    that a message before it has too. Known messages come before FRESH ones, so that a
  *    unique-id that a client was told stays with its message.
  *
- * Afterwards each message has one. It lasts because index.c keeps it. If the index is lost
- * all this is done again, and gives the same, but for this: what was taken over needs the list
- * still, and of several files with one base name all are SHARED then, also the one
- * that was there first and had the base name for its unique-id.
+ * Afterwards each message has one. It lasts because index.c keeps it; and if the index is lost
+ * all this is done again. Then the base name alone would not give the same for
+ *
+ *   - a unique-id that is not the base name: the list it came from may be gone, and a digest
+ *     depends on which files of one base name were there, and in what order they came;
+ *   - the one message among several of one base name that has this for its unique-id;
+ *   - any message, where another server has a list: it may have a line for the message by now.
+ *
+ * Therefore keep() writes these into pop3d.ids, before a client is told any of them.
  *
  * index.c takes an index only if each unique-id in it obeys the RFC, and if of messages with
  * one base name at most one has that for its unique-id. That all of them differ is seen to by
@@ -38,37 +45,38 @@
 
 #include "internal.h"
 
-enum { LIST_LIMIT = 1 << 28 };  /* octets of a list, which are lines of millions of messages */
+enum { LIST_BEGINNING = 4096 }; /* octets that tell whether it is a list of another server */
 
 /*
- * Reads the list of another server, if there is one; of two lists the one that was written
- * last, because clients used that server last. A list that is there but cannot be read now
- * fails the session: without it messages would get unique-ids that they then keep for ever.
+ * Reads the list of another server, up to limit, if there is one; of two lists the one that
+ * was written last, because clients used that server last. A list that is there but cannot be
+ * read fails the session, and part tells which it is: without it messages would get unique-ids
+ * that they then keep for ever.
  */
 static int
-read_list(const struct maildrop *drop, struct area *list)
+read_list(struct maildrop *drop, size_t limit, struct area *list)
 {
-        static const char *const names[] = { "dovecot-uidlist", "courierpop3dsizelist" };
+        static const char *const parts[] = { "/dovecot-uidlist", "/courierpop3dsizelist" };
         struct stat status[2];
         int fds[2], newest, error = 0;
-        size_t size;
 
         for (int i = 0; i < 2; i++) {
-                fds[i] = open_list(drop, names[i], &status[i]);
+                fds[i] = open_list(drop, parts[i] + 1, &status[i]);
                 if (fds[i] >= 0)
                         continue;
                 status[i].st_size = 0;
-                if (errno != ENOENT)
-                        error = errno;
+                if (errno == ENOENT)
+                        continue;
+                error = errno;
+                drop->part = parts[i];
         }
         newest = status[0].st_size == 0 ||
             (status[1].st_size > 0 && status[1].st_mtime > status[0].st_mtime);
-        size = (size_t)(status[newest].st_size < LIST_LIMIT ? status[newest].st_size : LIST_LIMIT);
-        if (size > 0 && area_reserve(list, size) != 0)
-                error = ENOMEM;
-        else if (size > 0 && RETRY(read(fds[newest], list->data, size)) != (ssize_t)size)
-                error = EIO;
-        list->used = size;
+        if (error == 0 && fds[newest] >= 0 &&
+            list_read(fds[newest], &status[newest], limit, list) != 0) {
+                error = errno;
+                drop->part = parts[newest];
+        }
         for (int i = 0; i < 2; i++)
                 if (fds[i] >= 0)
                         close(fds[i]);
@@ -76,19 +84,23 @@ read_list(const struct maildrop *drop, struct area *list)
         return error != 0 ? -1 : 0;
 }
 
-/* A message of this base name, or NULL, by halving the records, which are in order. */
+/*
+ * A message of this base name, or NULL, by halving the records, which are in order. With
+ * by_hash it has the file_hash of wanted as well.
+ */
 static struct record *
-find_by_base_name(const struct maildrop *drop, const char *base)
+find_message(const struct maildrop *drop, const struct record *wanted, const char *base,
+    bool by_hash)
 {
-        struct record wanted = { .name_length = (uint8_t)strlen(base) };
         size_t low = 0, high = drop_length(drop);
 
-        record_describe(&wanted, base);
         while (low < high) {
                 size_t middle = low + (high - low) / 2;
                 struct record *record = drop_records(drop) + middle;
-                int order = record_compare(&wanted, base, record, drop->text.data);
+                int order = record_compare(wanted, base, record, drop->text.data);
 
+                if (order == 0 && by_hash && wanted->file_hash != record->file_hash)
+                        order = wanted->file_hash < record->file_hash ? -1 : 1;
                 if (order == 0)
                         return record;
                 if (order < 0)
@@ -99,30 +111,84 @@ find_by_base_name(const struct maildrop *drop, const char *base)
         return NULL;
 }
 
-int
-ids_take_over(struct maildrop *drop)
+/* Gives a file, which is not FRESH from now on, the unique-id that its message is known by. */
+static int
+give_known(struct maildrop *drop, struct record *record, const char *id, size_t length)
+{
+        bool is_base_name = length == record->base_length &&
+            memcmp(id, record_name(drop, record), length) == 0;
+
+        record->flags &= (uint8_t)~(FRESH | SHARED);
+        record->id_length = is_base_name ? 0 : (uint8_t)length;
+        return is_base_name ? 0 : text_append(&drop->text, id, length, &record->id);
+}
+
+static int
+give_kept(struct maildrop *drop, const struct kept *kept)
+{
+        for (size_t i = 0; i < drop_length(drop); i++) {
+                struct record *record = drop_records(drop) + i;
+                const char *id = NULL;
+
+                if (record->flags & FRESH)
+                        id = kept_find(drop, kept, record, record_has_namesake(drop, record));
+                if (id != NULL && give_known(drop, record, id, strlen(id)) != 0)
+                        return -1;
+        }
+        return 0;
+}
+
+/* Gives what an older index says. Of several files with one base name the inode tells which. */
+static int
+give_older(struct maildrop *drop)
+{
+        struct record known, *record;
+        const char *name, *id;
+        struct older older;
+        int result;
+
+        if (drop->totals.lost_index == NULL)
+                return 0;
+        result = older_open(drop, &older);
+        if (older.text != NULL)
+                drop->totals.lost_index = "older";
+        while (result == 0 && older_next(&older, &known, &name, &id)) {
+                record = find_message(drop, &known, name, false);
+                if (record != NULL && record_has_namesake(drop, record))
+                        record = find_message(drop, &known, name, true);
+                if (record != NULL && (record->flags & FRESH) != 0)
+                        result = give_known(drop, record, known.id_length == 0 ? name : id,
+                            known.id_length == 0 ? known.base_length : known.id_length);
+        }
+        area_free(&older.file);
+        return result;
+}
+
+/* Gives FRESH messages the unique-ids that a list of another server has for them. */
+static int
+take_over(struct maildrop *drop, struct former *former)
 {
         char id[UNIQUE_ID_MAX + 1], *base;
-        struct area list = { 0 };
-        struct former former;
-        int result = read_list(drop, &list);
 
-        drop->has_list = result == 0 && list.used > 0 &&
-            former_begin(&former, list.data, list.used);
-        while (drop->has_list && result == 0 && (base = former_next(&former, id)) != NULL) {
-                struct record *record = find_by_base_name(drop, base);
+        while ((base = former_next(former, id)) != NULL) {
+                struct record wanted = { .name_length = (uint8_t)strlen(base) }, *record;
+                size_t length = strlen(id);
 
+                record_describe(&wanted, base);
+                record = find_message(drop, &wanted, base, false);
                 /* a message that is FRESH and not SHARED is the only one of its base name */
                 if (record == NULL || (record->flags & (FRESH | SHARED)) != FRESH)
                         continue;
                 /* of several lines for one message the last is kept, and one is counted */
                 if (record->id_length == 0 || record->id_length == NO_ID)
                         drop->totals.taken_over++;
-                record->id_length = (uint8_t)strlen(id);
-                result = text_append(&drop->text, id, record->id_length, &record->id);
+                record->id_length = (uint8_t)length;
+                if (strcmp(id, base) == 0)
+                        record->id_length = 0;
+                else if (text_append(&drop->text, id, length, &record->id) != 0)
+                        return -1;
         }
-        area_free(&list);
-        return result;
+        return 0;
 }
 
 /*
@@ -246,7 +312,7 @@ assign(struct maildrop *drop, struct record *record, const struct area *set)
         if (!is_shared && record->id_length != NO_ID && add_to_set(drop, record, set))
                 return 0;
         /* the base name alone is the same for all that share it */
-        if (!is_shared) {
+        if (!is_shared && !record_has_namesake(drop, record)) {
                 begin_digest(drop, record, false, halves);
                 if (store_digest(drop, record, halves, 0) != 0)
                         return -1;
@@ -291,5 +357,80 @@ ids_assign(struct maildrop *drop)
                 if (records[i].flags & FRESH)
                         result = assign(drop, &records[i], &set);
         area_free(&set);
+        return result;
+}
+
+/*
+ * Writes into pop3d.ids what it lacks. A guest in the Maildir of another user writes nothing
+ * there: the file would be his, and its owner could not use it.
+ */
+static int
+keep(struct maildrop *drop, struct kept *kept)
+{
+        if (drop->owner != geteuid() || drop->is_only_looked_at ||
+            (!drop->has_list && all_have_base_names(drop)))
+                return 0;
+        for (size_t i = 0; i < drop_length(drop); i++) {
+                struct record *record = drop_records(drop) + i;
+                bool is_shared = record_has_namesake(drop, record);
+
+                if ((drop->has_list || record->id_length != 0 || is_shared) &&
+                    kept_add(drop, kept, record, is_shared) != 0)
+                        return -1;
+        }
+        drop->keep_error = kept_save(drop, kept) == 0 ? 0 : errno;
+        return 0;
+}
+
+/* Whether another server has a list, which is read up to limit; see read_list(). */
+static int
+find_list(struct maildrop *drop, size_t limit, struct area *list, struct former *former)
+{
+        bool takes_over = drop->id_format == NULL || strcmp(drop->id_format, ID_FORMAT_NONE) != 0;
+
+        if (takes_over && read_list(drop, limit, list) != 0)
+                return -1;
+        drop->has_list = list->used > 0 &&
+            former_begin(former, drop->id_format, list->data, list->used);
+        return 0;
+}
+
+int
+ids_keep(struct maildrop *drop)
+{
+        struct kept kept = { .is_new = true };
+        struct area list = { 0 };
+        struct former former;
+        int result = 0;
+
+        if (kept_is_missing(drop))
+                result = find_list(drop, LIST_BEGINNING, &list, &former) != 0 ? -1 :
+                    keep(drop, &kept);
+        area_free(&list);
+        kept_free(&kept);
+        return result;
+}
+
+int
+ids_settle(struct maildrop *drop, bool has_fresh)
+{
+        struct area list = { 0 };
+        struct kept kept = { 0 };
+        struct former former;
+        int result = find_list(drop, has_fresh ? LIST_LIMIT : LIST_BEGINNING, &list, &former);
+
+        if (result == 0 && !drop->is_as_if_new &&
+            (has_fresh || drop->has_list || !all_have_base_names(drop)))
+                result = kept_load(drop, &kept);
+        if (result == 0 && !drop->is_as_if_new && has_fresh)
+                result = give_kept(drop, &kept) != 0 || give_older(drop) != 0 ? -1 : 0;
+        if (result == 0 && has_fresh && drop->has_list)
+                result = take_over(drop, &former);
+        if (result == 0)
+                result = ids_assign(drop);
+        if (result == 0)
+                result = keep(drop, &kept);
+        area_free(&list);
+        kept_free(&kept);
         return result;
 }

@@ -91,7 +91,8 @@ check_maildrop(void *context)
                     "remedy: none before the first mail comes; if mail goes elsewhere, as to "
                     "/var/mail, have it delivered here, or see -m", path);
         else
-                maildir_check(path, check->options->index_seconds, print_row, report);
+                maildir_check(path, check->options->id_format, check->options->index_seconds,
+                    print_row, report);
         return report->worst;
 }
 
@@ -108,11 +109,14 @@ check_apart(struct check *check, int (*part)(void *context), const char *what)
                 check->report.worst = worst;
 }
 
-/* What is wrong with -m, at which options_take() does not look, or NULL. */
+/* What is wrong with -m or -u, at which options_take() does not look, or NULL. */
 static const char *
-template_problem(const struct options *options)
+values_problem(const struct options *options)
 {
-        return maildir_template_problem(options->maildir, options->auth.virtual_account != NULL);
+        const char *problem = maildir_template_problem(options->maildir,
+            options->auth.virtual_account != NULL);
+
+        return problem != NULL ? problem : maildir_id_format_problem(options->id_format);
 }
 
 /* Options as the launcher gives them, unless some were given by hand. Returns argv for pop3d. */
@@ -127,7 +131,7 @@ choose_options(struct check *check, char **by_hand)
         check->options = &ours->options;
         print_row(&check->report, "ok", "options", "of %s, as none are given here: %s", ours->file,
             ours->arguments[1] == NULL ? "none" : ours->value[ARGUMENTS]);
-        problem = ours->problem != NULL ? ours->problem : template_problem(&ours->options);
+        problem = ours->problem != NULL ? ours->problem : values_problem(&ours->options);
         check->has_wrong_options = problem != NULL;
         if (problem != NULL)
                 print_row(&check->report, "fail", "options", "%s\nremedy: mend %s", problem,
@@ -167,7 +171,7 @@ main(int argc, char **argv)
 
         problem = options_take(&by_hand, argc, argv);
         if (problem == NULL)
-                problem = template_problem(&by_hand);
+                problem = values_problem(&by_hand);
         if (problem != NULL || by_hand.wanted != 'c') {
                 (void)fprintf(stderr, "pop3d-check is started by pop3d -c [options] [login]\n");
                 return END_USAGE;
