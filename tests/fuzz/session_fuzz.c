@@ -402,7 +402,8 @@ maildir_lock_absent(const char *path, unsigned lock_milliseconds)
 }
 
 struct maildrop *
-maildrop_open(int directory, unsigned lock_milliseconds, int index_seconds, const char **part)
+maildrop_open(int directory, const char *id_format, unsigned lock_milliseconds,
+    int index_seconds, const char **part)
 {
         static struct maildrop drop;
         int error = world.fault == IN_USE ? EWOULDBLOCK : world.fault == BROKEN_DISK ? EIO
@@ -416,6 +417,19 @@ maildrop_open(int directory, unsigned lock_milliseconds, int index_seconds, cons
         if (world.fault == NO_MAILDROP_YET)
                 world.messages = 0;
         return world.is_open ? &drop : NULL;
+}
+
+const char *
+maildir_id_format_problem(const char *format)
+{
+        return NULL;
+}
+
+bool
+maildrop_ids_are_kept(const struct maildrop *drop)
+{
+        require(world.is_open && world.is_loaded);
+        return true;
 }
 
 static void

@@ -15,7 +15,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         char id[UNIQUE_ID_MAX + 1], *list = malloc(size + 1), *base;
 
         memcpy(list, data, size);
-        if (former_begin(&former, list, size))
+        if (former_begin(&former, NULL, list, size))
                 while ((base = former_next(&former, id)) != NULL) {
                         size_t base_length = strlen(base);
 

@@ -1,7 +1,9 @@
 /*
  * drive.c - maildir/ by hand: one command a line on standard input, for tests.
  *
- * open DIR     -> ok COUNT OCTETS | error ERRNO PART; open DIR SECONDS: with -i
+ * format FORMAT -> ok          of the unique-ids that the next open takes over
+ * open DIR     -> ok COUNT OCTETS TAKEN-OVER | error ERRNO PART; open DIR SECONDS: with -i
+ * kept         -> ok | error ERRNO     whether the unique-ids are kept
  * load, stat, rset, quit (update and close), close
  * list         -> ok N, then N lines "NUMBER OCTETS UNIQUE-ID"
  * retr N, top N LINES -> ok ANNOUNCED SENT, then SENT octets | error ERRNO | cut ERRNO
@@ -18,6 +20,7 @@
 #include "maildir.h"
 
 static struct maildrop *drop;
+static char *id_format;
 static char *sent;
 static size_t sent_length, sent_size;
 
@@ -41,7 +44,7 @@ do_open(const char *path, const char *seconds)
 {
         const char *part;
 
-        drop = maildrop_open(maildir_open(path), 200,
+        drop = maildrop_open(maildir_open(path), id_format, 200,
             seconds != NULL ? atoi(seconds) : INDEX_SECONDS_BY_KIND, &part);
         if (drop == NULL)
                 printf("error %d %s\n", errno, part);
@@ -111,6 +114,15 @@ obey(char *line)
                 do_open(first, second);
         } else if (strcmp(word, "load") == 0) {
                 if (maildrop_load(drop) == 0)
+                        puts("ok");
+                else
+                        printf("error %d\n", errno);
+        } else if (strcmp(word, "format") == 0) {
+                free(id_format);
+                id_format = strdup(first);
+                puts("ok");
+        } else if (strcmp(word, "kept") == 0) {
+                if (maildrop_ids_are_kept(drop))
                         puts("ok");
                 else
                         printf("error %d\n", errno);

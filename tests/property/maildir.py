@@ -3,12 +3,15 @@
 
 After each step one session is held, and must find: every message that is on
 disk, once; sent octets as announced; content as on disk with line ends
-normalised; the unique-ids of former sessions; no two alike; nothing lost.
+normalised; the unique-ids of former sessions, also where the index or pop3d.ids
+was lost, where Dovecot has a list, where a program appended to base names;
+no two alike; nothing lost.
 
 usage: maildir.py [DRIVER [ROUNDS [SEED]]]
 """
 import os
 import random
+import re
 import shutil
 import stat
 import subprocess
@@ -79,6 +82,10 @@ class World:
         self.ids = {}           # inode and base name -> unique-id
         self.doubtful = set()   # base names that more than one file has had
         self.restored = set()   # base names restored since the last session
+        self.moved = set()      # base names that another program gave since the last login
+        self.doubled = set()    # base names of files that came beside others since then
+        self.replaced = set()   # base names of which several files came in turn
+        self.is_numbered = False # by Dovecot, since the last login
         self.is_written = False # the index, since it was damaged or a session was killed
         self.serial = 0
         self.driver = Driver(program)
@@ -164,7 +171,11 @@ class World:
             # Of two that come while one disappears, nobody can tell which is the same.
             # Nor which came first, when no index says it.
             if not os.path.exists(path) and base not in self.restored and self.is_written:
+                # What took the place of another namesake has that one's id, but not its content.
+                if base in self.doubtful:
+                    self.replaced.add(base)
                 self.doubtful.add(base)
+                self.doubled.add(base)
                 self.write(path, self.content())
 
     def change_flags(self):
@@ -188,6 +199,9 @@ class World:
             if old[1] in self.doubtful:
                 # Which of two was restored cannot be told, least of all when inodes are reused.
                 self.ids = {key: unique for key, unique in self.ids.items() if key[1] != old[1]}
+            elif old[1] in self.moved:
+                # Neither the inode nor the base name is one that a session has met.
+                self.ids.pop(old, None)
             elif old in self.ids:
                 self.restored.add(old[1])
                 self.ids[self.key(path)] = self.ids[old]
@@ -196,6 +210,42 @@ class World:
         files = self.files()
         if files:
             os.unlink(self.random.choice(files))
+
+    def append(self):
+        """Another base name, as mbsync gives it; returns the file's former and present keys."""
+        path = self.random.choice(self.files() or [None])
+        # Without an index, or after a restore, nobody knows the inode.
+        if path is None or not self.is_written or len(path) > 200 or \
+                self.base(path) in self.doubtful | self.restored:
+            return None, None
+        old, name = self.key(path), os.path.basename(path)
+        base = re.sub(r",U=\d+", "", old[1]) + ",U=%d" % self.random.randrange(9999)
+        target = os.path.join(os.path.dirname(path), base + name[len(old[1]):])
+        if os.path.lexists(target):
+            return None, None
+        os.rename(path, target)
+        self.moved.add(base)
+        if old in self.ids:
+            self.ids[self.key(target)] = self.ids.pop(old)
+        return old, self.key(target)
+
+    def number(self):
+        """Dovecot meets some of the messages, gives them numbers, or gives up its list."""
+        path = os.path.join(self.path, "dovecot-uidlist")
+        if os.path.exists(path) and self.random.random() < 0.3:
+            os.unlink(path)
+            return
+        if not os.path.exists(path) and not self.is_written:
+            # What was told without a list is in no file then, and Dovecot's number would be taken.
+            return
+        with open(path, "wb") as file:
+            file.write(b"3 V%d N99999 G0\n" % self.random.randrange(1, 9999))
+            for uid, message in enumerate(self.files()):
+                if self.random.random() < 0.7:
+                    file.write(b"%d :%s\n" % (uid + 1, os.fsencode(os.path.basename(message))))
+        # So that the next session reads the folders, and keeps what it told before.
+        self.deliver()
+        self.is_numbered = True
 
     def litter(self):
         folder = self.random.choice(["new", "cur"])
@@ -214,13 +264,22 @@ class World:
 
     def work(self):
         self.random.choices([self.deliver, self.change_flags, self.remove, self.restore,
-                             self.double, self.litter], [10, 6, 3, 2, 1, 1])[0]()
+                             self.double, self.litter, self.append, self.number],
+                            [10, 6, 3, 2, 1, 1, 2, 1])[0]()
 
     # Damage
 
     def damage(self):
         index = os.path.join(self.path, "pop3d.index")
-        kind = self.random.randrange(9)
+        if self.is_numbered:
+            # What was told before, without a list, is in the index alone.
+            return
+        kind = self.random.randrange(10)
+        if kind == 9:
+            # Not both in turn: what is neither in the index nor in pop3d.ids is lost.
+            if self.is_written and os.path.exists(os.path.join(self.path, "pop3d.ids")):
+                os.unlink(os.path.join(self.path, "pop3d.ids"))
+            return
         if kind == 0:
             with open(os.path.join(self.path, "pop3d.index.new"), "wb") as file:
                 file.write(b"left over")
@@ -228,8 +287,9 @@ class World:
         self.is_written = False
         if not os.path.isfile(index):
             return
-        # Ids of names that several files have had are the one thing only the index knows.
-        self.ids = {key: unique for key, unique in self.ids.items() if key[1] not in self.doubtful}
+        # That a message has another base name now only the index shows; and which of two was first.
+        lost = self.moved | self.doubled | self.replaced
+        self.ids = {key: unique for key, unique in self.ids.items() if key[1] not in lost}
         with open(index, "rb") as file:
             data = bytearray(file.read())
         os.unlink(index)
@@ -310,6 +370,7 @@ class World:
         self.ids = {key: unique for key, unique in self.ids.items() if key in present}
 
     def session(self):
+        self.moved, self.doubled, self.is_numbered = set(), set(), False
         listing, files = self.check_listing(*self.open())
         by_content = {}
         for path in files:
@@ -396,7 +457,9 @@ class World:
                 if len(plain_of[number]) == 1 and
                 self.base(plain_of[number][0]) not in self.doubtful}
         for _ in range(self.random.randrange(1, 8)):
-            self.random.choice([self.change_flags, self.change_flags, self.remove, self.deliver])()
+            old, new = self.random.choice([self.change_flags, self.change_flags, self.remove,
+                                           self.deliver, self.append])() or (None, None)
+            sole = {number: new if key == old else key for number, key in sole.items()}
         present = {self.key(path): path for path in self.files()}
         for number, key in sole.items():
             answer, wire = self.driver.message("retr %d" % number)

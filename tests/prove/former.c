@@ -46,7 +46,7 @@ check(const char *words, size_t length)
 
         memcpy(list, words, length);
         tried++;
-        if (!former_begin(&former, list, length))
+        if (!former_begin(&former, NULL, list, length))
                 return;
         for (;;) {
                 memset(id, 'x', UNIQUE_ID_MAX + 1);

@@ -98,12 +98,12 @@ class Place:
         """What the server says: content -> unique-id."""
         given = "UIDL\r\n" + "".join("RETR %d\r\n" % i for i in range(1, self.count + 1)) + "QUIT\r\n"
         said = self.run(command, given.encode(), environment).decode("latin-1")
-        uniques = dict(re.findall(r"^(\d+) (\S+)\r$", said, re.M))
+        uniques = dict(re.findall(r"^(\d+) (.+)\r$", said, re.M))
         subjects = re.findall(r"^Subject: (\d+)\r$", said, re.M)
         assert len(uniques) == len(subjects) == self.count, said
         return {subject: uniques[str(i + 1)] for i, subject in enumerate(subjects)}
 
-    def dovecot(self):
+    def dovecot(self, form=None):
         base = os.path.join(self.root, "run")
         os.makedirs(base, exist_ok=True)
         configuration = os.path.join(self.root, "dovecot.conf")
@@ -113,6 +113,8 @@ class Place:
                        "log_path = /dev/stderr\nssl = no\nprotocols = pop3\nlibexec_dir = %s\n"
                        "mail_plugin_dir = %s/modules\nmail_uid = %d\nmail_gid = %d\n"
                        % (base, base, self.path, library, library, ACCOUNT, ACCOUNT))
+            if form is not None:
+                file.write("pop3_uidl_format = %s\n" % form)
         self.own()
         return self.speak([os.path.join(self.peers, "usr/bin/doveconf"), "-c", configuration,
                            "-m", "pop3", "-e", library + "/pop3"], {"USER": "somebody"})
@@ -122,15 +124,16 @@ class Place:
         return self.speak([program, "."], {"AUTHENTICATED": "somebody", "AUTHADDR": "somebody",
                                            "MAILDIR": self.path})
 
-    def ours(self):
+    def ours(self, form=None):
         """The same asked of maildir/; and how many ids it took over."""
-        given = "open %s\nload\nlist\n" % self.path
+        given = "format %s\n" % form if form is not None else ""
+        given += "open %s\nload\nlist\n" % self.path
         given += "".join("retr %d\n" % i for i in range(1, self.count + 1)) + "close\n"
         said = self.run([os.path.abspath(sys.argv[1])], given.encode(), {}).decode("latin-1")
         listed = re.findall(r"^(\d+) \d+ (\S+)$", said, re.M)
         subjects = re.findall(r"^Subject: (\d+)\r$", said, re.M)
         assert len(listed) == len(subjects) == self.count, said
-        taken = int(said.split("\n", 1)[0].split()[3])
+        taken = int(re.search(r"^ok \d+ \d+ (\d+)$", said, re.M)[1])
         return {subject: listed[i][1] for i, subject in enumerate(subjects)}, taken
 
     def list(self, name):
@@ -178,6 +181,41 @@ def keeps_explicit(peers):
     shutil.rmtree(place.root)
 
 
+FORMATS = ("%08Xu%08Xv", "%g", "%f", "UID%u-%v", "%v-%u", "%v.%u", "%08Xv%08Xu", "%3Xv-%u", "%4u.%Xv",
+           "100%%%012u", "a%gb", "%Xu")
+
+
+def heeds_the_format(peers):
+    """Each format, as it was set in Dovecot, gives what that Dovecot told: but what is no unique-id."""
+    for form in FORMATS:
+        place = Place(peers)
+        theirs = {subject: unique for subject, unique in place.dovecot(form).items()
+                  if len(unique) <= 70 and re.fullmatch("[!-~]+", unique)}
+        ours, taken = place.ours(form)
+        os.unlink(place.list("dovecot-uidlist"))
+        os.unlink(place.list("pop3d.index"))
+        again, _ = place.ours("none")
+        test(len(theirs) >= place.count - 3 and taken == len(theirs) and
+             theirs.items() <= ours.items() and again == ours, "dovecot: %s goes on" % form)
+        shutil.rmtree(place.root)
+    place = Place(peers)
+    place.dovecot()
+    with open(place.list("dovecot-uidlist"), encoding="latin-1") as file:
+        first, *lines = file.read().splitlines(True)
+    with open(place.list("dovecot-uidlist"), "w", encoding="latin-1") as file:
+        # P without a unique-id is Dovecot's short form of the base name; G is a GUID of its own
+        file.writelines([first] + [re.sub(" :", " P :" if i % 2 else " Gguid%d :" % i, line)
+                                   for i, line in enumerate(lines)])
+    for name in os.listdir(place.path):
+        if name.startswith("dovecot.index"):
+            os.unlink(place.list(name))
+    place.own()
+    theirs = {subject: unique for subject, unique in place.dovecot("%g").items()
+              if len(unique) <= 70 and re.fullmatch("[!-~]+", unique)}
+    test(theirs.items() <= place.ours("%g")[0].items(), "dovecot: GUIDs and base names in its list go on")
+    shutil.rmtree(place.root)
+
+
 def heeds_the_latest(peers):
     place = Place(peers)
     courier = place.courier()
@@ -185,6 +223,7 @@ def heeds_the_latest(peers):
     os.utime(place.list("courierpop3dsizelist"), (time.time() - 9, time.time() - 9))
     test(place.ours()[0] == dovecot, "both lists: Dovecot's is the later one")
     os.unlink(place.list("pop3d.index"))
+    os.unlink(place.list("pop3d.ids"))
     os.utime(place.list("dovecot-uidlist"), (time.time() - 99, time.time() - 99))
     test(place.ours()[0] == courier, "both lists: Courier's is the later one")
     shutil.rmtree(place.root)
@@ -197,6 +236,7 @@ def main():
         is_kept(place, server, name)
         shutil.rmtree(place.root)
     keeps_explicit(peers)
+    heeds_the_format(peers)
     heeds_the_latest(peers)
     if len(sys.argv) <= 2:
         shutil.rmtree(peers)

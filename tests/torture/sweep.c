@@ -269,8 +269,8 @@ disturb(const struct drop *drop, const struct point *point, struct task *task,
 static bool
 is_false_durability(const struct point *point, const struct conversation *result)
 {
-        /* beside a former server's list an index is written first, at the login */
-        size_t folder = point->occurrence - (point->situation == TAKEN_OVER);
+        /* beside a former server's list pop3d.ids and its folder are synced first, at the login */
+        size_t folder = point->occurrence - (point->situation == TAKEN_OVER ? 2 : 0);
 
         return point->injection == INJECT_ERROR && point->call == SYS_fsync &&
             folder >= 1 && folder <= 2 && result->was_quit_granted &&

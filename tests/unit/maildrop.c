@@ -110,7 +110,7 @@ static struct maildrop *
 session(void)
 {
         const char *part;
-        struct maildrop *drop = maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part);
+        struct maildrop *drop = maildrop_open(maildir_open(root), NULL, 0, INDEX_SECONDS_BY_KIND, &part);
 
         if (drop == NULL || maildrop_load(drop) != 0)
                 abort();
@@ -131,7 +131,7 @@ test_nothing(void)
 {
         const char *part;
         struct maildrop_update update;
-        struct maildrop *drop = maildrop_open(-1, 0, INDEX_SECONDS_BY_KIND, &part);
+        struct maildrop *drop = maildrop_open(-1, NULL, 0, INDEX_SECONDS_BY_KIND, &part);
 
         test(drop != NULL && maildrop_totals(drop)->count == 0 && maildrop_totals(drop)->octets == 0 &&
             maildrop_load(drop) == 0 && !maildrop_has(drop, 1) && !maildrop_has(drop, 0) &&
@@ -153,17 +153,17 @@ test_failures_to_open(void)
         put_text("file", "");
         test(maildir_open(path_of("file")) == -1 && errno == ENOTDIR, "a file for a Maildir");
         rmdir(path_of("cur"));
-        test(maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part) == NULL && errno == ENOENT &&
+        test(maildrop_open(maildir_open(root), NULL, 0, INDEX_SECONDS_BY_KIND, &part) == NULL && errno == ENOENT &&
             strcmp(part, "/cur") == 0, "no cur/");
         test(symlink("tmp", path_of("cur")) == 0 &&
-            maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part) == NULL && errno == ENOTDIR &&
+            maildrop_open(maildir_open(root), NULL, 0, INDEX_SECONDS_BY_KIND, &part) == NULL && errno == ENOTDIR &&
             strcmp(part, "/cur") == 0, "a link for cur/");
         begin();
-        first = maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part);
-        test(maildrop_open(maildir_open(root), 100, INDEX_SECONDS_BY_KIND, &part) == NULL && errno == EWOULDBLOCK &&
+        first = maildrop_open(maildir_open(root), NULL, 0, INDEX_SECONDS_BY_KIND, &part);
+        test(maildrop_open(maildir_open(root), NULL, 100, INDEX_SECONDS_BY_KIND, &part) == NULL && errno == EWOULDBLOCK &&
             part[0] == '\0', "a second session");
         maildrop_close(first);
-        first = maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part);
+        first = maildrop_open(maildir_open(root), NULL, 0, INDEX_SECONDS_BY_KIND, &part);
         test(first != NULL, "the lock is gone with its holder");
         maildrop_close(first);
 }
@@ -378,7 +378,7 @@ believes_index(void)
         struct maildrop *drop;
         bool is_lazy;
 
-        drop = maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part);
+        drop = maildrop_open(maildir_open(root), NULL, 0, INDEX_SECONDS_BY_KIND, &part);
         is_lazy = drop != NULL && index_is_unread(drop);
         if (drop != NULL)
                 maildrop_close(drop);
@@ -423,7 +423,7 @@ error_without_descriptors(void)
         getrlimit(RLIMIT_NOFILE, &all);
         few = (struct rlimit){ (rlim_t)directory + 3, all.rlim_max };
         setrlimit(RLIMIT_NOFILE, &few);
-        drop = maildrop_open(directory, 0, INDEX_SECONDS_BY_KIND, &part);
+        drop = maildrop_open(directory, NULL, 0, INDEX_SECONDS_BY_KIND, &part);
         error = drop == NULL ? errno : 0;
         setrlimit(RLIMIT_NOFILE, &all);
         if (drop != NULL)
@@ -444,7 +444,7 @@ test_ids_last(void)
         wait_for_clock();
         drop = session();
         test(has_id(drop, 1, id), "of two lines for one file the last counts");
-        test(access(path_of("pop3d.index"), F_OK) == 0,
+        test(access(path_of("pop3d.ids"), F_OK) == 0,
             "beside a server that may be at work ids are kept before they are told");
         maildrop_close(drop);
         unlink(path_of("dovecot-uidlist"));
@@ -539,7 +539,7 @@ test_search_fails(void)
         put_text("cur/3.c", "three\n");
         wait_for_clock();
         at_reading = fail_search;
-        drop = maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part);
+        drop = maildrop_open(maildir_open(root), NULL, 0, INDEX_SECONDS_BY_KIND, &part);
         test(drop == NULL && errno == EIO && readings == 9 && strcmp(part, "/new") == 0,
             "folders that cannot be read again");
         if (drop != NULL)
@@ -612,7 +612,7 @@ test_forged_header(void)
         if (pwrite(fd, &header, sizeof(header), 0) != sizeof(header))
                 abort();
         close(fd);
-        drop = maildrop_open(maildir_open(root), 0, INDEX_SECONDS_BY_KIND, &part);
+        drop = maildrop_open(maildir_open(root), NULL, 0, INDEX_SECONDS_BY_KIND, &part);
         test(drop != NULL && maildrop_totals(drop)->octets == 4711, "a forged count is not found by STAT");
         test(maildrop_load(drop) == -1 && errno == ESTALE, "but before anything else");
         maildrop_close(drop);
@@ -659,10 +659,16 @@ test_equal_names(void)
         maildrop_close(drop);
         unlink(path_of("pop3d.index"));
         drop = session();
+        test(has_id(drop, 1, "1.a") != has_id(drop, 2, "1.a"), "also where the index is lost");
+        maildrop_close(drop);
+        unlink(path_of("pop3d.index"));
+        unlink(path_of("pop3d.ids"));
+        drop = session();
         test(maildrop_unique_id(drop, 1, first) == 32 && maildrop_unique_id(drop, 2, second) == 32 &&
             memcmp(first, second, 32) != 0, "of equal names that are both unknown, neither");
         maildrop_close(drop);
         unlink(path_of("pop3d.index"));
+        unlink(path_of("pop3d.ids"));
         drop = session();
         test(maildrop_unique_id(drop, 1, again) == 32 && memcmp(first, again, 32) == 0,
             "their ids are made of the content, and can be made again");
@@ -695,6 +701,7 @@ test_former_servers(void)
             has_id(drop, 7, "7.a"), "where it says so clearly");
         maildrop_close(drop);
         unlink(path_of("pop3d.index"));
+        unlink(path_of("pop3d.ids"));
         sleep(1);               /* the time of a list counts in seconds */
         put_text("courierpop3dsizelist", "/3 4 1795472344\n1.a 5 17:1795472344:0\n2.a:2,S 5 18:0:0\n"
             "3.a 5 0:0:0\n4.a 5 19\n5.a 5 20:7\n6 .a 5 21:7\n6.a 5 21:7x\n");
@@ -709,6 +716,89 @@ test_former_servers(void)
         test(maildrop_totals(drop)->taken_over == 0 && has_id(drop, 2, "UID18"), "once and for good");
         maildrop_close(drop);
         unlink(path_of("dovecot-uidlist"));
+}
+
+/*
+ * A base name to which another program appends is the same message's, even if the messages
+ * are not in the order of their names any more: '+' sorts before ','.
+ */
+static void
+test_appended(void)
+{
+        struct maildrop *drop;
+
+        begin();
+        put_text("cur/1.a:2,", "one\n");
+        put_text("cur/1.a+b:2,", "two\n");
+        put_text("cur/2.c:2,", "three\n");
+        drop = session();
+        test(rename(path_of("cur/1.a:2,"), path_of("cur/1.a,U=1:2,S")) == 0 &&
+            retrieve(drop, 1) == 0 && strstr(sent, "one") != NULL && drop->is_disordered &&
+            has_id(drop, 1, "1.a"), "what was appended to a base name in the session");
+        put_text("tmp/anew", "two\n");
+        test(rename(path_of("tmp/anew"), path_of("cur/1.a+b:2,S")) == 0 &&
+            unlink(path_of("cur/1.a+b:2,")) == 0 && retrieve(drop, 2) == 0 &&
+            strstr(sent, "two") != NULL, "one that is written anew is found out of its order");
+        drop->index_is_due = true;
+        maildrop_close(drop);
+        drop = session();
+        test(maildrop_totals(drop)->lost_index == NULL && has_id(drop, 1, "1.a+b") &&
+            has_id(drop, 2, "1.a") && has_id(drop, 3, "2.c"), "the index has them in order again");
+        maildrop_close(drop);
+        test(link(path_of("cur/2.c:2,"), path_of("cur/2.c,U=3:2,")) == 0, "a hard link");
+        drop = session();
+        test(maildrop_totals(drop)->count == 4 && has_id(drop, 3, "2.c") != has_id(drop, 4, "2.c"),
+            "of another base name is a message of its own");
+        maildrop_close(drop);
+}
+
+/* An index of the first format: a record had its inode number as a whole. */
+static void
+put_older_index(const char *name, uint64_t inode, const char *id)
+{
+        struct index_header header = { .magic = UINT64_C(0x31784449446f7050), .count = 1,
+            .octets = 5 };
+        char file[300] = "", *record = file + sizeof(header), *text = record + 32;
+        uint32_t id_at = (uint32_t)strlen(name) + 1;
+
+        memcpy(record, &inode, 8);
+        memcpy(record + 20, &id_at, 4);
+        record[28] = (char)strlen(name);
+        record[30] = (char)strlen(id);
+        header.text_length = (uint64_t)sprintf(text, "%s%c%s", name, '\0', id) + 1;
+        header.body_checksum = checksum(checksum(0, record, 32), text, header.text_length);
+        header.header_checksum = checksum(0, &header,
+            offsetof(struct index_header, header_checksum));
+        memcpy(file, &header, sizeof(header));
+        put("pop3d.index", file, sizeof(header) + 32 + header.text_length);
+}
+
+static void
+test_older_index(void)
+{
+        struct maildrop *drop;
+        struct stat status;
+
+        begin();
+        put_text("cur/1.a:2,S", "one\n");
+        put_older_index("1.a:2,", 7, "older-id");
+        drop = session();
+        test(has_id(drop, 1, "older-id"), "an index of an older format gives its unique-ids");
+        test(strcmp(maildrop_totals(drop)->lost_index, "older") == 0, "and is said to be older");
+        maildrop_close(drop);
+        unlink(path_of("pop3d.index"));
+        drop = session();
+        test(has_id(drop, 1, "older-id"), "which are kept from then on");
+        maildrop_close(drop);
+        unlink(path_of("pop3d.ids"));
+        put_text("new/1.a", "two\n");
+        stat(path_of("new/1.a"), &status);
+        put_older_index("1.a", status.st_ino, "older-id");
+        drop = session();
+        test(has_id(drop, 1, "older-id") != has_id(drop, 2, "older-id") &&
+            maildrop_message_octets(drop, has_id(drop, 1, "older-id") ? 1 : 2) == 5,
+            "of two with one base name the one with that inode has it");
+        maildrop_close(drop);
 }
 
 static void
@@ -731,6 +821,7 @@ test_sparse(void)
         test(maildrop_totals(drop)->count == 2, "and one of 1 TB told at once from another of its name");
         maildrop_close(drop);
         unlink(path_of("pop3d.index"));
+        unlink(path_of("pop3d.ids"));
         unlink(path_of("cur/1.a:2,S"));
         put_text("cur/1.a:2,S", "");
         test(truncate(path_of("cur/1.a:2,S"), (off_t)1 << 40) == 0, "two of 1 TB");
@@ -949,6 +1040,8 @@ main(void)
         test_no_index();
         test_equal_names();
         test_former_servers();
+        test_older_index();
+        test_appended();
         test_sparse();
         test_exchanged_names();
         test_no_inodes();
