@@ -171,7 +171,7 @@ class Fences:
     def inside_works(self):
         """The same attempts, where they are allowed: else the rest would prove nothing."""
         for what, argument in (("open-below", "new/victim"), ("create", "new/planted"),
-                               ("write-below", "new/victim"), ("link", "new/twin"),
+                               ("write-below", "new/victim"),
                                ("rename", "cur/moved"), ("unlink", "new/victim")):
             trial = Trial(self.world, "TRANSACTION", what, argument)
             is_good = trial.result is not None and trial.result >= 0 and trial.status == 0
@@ -186,9 +186,14 @@ class Fences:
                 ("open-below", "../.."), ("open-below", "../private"), ("open-below", "cur/link"),
                 ("climb", "private"), ("climb", "../alice/private"), ("write-below", "../private"),
                 ("truncate-below", "../private"), ("create", "../planted"), ("rename", "../stolen"),
-                ("rename-in", "../private"), ("link", "../stolen"), ("link-in", "../private"),
-                ("unlink", "../private")):
+                ("rename-in", "../private"), ("unlink", "../private")):
             self.refused("TRANSACTION", what, argument, beyond, lacking)
+        # nobody links: seccomp ends that at once, and where it lacks Landlock refuses it
+        for what, argument in (("link", "../stolen"), ("link-in", "../private")):
+            if lacking == "seccomp":
+                self.refused("TRANSACTION", what, argument, beyond, lacking)
+            else:
+                self.caught("TRANSACTION", what, "linkat", lacking, argument)
 
     def beyond_landlock(self):
         """
