@@ -1176,7 +1176,7 @@ serve(struct options *options, const char *problem)
                     problem, NULL);
                 reply(&session, "-ERR [SYS/PERM] pop3d was started wrongly: %s", problem);
                 part_from_client(&session);
-                return status;
+                return (int)status;
         }
         peer_find(&auth->peer, 0);
         session.peer = auth->peer;

@@ -108,15 +108,16 @@ static int
 adopt_strays(struct maildrop *drop)
 {
         struct search *search = &drop->search;
-        struct record *stray = (void *)search->strays.data;
-        struct record *end = stray + search->strays.used / sizeof(*stray);
+        size_t count = search->strays.used / sizeof(struct record);
+        struct record *stray = (void *)search->strays.data, *end;
         struct area spare = { 0 };
 
-        if (stray == end)
+        if (count == 0)
                 return 0;
+        end = stray + count;
         if (area_reserve(&spare, search->strays.used) != 0)
                 return -1;
-        records_sort(stray, (size_t)(end - stray), (void *)spare.data, search->text.data);
+        records_sort(stray, count, (void *)spare.data, search->text.data);
         area_free(&spare);
         if (drop->is_disordered && sort_copies(drop) != 0)
                 return -1;

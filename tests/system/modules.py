@@ -290,7 +290,7 @@ def test_module_that_is_slow(world):
 
 def test_module_that_delays(world):
     """a module's own delay of failures is not ours: two seconds, always"""
-    refused_within(world, "delay", "delay=5000000", 1.98, 2.6)
+    refused_within(world, "delay", "delay=5000000", 1.98, 3.9)
 
 
 def test_module_that_talks(world):
