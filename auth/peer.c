@@ -20,7 +20,7 @@ set_scoped_address(struct peer *peer, const char *text, size_t length)
         static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                     "0123456789.-_";
         const char *scope = text + length + 1;
-        char address[INET6_ADDRSTRLEN] = "";
+        char address[INET6_ADDRSTRLEN] = "", *address_end;
         struct in6_addr six;
 
         if (length >= sizeof(address) || scope[0] == '\0' || strlen(scope) >= IF_NAMESIZE ||
@@ -31,7 +31,9 @@ set_scoped_address(struct peer *peer, const char *text, size_t length)
             inet_ntop(AF_INET6, &six, peer->address, INET6_ADDRSTRLEN) == NULL)
                 return false;
         peer->is_remote = true;
-        strcat(strcat(peer->address, "%"), scope);
+        address_end = peer->address + strlen(peer->address);
+        *address_end++ = '%';
+        memcpy(address_end, scope, strlen(scope) + 1);
         return true;
 }
 

@@ -179,7 +179,7 @@ cut_text(struct kept *kept)
 
         for (char *from = at; (from = memchr(from, '\n', (size_t)(end - from))) != NULL; from++)
                 lines++;
-        if (area_reserve(&kept->slots, 2 * 3 * lines * sizeof(uint64_t)) != 0)
+        if (area_reserve(&kept->slots, lines * 6 * sizeof(uint64_t)) != 0)
                 return -1;
         for (; (line_end = memchr(at, '\n', (size_t)(end - at))) != NULL; at = line_end + 1) {
                 *line_end = '\0';

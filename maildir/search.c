@@ -246,7 +246,7 @@ guess(struct maildrop *drop, struct record *record)
                 for (unsigned flag = 0; flag < sizeof(flags) - 1; flag++)
                         if (set >> flag & 1)
                                 *end++ = flags[flag];
-                strcpy(end, keywords);
+                memcpy(end, keywords, strlen(keywords) + 1);
                 if (is_there(drop, record, FOLDER_CUR, name))
                         return true;
         }

@@ -68,7 +68,9 @@ is_ambiguous(const char *template)
                         last = '\0';
                 } else if (*template == '%') {
                         /* %m is the same as %u, because a virtual user opens no other's mailbox */
-                        kind = *++template == 'm' ? 'u' : *template;
+                        kind = *++template;
+                        if (kind == 'm')
+                                kind = 'u';
                         if (kind == 'h')
                                 last = '\0';
                         if (kind != 'u' && kind != 'd')
