@@ -126,9 +126,12 @@ static const struct sock_filter transaction_rules[] = {
 #if __SIZEOF_LONG__ == 4
         /* these take sizes, times and identities of more bits than those above */
         ALLOW(fstat64), ALLOW(fstatat64), ALLOW(_llseek), ALLOW(geteuid32),
-        ALLOW(clock_nanosleep_time64), ALLOW(futex_time64), ALLOW(fstatfs64),
+        ALLOW(clock_nanosleep_time64), ALLOW(futex_time64),
 #else
         ALLOW(newfstatat), ALLOW(fstatfs),
+#endif
+#ifdef __NR_fstatfs64
+        ALLOW(fstatfs64),
 #endif
 #ifdef __NR_renameat
         ALLOW(renameat),

@@ -180,7 +180,7 @@ has_octets(struct maildrop *drop, int folder, const char *name, const struct sen
         int fd = sent->digest != 0 ? open_file(drop->folders[folder], name) : -1;
         bool is_same = fd >= 0 &&
             RETRY(read(fd, drop->piece, PIECE_SIZE)) == (ssize_t)sent->size &&
-            digest(drop->piece, sent->size) == sent->digest;
+            digest(drop->piece, (size_t)sent->size) == sent->digest;
 
         if (fd >= 0)
                 close(fd);

@@ -756,21 +756,24 @@ test_appended(void)
 static void
 put_older_index(const char *name, uint64_t inode, const char *id)
 {
-        struct index_header header = { .magic = UINT64_C(0x31784449446f7050), .count = 1,
-            .octets = 5 };
+        struct index_header header = { .magic = htole64(UINT64_C(0x31784449446f7050)),
+            .count = htole64(1), .octets = htole64(5) };
         char file[300] = "", *record = file + sizeof(header), *text = record + 32;
-        uint32_t id_at = (uint32_t)strlen(name) + 1;
+        uint32_t id_at = htole32((uint32_t)strlen(name) + 1);
+        size_t length;
 
+        inode = htole64(inode);
         memcpy(record, &inode, 8);
         memcpy(record + 20, &id_at, 4);
         record[28] = (char)strlen(name);
         record[30] = (char)strlen(id);
-        header.text_length = (uint64_t)sprintf(text, "%s%c%s", name, '\0', id) + 1;
-        header.body_checksum = checksum(checksum(0, record, 32), text, header.text_length);
-        header.header_checksum = checksum(0, &header,
-            offsetof(struct index_header, header_checksum));
+        length = (size_t)sprintf(text, "%s%c%s", name, '\0', id) + 1;
+        header.text_length = htole64(length);
+        header.body_checksum = htole64(checksum(checksum(0, record, 32), text, length));
+        header.header_checksum = htole64(checksum(0, &header,
+            offsetof(struct index_header, header_checksum)));
         memcpy(file, &header, sizeof(header));
-        put("pop3d.index", file, sizeof(header) + 32 + header.text_length);
+        put("pop3d.index", file, sizeof(header) + 32 + length);
 }
 
 static void
