@@ -51,6 +51,7 @@ struct entry {
 struct entries {
         struct report *report;
         struct stat self;               /* the file of the pop3d beside this check */
+        bool is_any_on, is_proxied;     /* an entry is on; one that is on has -x */
         size_t count;
         struct entry entry[ENTRIES_MAX + 1];    /* the one behind the last is being read */
 };
@@ -59,6 +60,19 @@ extern const char *const launcher_names[];      /* by enum launcher */
 
 /* Reads all configuration that there is, and prints a row about each file that is not believed. */
 void entries_read(struct entries *entries, struct report *report);
+
+/* Whether a process of this name can be the entry's launcher. */
+bool entry_is_by(const struct entry *entry, const char *process);
+
+/*
+ * The entry that is on and listens on the port (field PORT), or connects to it (CONNECT); NULL if
+ * there is none. Of several it is the one whose launcher is the process named holder.
+ */
+const struct entry *entry_of_port(const struct entries *entries, unsigned port, enum field field,
+    const char *holder);
+
+/* entry_rows.c: a row for each entry, and one where no entry does TLS. */
+void entries_check(const struct entries *entries);
 
 /* ports.c: who listens, and what he says first. */
 struct listener {
@@ -81,7 +95,7 @@ enum { HEARD_SIZE = 128 };
 void listener_hear(const struct listener *listener, bool expects_proxy, char heard[HEARD_SIZE]);
 
 /*
- * launchers.c: the rows of launchers, TLS and ports. Returns the entry that starts this pop3d, or
+ * launchers.c: the rows of ports, behind those of the entries. Returns the entry that starts this pop3d, or
  * NULL; of several the one that has port 110. The strings are the check's, for good.
  */
 const struct entry *launchers_check(struct report *report);

@@ -317,4 +317,32 @@ entries_read(struct entries *entries, struct report *report)
                 read_files(entries, sources[i].launcher, sources[i].pattern);
         /* ends the last entry */
         (void)begin_entry(entries, NO_LAUNCHER, "", "");
+        for (size_t i = 0; i < entries->count; i++) {
+                entries->is_any_on |= entries->entry[i].is_on;
+                entries->is_proxied |= entries->entry[i].is_on &&
+                    entries->entry[i].options.auth.expects_proxy;
+        }
+}
+
+bool
+entry_is_by(const struct entry *entry, const char *process)
+{
+        /* inetd may be called inetutils-inetd, but not xinetd */
+        return strstr(process, launcher_names[entry->launcher]) != NULL &&
+            (entry->launcher != INETD || *process != 'x');
+}
+
+const struct entry *
+entry_of_port(const struct entries *entries, unsigned port, enum field field, const char *holder)
+{
+        const struct entry *found = NULL;
+
+        for (size_t i = 0; i < entries->count && port != 0; i++) {
+                const struct entry *entry = &entries->entry[i];
+                unsigned own = field == PORT ? entry->port : entry->connects_to;
+
+                if (entry->is_on && own == port && (found == NULL || entry_is_by(entry, holder)))
+                        found = entry;
+        }
+        return found;
 }

@@ -1,5 +1,5 @@
 /*
- * launchers.c - what launches pop3d, who has its ports, what does TLS in front.
+ * launchers.c - who has the ports of POP3, and which entry starts this pop3d.
  * Runs in:   pop3d-check, as root where it can.
  * May touch: what entries.c and ports.c touch.
  */
@@ -12,37 +12,9 @@ struct survey {
         struct report *report;
         struct entries entries;
         const struct entry *ours;       /* what starts us, if anything does */
-        bool is_any_on, is_proxied;     /* an entry is on; one that is on has -x */
         unsigned port;                  /* the one that is looked at */
         unsigned listeners;             /* how many listen on it */
 };
-
-/* inetd may be called inetutils-inetd, but not xinetd. */
-static bool
-is_by(const struct entry *entry, const char *process)
-{
-        return strstr(process, launcher_names[entry->launcher]) != NULL &&
-            (entry->launcher != INETD || *process != 'x');
-}
-
-/*
- * The entry that is on and listens on the port (field PORT), or connects to it (CONNECT); NULL if
- * there is none. Of several it is the one whose launcher is the process named holder.
- */
-static const struct entry *
-entry_of_port(const struct survey *survey, unsigned port, enum field field, const char *holder)
-{
-        const struct entry *found = NULL;
-
-        for (size_t i = 0; i < survey->entries.count && port != 0; i++) {
-                const struct entry *entry = &survey->entries.entry[i];
-                unsigned own = field == PORT ? entry->port : entry->connects_to;
-
-                if (entry->is_on && own == port && (found == NULL || is_by(entry, holder)))
-                        found = entry;
-        }
-        return found;
-}
 
 /* How a launcher is made to read its configuration again, in words for a remedy. */
 static const char *
@@ -123,13 +95,13 @@ check_listener(void *context, const struct listener *listener)
                 return;
         survey->listeners++;
         pid = listener_holder(listener, name);
-        entry = entry_of_port(survey, listener->port, PORT, name);
-        before = entry_of_port(survey, listener->port, CONNECT, "");
+        entry = entry_of_port(&survey->entries, listener->port, PORT, name);
+        before = entry_of_port(&survey->entries, listener->port, CONNECT, "");
         is_tls = listener->port == POP3S_PORT || (entry != NULL && entry->launcher == STUNNEL);
         if (entry != NULL)
-                is_foreign = pid > 0 && !is_by(entry, name);
+                is_foreign = pid > 0 && !entry_is_by(entry, name);
         else
-                is_foreign = pid > 0 && is_tls && !survey->is_proxied;
+                is_foreign = pid > 0 && is_tls && !survey->entries.is_proxied;
         if (listener->port == POP3_PORT && entry != NULL && !is_foreign && entry->runs_us)
                 survey->ours = entry;
         if (!is_tls)
@@ -144,8 +116,8 @@ check_listener(void *context, const struct listener *listener)
 static void
 check_port(struct survey *survey, unsigned port)
 {
-        const struct entry *entry = entry_of_port(survey, port, PORT, "");
-        const struct entry *before = entry_of_port(survey, port, CONNECT, "");
+        const struct entry *entry = entry_of_port(&survey->entries, port, PORT, "");
+        const struct entry *before = entry_of_port(&survey->entries, port, CONNECT, "");
         bool is_bare = survey->entries.count == 0 && port == POP3_PORT;
         char restart[VALUE_SIZE];
 
@@ -170,108 +142,6 @@ check_port(struct survey *survey, unsigned port)
                     is_bare ? "\nremedy: choose a launcher from xinetd.d/" : "");
 }
 
-/* ---- Entries -------------------------------------------------------------------------- */
-
-/* What is wrong between stunnel and the pop3d that it connects to, or NULL. */
-static const char *
-proxy_trouble(const struct survey *survey, const struct entry *entry)
-{
-        const struct entry *inner = entry_of_port(survey, entry->connects_to, PORT, "");
-        bool sends_proxy = strcmp(entry->value[PROTOCOL], "proxy") == 0;
-
-        if (inner == NULL || (inner->options.auth.expects_proxy == sends_proxy &&
-            (!sends_proxy || inner->options.auth.peer.is_secured)))
-                return NULL;
-        return "\ncause: stunnel's `protocol = proxy` and pop3d's -x -S are not all there\n"
-               "remedy: add what is missing, and bind that port of pop3d's to loopback";
-}
-
-/* What is wrong with an entry, cause and remedy, or NULL. */
-static const char *
-entry_trouble(const struct survey *survey, const struct entry *entry)
-{
-        const char *program = entry->value[PROGRAM], *user = entry->value[USER];
-        const char *wait = entry->value[WAIT];
-        const struct options *options = &entry->options;
-
-        if (!entry->is_on)
-                return entry->launcher == SYSTEMD
-                    ? "\ncause: it is a socket not enabled\nremedy: systemctl enable --now "
-                    : "\ncause: it is switched off (disable = yes, a #)\n"
-                      "remedy: switch it on there, then reload the launcher";
-        if (*program != '\0' && !entry->runs_us && strstr(program, "/stunnel") == NULL)
-                return "\ncause: that is not this pop3d, or is not there\nremedy: name this program";
-        if (*program != '\0' && *user != '\0' && strncmp(user, "root", 4) != 0 &&
-            options->auth.virtual_account == NULL)
-                return "\ncause: without root neither PAM nor the users' mail is in reach\n"
-                       "remedy: user = root; pop3d becomes the mail user by itself";
-        if (strcmp(wait, "yes") == 0 || strcmp(wait, "wait") == 0)
-                return "\ncause: pop3d needs a connection, not a listening socket\n"
-                       "remedy: wait = no";
-        if (entry->launcher == STUNNEL && *program != '\0' && !options->auth.peer.is_secured)
-                return "\ncause: pop3d is not told that TLS was done\nremedy: add -S";
-        return proxy_trouble(survey, entry);
-}
-
-static void
-check_entry(const struct survey *survey, const struct entry *entry)
-{
-        const char *wrong = entry_trouble(survey, entry), *program = entry->value[PROGRAM];
-        const char *limit = entry->value[LIMIT], *user = entry->value[USER];
-        bool has_program = *program != '\0';
-        /* one that is off where another is on is no fault */
-        bool is_spare = survey->is_any_on && !entry->is_on;
-        const char *state = wrong == NULL ? "ok" : is_spare ? "skip" : "fail";
-
-        if (wrong == NULL)
-                wrong = "";
-        print_row(survey->report, state, entry->launcher == STUNNEL ? "TLS" : "launcher",
-            "%s: %s, %s %s as %s%s%s%s%s", entry->file, launcher_names[entry->launcher],
-            has_program ? program : "to", entry->value[has_program ? ARGUMENTS : CONNECT],
-            *user != '\0' ? user : "root", *limit != '\0' ? "; sessions at once: " : "", limit,
-            is_spare ? ": switched off, unlike others" : wrong,
-            !survey->is_any_on && entry->launcher == SYSTEMD ? entry->name : "");
-}
-
-/* Where no entry does TLS: whom does that keep out? */
-static void
-report_no_tls(const struct survey *survey, bool takes_clear_text)
-{
-        if (survey->is_proxied)
-                print_row(survey->report, "skip", "TLS", "the proxy in front tells of it (-x)");
-        else if (takes_clear_text)
-                print_row(survey->report, "skip", "TLS",
-                    "nothing known does it in front, and passwords are taken in clear text (-p)");
-        else
-                print_row(survey->report, survey->is_any_on ? "warn" : "skip", "TLS",
-                    "nothing known does it in front\n"
-                    "cause: so users on other machines are refused\n"
-                    "remedy: set up pop3s, unless all are on this one");
-}
-
-static void
-check_entries(const struct survey *survey)
-{
-        bool has_tls = false, takes_clear_text = false;
-
-        for (size_t i = 0; i < survey->entries.count; i++) {
-                const struct entry *entry = &survey->entries.entry[i];
-
-                check_entry(survey, entry);
-                if (!entry->is_on)
-                        continue;
-                if (entry->launcher == STUNNEL || strstr(entry->value[PROGRAM], "/stunnel") != NULL)
-                        has_tls = true;
-                if (entry->options.allows_clear_text)
-                        takes_clear_text = true;
-        }
-        if (survey->entries.count == 0)
-                print_row(survey->report, "skip", "launcher",
-                    "no entry in xinetd, inetd, systemd or stunnel");
-        if (!has_tls)
-                report_no_tls(survey, takes_clear_text);
-}
-
 const struct entry *
 launchers_check(struct report *report)
 {
@@ -282,14 +152,10 @@ launchers_check(struct report *report)
         for (size_t i = 0; i < survey.entries.count; i++) {
                 const struct entry *entry = &survey.entries.entry[i];
 
-                if (entry->is_on)
-                        survey.is_any_on = true;
-                if (entry->is_on && entry->options.auth.expects_proxy)
-                        survey.is_proxied = true;
                 if (entry->runs_us && (survey.ours == NULL || !survey.ours->is_on))
                         survey.ours = entry;
         }
-        check_entries(&survey);
+        entries_check(&survey.entries);
         for (unsigned port = 1; port <= UINT16_MAX; port++)
                 check_port(&survey, port);
         return survey.ours;
