@@ -1050,23 +1050,20 @@ refuse_maildrop(struct session *session, const char *path, int error)
         return false;
 }
 
-/* Finds where the maildrop lies. Returns 0, or an error and in *culprit what it is about. */
+/* Finds where the maildrop lies. Returns 0, or an error, which is about the template. */
 static int
-find_maildrop(const struct session *session, char path[PATH_MAX], const char **culprit)
+find_maildrop(const struct session *session, char path[PATH_MAX])
 {
         const struct options *options = session->options;
         const struct identity *identity = &session->identity;
-        const struct login_name *name = &identity->name;
         char domain[LOGIN_PART_MAX + 1];
-        const struct maildir_names names = { name->user, domain, name->mailbox, identity->home };
+        const struct maildir_names names = { identity->name.user, domain, identity->name.mailbox,
+            identity->home };
 
-        *culprit = options->maildir;
-        auth_domain(&options->auth, name, domain);
-        /* a system account whose name holds a domain may share %u with another, but not %h */
+        auth_domain(&options->auth, &identity->name, domain);
         return maildir_path(path, PATH_MAX, options->maildir, &names,
-            auth_tells_domains(&options->auth) ||
-                (identity->is_qualified && !maildir_template_has_home(options->maildir))) != 0
-            ? errno : 0;
+            auth_tells_domains(&options->auth, identity,
+                maildir_template_has_home(options->maildir))) != 0 ? errno : 0;
 }
 
 /*
@@ -1091,11 +1088,11 @@ static bool
 open_maildrop(struct session *session)
 {
         char path[PATH_MAX], part_path[PATH_MAX + 8];
-        const char *part = "", *culprit;
-        int directory, error = find_maildrop(session, path, &culprit);
+        const char *part = "";
+        int directory, error = find_maildrop(session, path);
 
         if (error != 0)
-                return refuse_maildrop(session, culprit, error);
+                return refuse_maildrop(session, session->options->maildir, error);
         directory = maildir_open(path);
         error = errno;
         if (directory < 0 && error == ENOENT && session->options->auth.virtual_account != NULL &&

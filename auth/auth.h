@@ -188,10 +188,11 @@ const char *options_take(struct options *options, int argc, char **argv);
 #define GREETING "+OK pop3d " VERSION " server ready"
 
 /*
- * Whether logins of more than one domain may be granted, so that two users may differ in nothing
- * but their domains. For virtual users (-v) alone: a system account has one domain.
+ * Whether the path of a maildrop must tell domains apart, because two users may differ in nothing
+ * but their domains: virtual users (-v) of more than one domain; and system accounts whose own
+ * names hold a domain, which may share %u, but not the home (has_home: the template tells it).
  */
-bool auth_tells_domains(const struct auth *auth);
+bool auth_tells_domains(const struct auth *auth, const struct identity *identity, bool has_home);
 
 /*
  * Writes the domain, in lower case, by which the maildrop of a login is told: its own, or if it

@@ -117,9 +117,10 @@ options_take(struct options *options, int argc, char **argv)
 }
 
 bool
-auth_tells_domains(const struct auth *auth)
+auth_tells_domains(const struct auth *auth, const struct identity *identity, bool has_home)
 {
-        return auth->virtual_account != NULL && auth->our_domain_count != 1;
+        return (auth->virtual_account != NULL && auth->our_domain_count != 1) ||
+            (identity->is_qualified && !has_home);
 }
 
 void

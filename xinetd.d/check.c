@@ -37,21 +37,20 @@ check_pam(void *context)
         return check->report.worst;
 }
 
-/* Where the maildrop lies: 0, or an error and in *culprit what it is about. */
+/* Where the maildrop lies: 0, or an error, which is about the template. */
 static int
-find_maildrop(const struct check *check, char path[PATH_MAX], const char **culprit)
+find_maildrop(const struct check *check, char path[PATH_MAX])
 {
+        const struct options *options = check->options;
         const struct identity *identity = &check->identity;
-        const struct login_name *name = &identity->name;
         char domain[LOGIN_PART_MAX + 1];
-        const struct maildir_names names = { name->user, domain, name->mailbox, identity->home };
-        const char *template = check->options->maildir;
+        const struct maildir_names names = { identity->name.user, domain, identity->name.mailbox,
+            identity->home };
 
-        *culprit = template;
-        auth_domain(&check->options->auth, name, domain);
-        return maildir_path(path, PATH_MAX, template, &names,
-            auth_tells_domains(&check->options->auth) ||
-                (identity->is_qualified && !maildir_template_has_home(template))) != 0 ? errno : 0;
+        auth_domain(&options->auth, &identity->name, domain);
+        return maildir_path(path, PATH_MAX, options->maildir, &names,
+            auth_tells_domains(&options->auth, identity,
+                maildir_template_has_home(options->maildir))) != 0 ? errno : 0;
 }
 
 /* In a process of its own, for it becomes the owner of all maildrops of virtual users. */
@@ -73,14 +72,14 @@ check_maildrop(void *context)
         struct check *check = context;
         struct report *report = &check->report;
         char path[PATH_MAX], found[PATH_MAX];
-        const char *culprit;
         int error;
 
         become_user(&check->identity);
-        error = find_maildrop(check, path, &culprit);
+        error = find_maildrop(check, path);
         if (error != 0)
                 print_row(report, "fail", "maildrop", "%s: %s\n"
-                    "cause: -m does not tell domains apart", culprit, strerror(error));
+                    "cause: -m does not tell domains apart", check->options->maildir,
+                    strerror(error));
         else if (check->options->auth.virtual_account != NULL &&
             maildir_is_spelt_otherwise(path, found, sizeof(found)))
                 print_row(report, "fail", "maildrop", "%s is not there, but %s is\n"
