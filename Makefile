@@ -15,7 +15,7 @@ VERSION = 1.0
 
 CC = gcc
 # What touches each octet or each entry is to be fast; the rest is better small.
-CFLAGS = $(SMALL) -g
+CFLAGS = $(SMALL) -g $(WHOLE)
 FAST_OBJECTS = $(patsubst %,$(BUILD)/maildir/%.o,wire record folder)
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
 	-Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wundef -Wvla \
@@ -24,6 +24,9 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
 has = $(shell $(CC) $(1) -Werror -x c -c /dev/null -o /dev/null 2>/dev/null && echo $(1))
 SMALL := $(firstword $(call has,-Oz) -Os)
 FAST := -O2 $(foreach flag,-falign-functions=1 -falign-loops=1 -falign-jumps=1,$(call has,$(flag)))
+# The whole program at once, a tenth smaller. Without it (make WHOLE=) the linker sees each call from
+# file to file, as it must to put a test's function in between (--wrap).
+WHOLE := $(call has,-flto -flto-partition=one -ffat-lto-objects)
 HARDENING := $(foreach flag,-fstack-protector-strong -fstack-clash-protection \
 	-fcf-protection=full -ftrivial-auto-var-init=zero -fno-asynchronous-unwind-tables \
 	-fno-plt -ffunction-sections -fdata-sections,$(call has,$(flag)))

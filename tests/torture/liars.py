@@ -27,7 +27,7 @@ LIARS = [
 
 def build(name, library):
     program = f"{common.BUILD}/pop3d-liar-{name}"
-    subprocess.run(["make", "-s", "-C", common.TREE, f"PROGRAM={program}",
+    subprocess.run(["make", "-s", "-C", common.TREE, f"PROGRAM={program}", "WHOLE=",
                     f"LDFLAGS={library} -Wl,--wrap={name}", program],
                    check=True, stdout=subprocess.DEVNULL)
     return program
