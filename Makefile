@@ -24,7 +24,7 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
 has = $(shell $(CC) $(1) -Werror -x c -c /dev/null -o /dev/null 2>/dev/null && echo $(1))
 SMALL := $(firstword $(call has,-Oz) -Os)
 FAST := -O2 $(foreach flag,-falign-functions=1 -falign-loops=1 -falign-jumps=1,$(call has,$(flag)))
-# The whole program at once, a tenth smaller. Without it (make WHOLE=) the linker sees each call from
+# The whole program at once, a tenth smaller. Without it (make WHOLE=-fno-lto) the linker sees each call from
 # file to file, as it must to put a test's function in between (--wrap).
 WHOLE := $(call has,-flto -flto-partition=one -ffat-lto-objects)
 HARDENING := $(foreach flag,-fstack-protector-strong -fstack-clash-protection \

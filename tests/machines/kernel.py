@@ -54,7 +54,7 @@ def build_fences(machine):
     if os.path.exists(f"{TREE}/{program}"):
         os.remove(f"{TREE}/{program}")
     wraps = " ".join(f"-Wl,--wrap={name}" for name in ("base64_decode", "maildrop_unique_id"))
-    machine.make(f"PROGRAM={program}", "WHOLE=", f"LDFLAGS={hooks} {wraps}", program)
+    machine.make(f"PROGRAM={program}", "WHOLE=-fno-lto", f"LDFLAGS={hooks} {wraps}", program)
     return f"{TREE}/{program}"
 
 

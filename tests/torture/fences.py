@@ -55,7 +55,7 @@ def build():
     # make does not know of what is linked beside the product
     if os.path.exists(program):
         os.remove(program)
-    subprocess.run(["make", "-s", "-C", common.TREE, f"PROGRAM={program}", "WHOLE=",
+    subprocess.run(["make", "-s", "-C", common.TREE, f"PROGRAM={program}", "WHOLE=-fno-lto",
                     f"LDFLAGS={hooks} {wraps}", program], check=True, stdout=subprocess.DEVNULL)
     module = common.compile_c("pam_fence.so", ["pam_fence.c"], ["-shared", "-fPIC", "-lpam"])
     return program, common.compile_c("without", ["without.c"]), module

@@ -27,7 +27,7 @@ LIARS = [
 
 def build(name, library):
     program = f"{common.BUILD}/pop3d-liar-{name}"
-    subprocess.run(["make", "-s", "-C", common.TREE, f"PROGRAM={program}", "WHOLE=",
+    subprocess.run(["make", "-s", "-C", common.TREE, f"PROGRAM={program}", "WHOLE=-fno-lto",
                     f"LDFLAGS={library} -Wl,--wrap={name}", program],
                    check=True, stdout=subprocess.DEVNULL)
     return program
