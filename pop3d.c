@@ -50,6 +50,8 @@ enum {
         PROXY_SECONDS = 10,
         LOCK_MILLISECONDS = 2000,
         LINGER_MILLISECONDS = 1000,
+        GRACE_MILLISECONDS = 5000,      /* from the last moment that a deadline may be noticed, to SIGKILL */
+        LOGGED_FAULTS_MAX = 20,         /* lines of one session, which its user may cause at will */
 };
 
 /* What the loop that reads commands does next. */
@@ -93,6 +95,7 @@ struct session {
         bool is_logged_in;              /* until then one octet is read at a time; see next_line() */
         bool may_have_more;             /* the last read filled all that it was given */
         int64_t deadline;               /* milliseconds on the monotonic clock */
+        int64_t watched;                /* the deadline for which SIGKILL was set; see renew_deadline() */
         int unsent;                     /* octets that the kernel still had for the client */
         bool holds_mail;                /* the output has octets of a message */
         bool is_gone;                   /* the connection is broken, or our patience has ended */
@@ -112,6 +115,7 @@ struct session {
         time_t began;
         uint64_t sent;                  /* octets written to the client */
         size_t top_count, retr_count;
+        size_t faults;                  /* of these, LOGGED_FAULTS_MAX stand in the log */
 
         char input[INPUT_SIZE];         /* last, so that the members above share a page */
 };
@@ -153,12 +157,23 @@ start_ticks(unsigned seconds)
 /*
  * After a login a client has -t seconds from each command on, and from each octet that it takes:
  * one that reads slowly but steadily is not silent. Before it one deadline (-l) holds for all.
+ *
+ * A process that is stopped by its user, waits for a file system that does not answer, or counts
+ * for ever does not come back to look at its deadline. The kernel kills it a moment later. That
+ * moment is moved on when the deadline has moved by a tenth of -t, not at each command.
  */
 static void
 renew_deadline(struct session *session)
 {
-        if (session->is_logged_in)
-                session->deadline = now_milliseconds() + session->options->idle_seconds * 1000;
+        const int64_t tenth = (int64_t)session->options->idle_seconds * 100;
+
+        if (!session->is_logged_in)
+                return;
+        session->deadline = now_milliseconds() + 10 * tenth;
+        if (session->deadline < session->watched + tenth)
+                return;
+        session->watched = session->deadline;
+        process_die_at(session->deadline + 2 * tenth + GRACE_MILLISECONDS);
 }
 
 /*
@@ -424,12 +439,18 @@ part_from_client(struct session *session)
 
 /* ---- Log ----------------------------------------------------------------------------- */
 
-/* Writes a fault of the maildrop to the log: the path or what failed, the error, the uid. */
+/*
+ * Writes a fault of the maildrop to the log: the path or what failed, the error, the uid. A user
+ * can make any number of them, so that they would fill the disk, or others' lines would be dropped
+ * for them: after the first ones they are only counted, for LOGOUT.
+ */
 static void
-log_fault(const struct session *session, const char *path, int error)
+log_fault(struct session *session, const char *path, int error)
 {
         char uid[16];
 
+        if (session->faults++ >= LOGGED_FAULTS_MAX)
+                return;
         (void)snprintf(uid, sizeof(uid), "%u", (unsigned)geteuid());
         log_event(LOG_ERR, "FAULT", session->who, session->peer.address, "category", "Mailbox",
             "path", path, "error", error_name(error), "uid", uid, NULL);
@@ -437,7 +458,7 @@ log_fault(const struct session *session, const char *path, int error)
 
 /* Writes a message's fault to the log, which names it by its unique-id. */
 static void
-log_message_fault(const struct session *session, size_t number, int error)
+log_message_fault(struct session *session, size_t number, int error)
 {
         char id[UNIQUE_ID_MAX + 1];
 
@@ -476,7 +497,8 @@ log_logout(const struct session *session)
         const struct maildrop_totals *totals = maildrop_totals(session->drop);
         size_t marked = totals->total - totals->count;
         size_t removed = session->update.marked - session->update.remaining;
-        char top[24], retr[24], del[48], left[24], bytes[24], seconds[24];
+        size_t unlogged = session->faults > LOGGED_FAULTS_MAX ? session->faults - LOGGED_FAULTS_MAX : 0;
+        char top[24], retr[24], del[48], left[24], bytes[24], seconds[24], more[24];
 
         (void)snprintf(top, sizeof(top), "%zu", session->top_count);
         (void)snprintf(retr, sizeof(retr), "%zu", session->retr_count);
@@ -484,9 +506,10 @@ log_logout(const struct session *session)
         (void)snprintf(left, sizeof(left), "%zu", totals->total - removed);
         (void)snprintf(bytes, sizeof(bytes), "%" PRIu64, session->sent);
         (void)snprintf(seconds, sizeof(seconds), "%lld", (long long)(time(NULL) - session->began));
+        (void)snprintf(more, sizeof(more), "%zu", unlogged);
         log_event(LOG_INFO, "LOGOUT", session->who, session->peer.address, "top", top, "retr", retr,
             "del", del, "left", left, "bytes", bytes, "time", seconds, "end",
-            session_end_name(session->end), NULL);
+            session_end_name(session->end), unlogged > 0 ? "unlogged" : NULL, more, NULL);
 }
 
 /* ---- Arguments ----------------------------------------------------------------------- */
@@ -1129,6 +1152,7 @@ transaction(struct session *session)
         (void)snprintf(session->who, sizeof(session->who), "%s%s%s", name->user,
             shows_domain ? "@" : "", shows_domain ? name->domain : "");
         start_ticks(session->options->idle_seconds);
+        renew_deadline(session);
         if (open_maildrop(session)) {
                 log_login(session);
                 log_lost_index(session);

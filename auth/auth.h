@@ -243,6 +243,13 @@ enum session_end auth_session(const struct auth *auth,
 enum verdict auth_ask(int pam, struct login *login);
 
 /*
+ * Moves the moment at which the kernel kills this process, which auth_session() left far enough
+ * ahead for a login: milliseconds on the monotonic clock. SIGKILL also ends a process that is
+ * stopped, that waits for a file system which does not answer, or that computes for ever.
+ */
+void process_die_at(int64_t milliseconds);
+
+/*
  * These fences hold until the process ends. AUTHORIZATION keeps its descriptors and a handful of
  * system calls. TRANSACTION keeps the Maildir that directory is (-1: no directory at all) and the
  * system calls that serve it. A forbidden system call is logged and ends the process; a layer that

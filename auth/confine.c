@@ -122,11 +122,11 @@ static const struct sock_filter transaction_rules[] = {
         ALLOW(getdents64), ALLOW(lseek), ALLOW(unlinkat), ALLOW(renameat2),
         ALLOW(fsync), ALLOW(flock), ALLOW(brk), ALLOW(munmap), ALLOW(mremap), ALLOW(madvise),
         ALLOW(clock_nanosleep), ALLOW(gettimeofday), ALLOW(geteuid), ALLOW(getpid), ALLOW(futex),
-        ALLOW(getrandom), ALLOW(statx),
+        ALLOW(getrandom), ALLOW(statx), ALLOW(timer_settime), ALLOW(faccessat),
 #if __SIZEOF_LONG__ == 4
         /* these take sizes, times and identities of more bits than those above */
         ALLOW(fstat64), ALLOW(fstatat64), ALLOW(_llseek), ALLOW(geteuid32),
-        ALLOW(clock_nanosleep_time64), ALLOW(futex_time64),
+        ALLOW(clock_nanosleep_time64), ALLOW(futex_time64), ALLOW(timer_settime64),
 #else
         ALLOW(newfstatat), ALLOW(fstatfs),
 #endif

@@ -54,15 +54,29 @@ process_begin(bool keeps_stderr)
         return true;
 }
 
+/* The timer that ends this process. fork(2) leaves it to the parent, so each process makes its own. */
+static struct {
+        timer_t timer;
+} last_deadline;
+
 void
 process_die_after(unsigned seconds)
 {
         struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
         const struct itimerspec when = { .it_value.tv_sec = (time_t)seconds };
-        timer_t timer;
 
-        must(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 &&
-            timer_settime(timer, 0, &when, NULL) == 0, "cannot set the last deadline");
+        must(timer_create(CLOCK_MONOTONIC, &event, &last_deadline.timer) == 0 &&
+            timer_settime(last_deadline.timer, 0, &when, NULL) == 0, "cannot set the last deadline");
+}
+
+void
+process_die_at(int64_t milliseconds)
+{
+        const struct itimerspec when = { .it_value = { (time_t)(milliseconds / 1000),
+            (long)(milliseconds % 1000) * 1000000 } };
+
+        must(timer_settime(last_deadline.timer, TIMER_ABSTIME, &when, NULL) == 0,
+            "cannot move the last deadline");
 }
 
 pid_t

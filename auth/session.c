@@ -91,15 +91,16 @@ auth_session(const struct auth *auth,
 {
         /*
          * The longest that the processes' own clocks can let them run. PAM is killed first, so that
-         * AUTHORIZATION can still tell the client; then AUTHORIZATION; then this process by its
-         * alarm, because a module's child may hold a channel open, or the log may hang.
+         * AUTHORIZATION can still tell the client; then AUTHORIZATION; then this process, because a
+         * module's child may hold a channel open, the log may hang, or the user, once this process is
+         * his, may stop it. After the login process_die_at() goes on with the same timer.
          */
         const unsigned patience = 2 * auth->login_seconds + FAILED_LOGIN_SECONDS;
         pid_t child, pam;
         int logins, identities;
         char octet;
 
-        (void)alarm(patience + 15);
+        process_die_after(patience + 15);
         child = start_authorization(auth, authorization, context, &logins, patience + 10);
         /* waits for a first login; where AUTHORIZATION ends without one, no PAM is needed */
         if (channel_receive(logins, &octet, 1, MSG_PEEK) != 1)

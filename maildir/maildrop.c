@@ -5,11 +5,38 @@
  */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "internal.h"
 
 /* Opening and closing */
+
+/*
+ * Whether a user may be served another's Maildir: only if he may write in cur/, or read a message,
+ * or if there is none. The right to list the folders, which a Maildir of mode 0755 gives
+ * everybody, is not a right to learn unique-ids and sizes, or to keep the owner out.
+ */
+static bool
+may_be_served(struct maildrop *drop)
+{
+        int fd = -1;
+
+        /* not faccessat(3), for which a C library may make a newer system call, which has no rule */
+        if (drop->directory < 0 || drop->owner == geteuid() ||
+            syscall(SYS_faccessat, drop->folders[FOLDER_CUR], ".", W_OK | X_OK) == 0)
+                return true;
+        if (maildrop_load(drop) != 0)
+                return false;
+        for (size_t i = 0; i < drop_length(drop) && fd < 0; i++)
+                fd = open_file(record_folder(drop, drop_records(drop) + i),
+                    record_name(drop, drop_records(drop) + i));
+        if (fd >= 0)
+                close(fd);
+        drop->part = folder_parts[FOLDER_CUR];
+        errno = EACCES;
+        return fd >= 0 || drop_length(drop) == 0;
+}
 
 struct maildrop *
 maildrop_open(int directory, const char *id_format, unsigned lock_milliseconds,
@@ -29,7 +56,8 @@ maildrop_open(int directory, const char *id_format, unsigned lock_milliseconds,
         is_locked = directory < 0 || drop_lock(drop, lock_milliseconds) == 0;
         if (is_locked && (directory < 0 || drop_fix(drop) == 0)) {
                 drop->totals.total = drop->totals.count;
-                return drop;
+                if (may_be_served(drop))
+                        return drop;
         }
         /* EWOULDBLOCK means to our callers that another session holds the lock */
         error = is_locked && errno == EWOULDBLOCK ? EIO : errno;

@@ -43,7 +43,9 @@
  *    its mtime, which is when the folders were last read: a reading that finds nothing new
  *    writes the index all the same, so that the next sessions need not read them.
  *    Where several machines change the folders, "now" is taken as CLOCKS_APART earlier.
- * 9. If a search (5) finds another list than the index had under the same stamps, index_write()
+ * 9. A first count may take longer than a session may last. So after COUNTING_SECONDS the messages get
+ *    their unique-ids, and the index is written while the rest are UNCOUNTED still (count_rest()).
+ * 10. If a search (5) finds another list than the index had under the same stamps, index_write()
  *    stores zero for both: the next session reads the folders.
  */
 #include <stdlib.h>
@@ -53,6 +55,9 @@
 #include "internal.h"
 
 #define SECOND UINT64_C(1000000000)
+
+enum { COUNTING_SECONDS = 2 };  /* of a count that takes no longer the index is written once */
+
 /* How far apart the clocks of two machines may be that share a file system. */
 #define CLOCKS_APART (2 * SECOND)
 
@@ -248,20 +253,85 @@ forget_unseen(struct maildrop *drop, bool *has_fresh)
 
 /* The whole */
 
+static time_t
+running_seconds(void)
+{
+        struct timespec now = { 0 };
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        return now.tv_sec;
+}
+
 /*
- * Counts what was not counted yet. This is done before the records are sorted, because it is
- * faster in the order in which the folders tell the files.
+ * Counts records that have these flags, from *at on, until that is done for all or a moment has
+ * come; *at is then where to go on.
  */
 static int
-count_uncounted(struct maildrop *drop)
+count_until(struct maildrop *drop, uint8_t flags, time_t end, size_t *at)
+{
+        for (; *at < drop_length(drop) && running_seconds() < end; ++*at) {
+                struct record *record = drop_records(drop) + *at;
+
+                if ((record->flags & flags) == flags && record_count(drop, record) != 0)
+                        return -1;
+        }
+        return 0;
+}
+
+/*
+ * Counts what was not counted yet. This is done before the records are sorted, because it is
+ * faster in the order in which the folders tell the files. Where it takes long it ends early, and
+ * count_rest() goes on; *is_early is then true. The check (-c) has no index to write meanwhile.
+ */
+static int
+count_uncounted(struct maildrop *drop, time_t began, bool *is_early)
+{
+        const time_t end = drop->is_only_looked_at ? INT32_MAX : began + COUNTING_SECONDS;
+        size_t at = 0;
+
+        if (count_until(drop, UNCOUNTED | SEEN, end, &at) != 0)
+                return -1;
+        *is_early = at < drop_length(drop);
+        return 0;
+}
+
+/* Before they get unique-ids: a digest of messages that share a base name is made of their counts. */
+static int
+count_namesakes(struct maildrop *drop)
 {
         for (size_t i = 0; i < drop_length(drop); i++) {
                 struct record *record = drop_records(drop) + i;
 
-                if ((record->flags & (UNCOUNTED | SEEN)) == (UNCOUNTED | SEEN) &&
+                if ((record->flags & UNCOUNTED) != 0 && record_has_namesake(drop, record) &&
                     record_count(drop, record) != 0)
                         return -1;
         }
+        return 0;
+}
+
+/*
+ * Counts the rest, and writes the index again and again meanwhile, so that a session that is killed
+ * has not counted in vain: the next one goes on. Each time it waits half as long as it took so far,
+ * so that of a long count a third may be lost, and writing takes little of it.
+ */
+static int
+count_rest(struct maildrop *drop, time_t began)
+{
+        struct stamp stamps[FOLDERS];
+        size_t at = 0;
+
+        /* index_write() makes them zero, for there is something UNCOUNTED */
+        memcpy(stamps, drop->index.header.folders, sizeof(stamps));
+        while (at < drop_length(drop)) {
+                time_t now;
+
+                drop->index_is_due = true;
+                index_write(drop);
+                now = running_seconds();
+                if (count_until(drop, UNCOUNTED, now + 1 + (now - began) / 2, &at) != 0)
+                        return -1;
+        }
+        memcpy(drop->index.header.folders, stamps, sizeof(stamps));
         return 0;
 }
 
@@ -288,20 +358,21 @@ drop_read(struct maildrop *drop)
 {
         size_t known = drop_length(drop), known_text = drop->text.used;
         struct stamp *stamps = drop->index.header.folders;
-        bool has_fresh;
+        const time_t began = running_seconds();
+        bool has_fresh, is_early;
 
         index_create(drop);
         drop->clock = index_clock(drop);
         drop->is_in_order = false;
-        if (folders_read(drop, settled_before(drop), stamps) != 0 || count_uncounted(drop) != 0 ||
-            drop_sort(drop) != 0)
+        if (folders_read(drop, settled_before(drop), stamps) != 0 ||
+            count_uncounted(drop, began, &is_early) != 0 || drop_sort(drop) != 0)
                 return -1;
         if (drop->believed == 0 || are_whole_seconds(stamps))
                 memset(stamps, 0, FOLDERS * sizeof(*stamps));
-        if (forget_unseen(drop, &has_fresh) != 0)
+        if (forget_unseen(drop, &has_fresh) != 0 || (is_early && count_namesakes(drop) != 0))
                 return -1;
         drop->is_in_order = true;
-        if (ids_settle(drop, has_fresh) != 0)
+        if (ids_settle(drop, has_fresh) != 0 || (is_early && count_rest(drop, began) != 0))
                 return -1;
         /* what could not be kept the next session tries to keep */
         if (drop->has_list && drop->keep_error != 0)
@@ -312,7 +383,7 @@ drop_read(struct maildrop *drop)
          * appends the name of a new or renamed file to the text.) Else writing it pays only
          * if the stamps can be stored, for then the next session need not read the folders.
          */
-        drop->index_is_due = drop->text.used != known_text || drop->totals.count != known ||
+        drop->index_is_due = is_early || drop->text.used != known_text || drop->totals.count != known ||
             stamps[FOLDER_NEW].inode != 0 || stamps[FOLDER_CUR].inode != 0;
         return 0;
 }

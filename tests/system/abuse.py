@@ -474,3 +474,19 @@ def test_ignored_signals(world):
         if session.drain(10):
             raise Failure("something came")
         ended(session, 2, "end=timeout")
+
+
+def test_faults_do_not_fill_the_log(world):
+    """of the faults that a user causes at will twenty stand in the log; LOGOUT tells how many more there were"""
+    require_root()
+    box = Box(world, messages=[b"one\n"])
+    os.chmod(f"{box.maildir}/{box.listing()[0]}", 0)
+    with box.session() as session:
+        session.log_in()
+        for _ in range(70):
+            session.expect("RETR 1", "-ERR [SYS/TEMP]")
+        session.expect("QUIT", "+OK")
+        session.wait()
+        lines = re.findall(r"FAULT, .*error=EACCES", session.log())
+        if len(lines) != 20 or not re.search(r"LOGOUT, .*, end=quit, unlogged=50$", session.log(), re.M):
+            raise Failure(f"{len(lines)} lines, {session.log()[-300:]}")

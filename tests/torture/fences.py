@@ -37,7 +37,7 @@ TRANSACTION_MAY = AUTHORIZATION_MAY + (
     "pread64 writev openat close fstat newfstatat getdents64 lseek unlinkat renameat renameat2 fsync "
     "flock fstatfs fchmod brk munmap mremap madvise clock_nanosleep gettimeofday geteuid getpid futex getrandom "
     "statx time mmap sendto socket connect fstat64 fstatat64 fstatfs64 _llseek geteuid32 clock_nanosleep_time64 "
-    "futex_time64 mmap2 send").split()
+    "futex_time64 mmap2 send timer_settime timer_settime64 faccessat").split()
 
 
 def system_calls():

@@ -1,0 +1,156 @@
+"""
+watchdog.py - whatever a session is stuck in, it ends soon after its clock.
+
+Runs in:   the test runner; as root where a file system is mounted or a process slowed down.
+May touch: maildrops of its own; a FUSE file system mounted on one of them.
+
+With -t 1 the kernel kills a session that does not come back to its deadline after 6.2 seconds: a second,
+two tenths of it, and five seconds of grace.
+"""
+import ctypes
+import os
+import re
+import signal
+import threading
+import time
+
+from harness.box import Box
+from harness.server import Failure, says
+from harness.world import Skip, require_root
+
+from system.faults import strace
+
+PATIENCE = 30
+SECONDS = 120
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def ends_by_kill(session, least=0):
+    """The session is killed, not before so many seconds are over, and not much later."""
+    began = time.monotonic()
+    while session.process.poll() is None and time.monotonic() - began < PATIENCE:
+        time.sleep(0.05)
+    took = time.monotonic() - began
+    if session.process.poll() != -signal.SIGKILL or took < least:
+        raise Failure(f"status {session.process.poll()} after {took:.1f} seconds")
+
+
+def send_login(session):
+    session.greeting()
+    session.expect("USER alice", "+OK")
+    session.send(b"PASS secret\r\n")
+
+
+def test_stopped_by_its_user(world):
+    """a session that its user stops is killed soon after -t, with its client still there"""
+    box = Box(world, messages=[b"one\n"])
+    with box.session("-t", "1") as session:
+        session.log_in()
+        os.kill(session.pid, signal.SIGSTOP)
+        ends_by_kill(session, least=2)
+    box.check(1)
+
+
+def test_client_that_goes_on(world):
+    """a client that says something in time is not killed, however long its session lasts"""
+    box = Box(world, messages=[b"one\n"])
+    with box.session("-t", "2") as session:
+        session.log_in()
+        end = time.monotonic() + 12
+        while time.monotonic() < end:
+            session.expect("NOOP", "+OK")
+            time.sleep(0.6)
+        session.expect("QUIT", "+OK")
+        if session.wait() != 0:
+            raise Failure(f"status {session.wait()}")
+
+
+def mount_silent(box, answers):
+    """
+    A FUSE file system in place of the Maildir, as any user may mount one; the device from which its server
+    should read. It reads nothing, or with answers just the first request.
+    """
+    require_root()
+    os.mknod(f"{box.root}/fuse", 0o020600, os.makedev(10, 229))
+    try:
+        device = os.open(f"{box.root}/fuse", os.O_RDWR)
+    except OSError as error:
+        raise Skip(f"no FUSE: {error}") from error
+    data = f"fd={device},rootmode=40000,user_id={box.uid},group_id={box.uid}"
+    if LIBC.mount(b"silent", box.maildir.encode(), b"fuse", 0, data.encode()) != 0:
+        os.close(device)
+        raise Skip(f"no FUSE: {os.strerror(ctypes.get_errno())}")
+    if answers:
+        threading.Thread(target=answer_init, args=(device,), daemon=True).start()
+    return device
+
+
+def answer_init(device):
+    """Says hello to the kernel, so that it asks for more, and leaves all further requests unread."""
+    request = os.read(device, 65536)
+    unique = request[8:16]
+    major, minor = request[40:44], request[44:48]
+    body = major + minor + request[48:52] + bytes(4) + (1 << 16).to_bytes(4, "little") + (4096).to_bytes(4, "little")
+    body = body.ljust(64, b"\0")
+    os.write(device, (16 + len(body)).to_bytes(4, "little") + bytes(4) + unique + body)
+
+
+def test_home_that_does_not_answer(world):
+    """a session is killed while it waits for a file system that does not answer, before it has begun or after"""
+    for answers in (False, True):
+        box = Box(world, messages=[])
+        device = mount_silent(box, answers)
+        try:
+            with box.session("-t", "1") as session:
+                send_login(session)
+                ends_by_kill(session, least=2)
+        finally:
+            LIBC.umount2(box.maildir.encode(), 2)
+            os.close(device)
+
+
+def slow_box(world, count):
+    """A maildrop of so many messages, and a trace that makes the reading of each take a fiftieth of a second."""
+    box = Box(world, messages=[b"Subject: %d\n\n" % number for number in range(count)])
+    prefix, path = strace(world, "openat,read")
+    return box, [*prefix, "-P", box.maildir + "/new", "-e", "inject=openat:delay_enter=20000"], path
+
+
+def openings(path):
+    """Which messages were opened."""
+    with open(path, errors="replace") as file:
+        return set(re.findall(r"openat\(\d+<[^>]*/new>, \"(17[^\"]*)\"", file.read()))
+
+
+def test_count_that_takes_too_long(world):
+    """a first count that lasts longer than -t is cut, and each session goes on where the last one stopped"""
+    box, prefix, _ = slow_box(world, 1000)
+    seen = []
+    for attempt in range(6):
+        path = world.folder() + "/trace"
+        prefix[prefix.index("-o") + 1] = path
+        began = time.monotonic()
+        with box.session("-t", "1", prefix=prefix) as session:
+            send_login(session)
+            try:
+                answer = session.line().decode()
+            except Failure:
+                answer = ""
+            if answer:
+                session.expect("QUIT", "+OK")
+        took = time.monotonic() - began
+        seen.append(openings(path))
+        if answer:
+            break
+        if took > 12:
+            raise Failure(f"a session lasted {took:.1f} seconds")
+    if not says(answer, "+OK") or not attempt:
+        raise Failure(f"attempt {attempt}: {answer!r}, {[len(names) for names in seen]} opened")
+    # what is counted is not opened again; a third of each session's count may be lost
+    if sum(len(names) for names in seen) > 1700 or len(set.union(*seen)) != 1000:
+        raise Failure(f"{[len(names) for names in seen]} opened")
+    with box.session() as session:
+        session.log_in()
+        octets = sum(len(content) + content.count(b"\n") for content in box.contents)
+        session.expect("STAT", f"+OK 1000 {octets}")
+        session.expect("QUIT", "+OK")
