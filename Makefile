@@ -142,6 +142,7 @@ clean:
 # Installing: make install [DESTDIR=...] [PREFIX=/usr] [SYSCONFDIR=/etc] ...
 # A configuration file that is there and differs is left as it is; the new one
 # is put beside it. Neither xinetd nor systemd is told: nothing starts by itself.
+# Without DESTDIR the account pop3d is made, under which strangers are listened to.
 PREFIX = /usr/local
 SYSCONFDIR = /etc
 SBINDIR = $(PREFIX)/sbin
@@ -166,6 +167,19 @@ elif $(REWRITE) $(1) | cmp -s - $(2); then rm $(2); \
 else echo 'left $(2), which is not as it was installed'; fi
 endef
 
+# The account is nobody else's, so that no other service can end or stop a process of its. Without
+# it pop3d takes nobody, so a machine on which it cannot be made is told so, and served.
+NOLOGIN = $(firstword $(wildcard /usr/sbin/nologin /sbin/nologin) /bin/false)
+define install_account
+@if [ -n "$(DESTDIR)" ]; then \
+	echo 'with DESTDIR no account is made: a package makes the system account pop3d when it is installed'; \
+elif getent passwd pop3d >/dev/null || id pop3d >/dev/null 2>&1; then :; \
+elif ! useradd --system --user-group --no-create-home --home-dir /nonexistent --shell $(NOLOGIN) \
+	--comment 'POP3 before login' pop3d; then \
+	echo 'the system account pop3d could not be made: make it by hand, or pop3d shares nobody with others'; \
+fi
+endef
+
 install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(DOCDIR) \
 		$(DESTDIR)$(SYSCONFDIR)/xinetd.d $(DESTDIR)$(SYSCONFDIR)/pam.d
@@ -180,12 +194,18 @@ install: all
 		chmod 644 $(DESTDIR)$(DOCDIR)/$$file || exit 1; done
 	$(call install_configuration,xinetd.d/pop3,$(DESTDIR)$(SYSCONFDIR)/xinetd.d/pop3)
 	$(call install_configuration,xinetd.d/pop3.pam,$(DESTDIR)$(SYSCONFDIR)/pam.d/pop3)
+	$(install_account)
 
+# Each file by its name, for others may have theirs in the same folders. The account stays, because
+# a file or process of its may be left; an account made later could get its number.
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/pop3d $(DESTDIR)$(SBINDIR)/pop3d-check $(DESTDIR)$(MANDIR)/man8/pop3d.8
-	rm -rf $(DESTDIR)$(DOCDIR)
+	rm -f $(foreach file,README.md LICENSE $(notdir $(EXAMPLES)),$(DESTDIR)$(DOCDIR)/$(file))
+	@rmdir $(DESTDIR)$(DOCDIR) 2>/dev/null || true
 	$(call uninstall_configuration,xinetd.d/pop3,$(DESTDIR)$(SYSCONFDIR)/xinetd.d/pop3)
 	$(call uninstall_configuration,xinetd.d/pop3.pam,$(DESTDIR)$(SYSCONFDIR)/pam.d/pop3)
+	@[ -n "$(DESTDIR)" ] || ! getent passwd pop3d >/dev/null || \
+		echo 'left the account pop3d; to remove it: userdel pop3d'
 
 .PHONY: install uninstall
 

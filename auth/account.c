@@ -29,25 +29,55 @@ parse_numbers(const char *line, unsigned long *uid, unsigned long *gid)
         return *end == ':' && *uid > 0 && *uid < UINT_MAX && *gid > 0 && *gid < UINT_MAX;
 }
 
-/* Looks an account up in the first 4 KiB of /etc/passwd. False: it is not there, or not plain. */
+/* Whether the line is the account's; then its numbers are set, to 0 where they are not sound. */
+static bool
+take_line(const char *line, const char *name, unsigned long *uid, unsigned long *gid)
+{
+        const size_t length = strlen(name);
+
+        if (strncmp(line, name, length) != 0 || line[length] != ':')
+                return false;
+        if (!parse_numbers(line, uid, gid))
+                *uid = *gid = 0;
+        return true;
+}
+
+/*
+ * Looks an account up in /etc/passwd, of which a part at a time is in memory. False: it is not
+ * there, or not plain. A line that is longer than a part is passed over.
+ */
 static bool
 find_in_file(const char *name, unsigned long *uid, unsigned long *gid)
 {
-        const size_t length = strlen(name);
-        char text[4096] = "", *rest = text, *line;
+        char text[4096];
+        size_t length = 0;              /* of text: the line that the last part ended in */
+        ssize_t count;
+        bool is_found = false, is_passed_over = false;
         int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
-        bool is_found;
 
-        /* the !, because (void) alone does not silence the compiler; what is not read is empty */
-        (void)!read(fd, text, sizeof(text) - 1);
+        while (!is_found && (count = read(fd, text + length, sizeof(text) - 1 - length)) > 0) {
+                char *line = text, *end;
+
+                length += (size_t)count;
+                for (; !is_found && (end = memchr(line, '\n', length)) != NULL; line = end + 1) {
+                        *end = '\0';
+                        is_found = !is_passed_over && take_line(line, name, uid, gid);
+                        is_passed_over = false;
+                        length -= (size_t)(end + 1 - line);
+                }
+                memmove(text, line, length);
+                if (length == sizeof(text) - 1) {
+                        is_passed_over = true;
+                        length = 0;
+                }
+        }
         (void)close(fd);
-        do
-                line = strsep(&rest, "\n");
-        while (line != NULL && (strncmp(line, name, length) != 0 || line[length] != ':'));
-        is_found = line != NULL && parse_numbers(line, uid, gid);
+        /* the last line may lack its end */
+        text[length] = '\0';
+        is_found = is_found || (!is_passed_over && take_line(text, name, uid, gid));
         /* AUTHORIZATION is forked from this process, and must have no list of accounts in memory */
         explicit_bzero(text, sizeof(text));
-        return is_found;
+        return is_found && *uid != 0;
 }
 
 const struct passwd *
@@ -63,10 +93,20 @@ account_service_is_down(void)
         return account_get("pop3d-no-account") == NULL && errno != 0;
 }
 
+const char *
+account_powerless(const struct auth *auth)
+{
+        unsigned long uid = 0, gid = 0;
+
+        if (auth->powerless_account != NULL)
+                return auth->powerless_account;
+        return find_in_file("pop3d", &uid, &gid) ? "pop3d" : "nobody";
+}
+
 /*
- * The powerless account is looked up for each connection. Its line is near the beginning of
- * /etc/passwd, as a rule, so find_in_file() comes first: getpwnam(3) takes as long as all else that
- * is done before the greeting.
+ * The powerless account is looked up for each connection. find_in_file() comes first, because
+ * getpwnam(3) takes as long as all else that is done before the greeting, and leaves what it read
+ * in memory.
  */
 bool
 account_find(const char *name, uid_t *uid, gid_t *gid)

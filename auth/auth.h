@@ -146,7 +146,7 @@ struct auth {
         const char *service;            /* PAM service name */
         const char *configuration;      /* PAM directory, NULL for the system's */
         const char *virtual_account;    /* owner of all maildrops, NULL for system accounts */
-        const char *powerless_account;  /* of the AUTHORIZATION process */
+        const char *powerless_account;  /* of the AUTHORIZATION process; NULL: pop3d or nobody */
         const char *our_domains[OUR_DOMAINS_MAX];
         size_t our_domain_count;
         unsigned login_seconds;         /* whole time until login */

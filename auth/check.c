@@ -51,14 +51,15 @@ check_capabilities(check_row row, void *context)
 static void
 check_powerless_account(const struct auth *auth, check_row row, void *context)
 {
+        const char *name = account_powerless(auth);
         uid_t uid;
         gid_t gid;
-        bool is_known = account_find(auth->powerless_account, &uid, &gid);
+        bool is_known = account_find(name, &uid, &gid);
 
         if (uid == 0 || gid == 0)
                 row(context, "fail", "process", "account %s %s\n"
                     "cause: until login a session runs under this account (-n)\n"
-                    "remedy: create it, or name another with -n", auth->powerless_account,
+                    "remedy: create it, or name another with -n", name,
                     is_known ? "has root's uid or gid" : "is unknown");
 }
 

@@ -34,6 +34,12 @@
 bool account_find(const char *name, uid_t *uid, gid_t *gid);
 
 /*
+ * The account under which strangers are listened to: that of -n, else pop3d where /etc/passwd has
+ * it, else nobody. The name service is not asked about pop3d, for that would cost each session.
+ */
+const char *account_powerless(const struct auth *auth);
+
+/*
  * Asks the name service for an account. NULL with errno 0: there is none. NULL with another errno:
  * a part of the name service does not answer, so that nothing is known.
  */

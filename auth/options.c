@@ -96,7 +96,7 @@ options_take(struct options *options, int argc, char **argv)
         int letter;
 
         *options = (struct options){
-                .auth = { .service = "pop3", .powerless_account = "nobody", .login_seconds = 60 },
+                .auth = { .service = "pop3", .login_seconds = 60 },
                 .maildir = "Maildir",
                 .idle_seconds = 600,
                 .index_seconds = OPTION_INDEX_UNSET,

@@ -72,7 +72,7 @@ start_authorization(const struct auth *auth,
         gid_t gid = 0;
         pid_t child;
 
-        must(account_find(auth->powerless_account, &uid, &gid),
+        must(account_find(account_powerless(auth), &uid, &gid),
             "the account of -n is unknown");
         must(uid != 0 && gid != 0,
             "the account of -n has root's numbers");

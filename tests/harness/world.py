@@ -103,8 +103,9 @@ def _private_folder():
 
 
 def _without_our_names(path):
+    """Also without pop3d's own account, which make install may have made on this machine."""
     with open(path) as file:
-        return [line for line in file if line.split(":")[0] not in ACCOUNTS]
+        return [line for line in file if line.split(":")[0] not in (*ACCOUNTS, "pop3d")]
 
 
 def _private_etc(root):

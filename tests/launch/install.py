@@ -12,6 +12,7 @@ import shutil
 import subprocess
 
 import common
+import launchers
 from common import ROOM, TREE, check
 
 CONFIGURATION = ("etc/xinetd.d/pop3", "etc/pam.d/pop3")
@@ -116,6 +117,7 @@ def test_uninstall_leaves_what_was_changed_and_nothing_else(world):
     make("install", f"DESTDIR={root}")
     common.write(f"{root}/etc/pam.d/other", "# of somebody else\n")
     make("uninstall", f"DESTDIR={root}")
+    check(not os.path.exists(f"{root}/usr/local/share/doc/pop3d"), "an empty folder is left")
     check(files(root) == ["etc/pam.d/other"], f"left: {files(root)}")
     make("install", f"DESTDIR={root}")
     common.write(f"{root}/etc/pam.d/pop3", "# mine\n")
@@ -123,6 +125,65 @@ def test_uninstall_leaves_what_was_changed_and_nothing_else(world):
     said = make("uninstall", f"DESTDIR={root}")
     check(files(root) == ["etc/pam.d/other", "etc/pam.d/pop3"], f"left: {files(root)}")
     check(f"left {root}/etc/pam.d/pop3" in said, said)
+
+
+def test_uninstall_in_a_folder_of_many(world):
+    """Where DOCDIR is a folder that others use, and where somebody put a file of his into ours."""
+    root = fresh("shared")
+    others = ["usr/local/share/doc/another/README", "usr/local/share/doc/README", "usr/local/share/doc/pop3d.txt"]
+    for path in others:
+        common.write(f"{root}/{path}", "of somebody else\n")
+    make("install", f"DESTDIR={root}", "DOCDIR=/usr/local/share/doc")
+    make("uninstall", f"DESTDIR={root}", "DOCDIR=/usr/local/share/doc")
+    check(files(root) == sorted(others), f"left: {files(root)}")
+    make("install", f"DESTDIR={root}")
+    common.write(f"{root}/usr/local/share/doc/pop3d/notes", "mine\n")
+    make("uninstall", f"DESTDIR={root}")
+    check(files(root) == sorted(others + ["usr/local/share/doc/pop3d/notes"]), f"left: {files(root)}")
+
+
+def account():
+    """The line of the account in /etc/passwd, cut, or None."""
+    return next((line.rstrip("\n").split(":") for line in open("/etc/passwd") if line.startswith("pop3d:")), None)
+
+
+def test_an_account_of_its_own(world):
+    """It is made once, as a system account that nobody can log in to, and strangers are listened to under it."""
+    common.need("useradd")
+    for table in ("passwd", "shadow", "group", "gshadow"):
+        path = f"/etc/{table}"
+        if os.path.exists(path):
+            kept = [line for line in open(path) if not line.startswith("pop3d:")]
+            common.write(path, "".join(kept))
+    said = make("install", f"DESTDIR={fresh('account')}")
+    check("no account is made" in said and account() is None, f"with DESTDIR: {said}, {account()}")
+    make("install")
+    name, _, uid, gid, _, home, shell = account()
+    check(100 <= int(uid) < 1000 and int(gid) > 0, f"its numbers are {uid} and {gid}")
+    check(home == "/nonexistent" and shell.endswith(("nologin", "false")), f"home {home}, shell {shell}")
+    shadow = next(line.split(":")[1] for line in open("/etc/shadow") if line.startswith("pop3d:"))
+    check(shadow.startswith(("!", "*")), "it has a password")
+    said = make("install")
+    check("account" not in said and account()[2] == uid, f"a second time: {said}")
+    launchers.start_xinetd(world, 110)
+    client = common.Client("127.0.0.1", 110)
+    owners = {line.split()[1] for path in glob.glob("/proc/[0-9]*/status") for line in open(path)
+              if line.startswith("Uid:") and "pop3d" in common.read_text(path.replace("status", "comm"))}
+    check(uid in owners, f"pop3d's processes belong to {owners}, not {uid}")
+    client.ask("QUIT", "+OK")
+    check("userdel pop3d" in make("uninstall") and account() is not None, "uninstall removed the account, or is silent")
+
+
+def test_no_account_can_be_made(world):
+    """Then a word says so, and all else is installed."""
+    kept = [line for line in open("/etc/passwd") if not line.startswith("pop3d:")]
+    common.write("/etc/passwd", "".join(kept))
+    tools = f"{ROOM}/tools"
+    common.write(f"{tools}/useradd", "#!/bin/sh\nexit 1\n")
+    os.chmod(f"{tools}/useradd", 0o755)
+    said = common.run("make", "-s", "-C", TREE, "install", env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"})
+    check("pop3d could not be made" in said and account() is None, f"said: {said}")
+    check(os.path.exists("/usr/local/sbin/pop3d"), "nothing is installed")
 
 
 if __name__ == "__main__":

@@ -178,15 +178,50 @@ def test_powerless_account_of_odd_lines(world):
             must(re.search(r"FAULT, category=General, reason=.*(unknown|numbers)", session.log()), session.log())
 
 
-def test_no_list_of_accounts(world):
-    """the process that talks to strangers has no list of accounts in its memory"""
+PASSWD = "/bin/sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"'
+
+
+def with_passwd(world, text):
+    """What goes before a command that is to see this /etc/passwd."""
+    path = f"{world.folder()}/passwd"
+    with open(path, "w") as file:
+        file.write(text)
+    return ["unshare", "-m", *PASSWD, path]
+
+
+def test_account_of_its_own(world):
+    """without -n the account is pop3d where it exists, and nobody where it does not; a tail of a long line is none"""
     require_root()
     box = Box(world)
-    with box.session() as session:
-        session.greeting()
-        authorization, = await_children(session.pid, 1)
-        must(memory_has(authorization, b"server ready"), "its memory cannot be seen")
-        must(not memory_has(authorization, b"root:x:0:0:"), "it has the list of accounts")
+    with open("/etc/passwd") as file:
+        others = file.read()
+    own = "pop3d:x:4042:4043::/:/bin/false\n"
+    # where the part that is read at a time ends, the rest of this line looks like the account
+    long = "filler:x:9:9:"
+    cut = long.ljust(4095, "x") + own
+    for text, uid, gid in ((others + own, 4042, 4043), (own + others, 4042, 4043), (others + cut, 65534, 65534),
+                           (others + long.ljust(3 * 4095, "x") + own + own, 4042, 4043), (others, 65534, 65534)):
+        with box.session(prefix=with_passwd(world, text)) as session:
+            session.greeting()
+            authorization, = await_children(session.pid, 1)
+            has_no_power(authorization, uid, gid, [])
+
+
+def test_no_list_of_accounts(world):
+    """the process that talks to strangers has no list of accounts in its memory, however long that is"""
+    require_root()
+    box = Box(world)
+    with open("/etc/passwd") as file:
+        others = file.read()
+    many = "".join(f"unlikely{number:04}:x:{20000 + number}:9::/:/bin/sh\n" for number in range(300))
+    for text, options in ((others, []), (others + many + "pop3d:x:4042:4042::/:\n", []), (others + many, []),
+                          (many + others, []), (others + many + "far:x:4042:4042::/:\n", ["-n", "far"])):
+        with box.session(*options, prefix=with_passwd(world, text)) as session:
+            session.greeting()
+            authorization, = await_children(session.pid, 1)
+            must(memory_has(authorization, b"server ready"), "its memory cannot be seen")
+            for octets in (b"root:x:0:0:", b"unlikely"):
+                must(not memory_has(authorization, octets), f"it has the list of accounts: {octets}")
 
 
 def test_zone_of_the_launcher(world):
