@@ -164,7 +164,9 @@ struct options {
         bool allows_clear_text;         /* -p */
         bool logs_to_stderr;            /* -e */
         int wanted;                     /* 'c', 'h' or 'V' in place of a session, else 0 */
-        bool are_given;                 /* there is an option beside -c */
+        bool are_given;                 /* there is an option beside -c and -q */
+        bool is_detailed;               /* -c twice: the check shows what is as it should be, too */
+        bool is_quiet;                  /* -q: where all is well the check prints nothing */
         const char *login;              /* the operand, or NULL; only -c may have one */
         char problem[32];               /* where options_take() writes some of its answers */
 };
@@ -299,14 +301,6 @@ bool auth_check_owner(const struct auth *auth, struct identity *identity);
  * login. Loads the modules into this process.
  */
 void auth_check_pam(const struct auth *auth, struct login *login, check_row row, void *context);
-
-/*
- * apart_start() runs part(context) in a child, for two minutes at most. Unless client is NULL, the
- * child's descriptors 0 and 1 are a socket, and *client is its other end. apart_end() waits for
- * the child and returns its exit status, which is what part() returned; -1 if it has none.
- */
-pid_t apart_start(int (*part)(void *context), void *context, int *client);
-int apart_end(pid_t child);
 
 /*
  * Becomes the mail user for ever, proves it, and closes every descriptor but 0, 1, 2 and the

@@ -9,12 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const char options_letters[] = ":C:SVcd:ehi:l:m:n:ps:t:u:v:x";
+const char options_letters[] = ":C:SVcd:ehi:l:m:n:pqs:t:u:v:x";
 
 const char options_usage[] =
     "usage: pop3d [-ehpSVx] [-C dir] [-d domain] [-i seconds] [-l seconds] [-m maildir]\n"
     "             [-n account] [-s service] [-t seconds] [-u format] [-v account]\n"
-    "       pop3d -c [options] [login]     (what is wrong, and how to mend it)\n";
+    "       pop3d -c [-cq] [options] [login]       (what is wrong, and how to mend it)\n";
 
 /* A number of seconds in a range: digits only; none make 0. False for any other text. */
 static bool
@@ -36,8 +36,10 @@ take_flag(struct options *options, int letter)
         case 'S': options->auth.peer.is_secured = true; return true;
         case 'e': options->logs_to_stderr = true; return true;
         case 'p': options->allows_clear_text = true; return true;
+        case 'q': options->is_quiet = true; return true;
         case 'x': options->auth.expects_proxy = true; return true;
-        case 'V': case 'c': case 'h': options->wanted = letter; return true;
+        case 'c': options->is_detailed = options->wanted == 'c'; options->wanted = 'c'; return true;
+        case 'V': case 'h': options->wanted = letter; return true;
         default: return false;
         }
 }
@@ -106,13 +108,15 @@ options_take(struct options *options, int argc, char **argv)
         while ((letter = getopt(argc, argv, options_letters)) != -1) {
                 const char *wrong = take_option(options, letter, optarg);
 
-                options->are_given |= letter != 'c';
+                options->are_given |= letter != 'c' && letter != 'q';
                 problem = problem == NULL ? wrong : problem;
         }
         if (optind < argc)
                 options->login = argv[optind];
         if (problem == NULL && argc - optind > (options->wanted == 'c'))
                 problem = "there is an argument too many";
+        if (problem == NULL && options->is_quiet && options->wanted != 'c')
+                problem = "-q goes with -c";
         return problem;
 }
 

@@ -1,6 +1,6 @@
 /*
  * processes.c - begins a process, forks others, speaks with them, waits for them.
- * Runs in:   every process of a session; apart_start() and apart_end() in the check (-c).
+ * Runs in:   every process of a session.
  * May touch: the state that the launcher left, its own children, the channels to them; the log.
  */
 #include "internal.h"
@@ -18,7 +18,6 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { APART_SECONDS = 120 };
 
 bool
 process_begin(bool keeps_stderr)
@@ -141,41 +140,4 @@ channel_receive(int channel, void *message, size_t size, int flags)
                                    : recv(channel, message, size, flags);
         while (count < 0 && errno == EINTR);
         return count;
-}
-
-pid_t
-apart_start(int (*part)(void *context), void *context, int *client)
-{
-        int channel[2] = { -1, -1 };
-        pid_t child;
-
-        if (client != NULL && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0)
-                return -1;
-        /* what is still in stdout's buffer would be written by the child as well */
-        (void)fflush(stdout);
-        child = fork();
-        if (child == 0) {
-                int status;
-
-                process_die_after(APART_SECONDS);
-                if (client != NULL && (dup2(channel[1], 0) < 0 || dup2(channel[1], 1) < 0))
-                        _exit(END_FAULT);
-                status = part(context);
-                _exit(fflush(stdout) == 0 ? status : END_FAULT);
-        }
-        if (client != NULL) {
-                (void)close(channel[1]);
-                *client = channel[0];
-        }
-        return child;
-}
-
-int
-apart_end(pid_t child)
-{
-        int status;
-
-        if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status))
-                return -1;
-        return WEXITSTATUS(status);
 }

@@ -13,13 +13,18 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 #include "../maildir/maildir.h"
 
+enum {
+        PART_SECONDS = 60,              /* of a part, until it is given up */
+        CHECK_SECONDS = 300,            /* of all parts */
+};
+
 struct check {
-        struct report report;
         const struct options *options;  /* as given by hand, else the launcher's */
-        const char *login;              /* the operand, or NULL */
+        struct trial trial;
         bool has_wrong_options;         /* pop3d refuses to start with them */
         bool is_good_login;             /* login could be taken apart, and its account looked up: */
         struct login parts;
@@ -27,14 +32,13 @@ struct check {
         struct identity owner;          /* of all maildrops of virtual users */
 };
 
-static int
-check_pam(void *context)
+static void
+check_pam(struct report *report, void *context)
 {
         struct check *check = context;
 
         auth_check_pam(&check->options->auth, check->is_good_login ? &check->parts : NULL, print_row,
-            &check->report);
-        return check->report.worst;
+            report);
 }
 
 /* Where the maildrop lies: 0, or an error, which is about the template. */
@@ -53,27 +57,34 @@ find_maildrop(const struct check *check, char path[PATH_MAX])
                 maildir_template_has_home(options->maildir))) != 0 ? errno : 0;
 }
 
+/* Called where what belongs to others is read: it must not be in reach of that. */
+static void
+forget_password(struct check *check)
+{
+        explicit_bzero(check->trial.password, sizeof(check->trial.password));
+        explicit_bzero(check->parts.password, sizeof(check->parts.password));
+}
+
 /* In a process of its own, for it becomes the owner of all maildrops of virtual users. */
-static int
-check_spelling(void *context)
+static void
+check_spelling(struct report *report, void *context)
 {
         struct check *check = context;
 
+        forget_password(check);
         become_user(&check->owner);
-        maildir_check_spelling(check->options->maildir, check->owner.home, print_row,
-            &check->report);
-        return check->report.worst;
+        maildir_check_spelling(check->options->maildir, check->owner.home, print_row, report);
 }
 
 /* In a process of its own, for it becomes the user for ever; that process has seen no shadow file. */
-static int
-check_maildrop(void *context)
+static void
+check_maildrop(struct report *report, void *context)
 {
         struct check *check = context;
-        struct report *report = &check->report;
         char path[PATH_MAX], found[PATH_MAX];
         int error;
 
+        forget_password(check);
         become_user(&check->identity);
         error = find_maildrop(check, path);
         if (error != 0)
@@ -92,20 +103,6 @@ check_maildrop(void *context)
         else
                 maildir_check(path, check->options->id_format, check->options->index_seconds,
                     print_row, report);
-        return report->worst;
-}
-
-/* Runs a part in a process of its own, and takes over how bad it was. */
-static void
-check_apart(struct check *check, int (*part)(void *context), const char *what)
-{
-        int worst = apart_end(apart_start(part, check, NULL));
-
-        if (worst < CHECK_OK || worst > CHECK_FAULTS)
-                print_row(&check->report, "fail", what, "the check did not come to its end\n"
-                    "cause: the log may say");
-        else
-                check->report.worst = worst;
 }
 
 /* What is wrong with -m or -u, at which options_take() does not look, or NULL. */
@@ -120,25 +117,25 @@ values_problem(const struct options *options)
 
 /* Options as the launcher gives them, unless some were given by hand. Returns argv for pop3d. */
 static char **
-choose_options(struct check *check, char **by_hand)
+choose_options(struct check *check, struct report *report, char **by_hand)
 {
-        const struct entry *ours = launchers_check(&check->report);
+        const struct entry *ours = launchers_check(report);
         const char *problem;
 
         if (ours == NULL || check->options->are_given)
                 return by_hand;
         check->options = &ours->options;
-        print_row(&check->report, "ok", "options", "of %s, as none are given here: %s", ours->file,
+        print_row(report, "ok", "options", "of %s, as none are given here: %s", ours->file,
             ours->arguments[1] == NULL ? "none" : ours->value[ARGUMENTS]);
         problem = ours->problem != NULL ? ours->problem : values_problem(&ours->options);
         check->has_wrong_options = problem != NULL;
         if (problem != NULL)
-                print_row(&check->report, "fail", "options", "%s\nremedy: mend %s", problem,
+                print_row(report, "fail", "options", "%s\nremedy: mend %s", problem,
                     ours->file);
         return (char **)(uintptr_t)ours->arguments;
 }
 
-/* Copies the options of a command line, without -c and the login. words ends in NULL. */
+/* Copies the options of a command line, without -c, -q and the login. words ends in NULL. */
 static void
 copy_options(int argc, char **argv, char *words[WORDS_MAX + 1], char letters[WORDS_MAX][3])
 {
@@ -148,7 +145,7 @@ copy_options(int argc, char **argv, char *words[WORDS_MAX + 1], char letters[WOR
         optind = 0;
         words[0] = argv[0];
         while (count + 2 < WORDS_MAX && (letter = getopt(argc, argv, options_letters)) != -1) {
-                if (letter == 'c')
+                if (letter == 'c' || letter == 'q')
                         continue;
                 (void)snprintf(letters[count], sizeof(letters[count]), "-%c", letter);
                 words[count] = letters[count];
@@ -159,14 +156,78 @@ copy_options(int argc, char **argv, char *words[WORDS_MAX + 1], char letters[WOR
         words[count] = NULL;
 }
 
+/* Whether anybody listens on POP3S_PORT. */
+static void
+find_pop3s(void *context, const struct listener *listener)
+{
+        *(bool *)context |= listener->port == POP3S_PORT;
+}
+
+/* The last row: what nobody can see from here, and how to look at it from where it can be seen. */
+static void
+tell_what_is_outside(const struct check *check, struct report *report)
+{
+        const char *scheme = "--ssl-reqd pop3";
+        struct utsname names;
+        bool has_pop3s = false;
+
+        listeners_read(find_pop3s, &has_pop3s);
+        if (has_pop3s)
+                scheme = "pop3s";
+        else if (check->options->allows_clear_text)
+                scheme = "pop3";
+        print_row(report, "skip", "outside", "what only another machine sees was not looked at: "
+            "firewalls and address translation between, what it makes of this machine's name\n"
+            "remedy: try there: curl -v %s://%s/ -u %s", scheme,
+            uname(&names) == 0 ? names.nodename : "HOST",
+            check->trial.login != NULL ? check->trial.login : "USER");
+}
+
+/* All rows but one of the check itself. */
+static void
+check_all(struct report *report, void *context)
+{
+        struct check *check = context;
+        const char *login = check->trial.login;
+
+        check->trial.arguments = choose_options(check, report, check->trial.arguments);
+        check->trial.expects_proxy = check->options->auth.expects_proxy;
+        auth_check_process(&check->options->auth, print_row, report);
+        if (login != NULL)
+                check->is_good_login = auth_check_login(&check->options->auth, login, &check->parts,
+                    &check->identity, print_row, report);
+        else
+                print_row(report, "skip", "maildrop", "no login to look at: pop3d -c LOGIN");
+        memcpy(check->parts.password, check->trial.password, sizeof(check->parts.password));
+        part_run(report, "PAM", NULL, PART_SECONDS, check_pam, check);
+        if (check->identity.uid != 0)
+                part_run(report, "maildrop", "maildrop", PART_SECONDS, check_maildrop, check);
+        if (auth_check_owner(&check->options->auth, &check->owner))
+                part_run(report, "maildrop", "maildrop", PART_SECONDS, check_spelling, check);
+        if (check->has_wrong_options)
+                print_row(report, "skip", "session", "not tried: pop3d refuses its options");
+        else
+                session_check(report, &check->trial);
+        tell_what_is_outside(check, report);
+}
+
+/* Whoever waits for a part is interrupted by it, and prints what is known. */
+static void
+stop_waiting(int number)
+{
+        (void)number;
+}
+
 int
 main(int argc, char **argv)
 {
+        const struct sigaction interrupt = { .sa_handler = stop_waiting };
+
         static char *words[WORDS_MAX + 1], letters[WORDS_MAX][3];
+        static struct report report = { .channel = -1 };
         struct options by_hand;
         struct check check = { .options = &by_hand };
         const char *problem;
-        char **arguments;
 
         problem = options_take(&by_hand, argc, argv);
         if (problem == NULL)
@@ -176,25 +237,15 @@ main(int argc, char **argv)
                 return END_USAGE;
         }
         copy_options(argc, argv, words, letters);
-        check.login = by_hand.login;
+        check.trial.arguments = words;
+        check.trial.login = by_hand.login;
+        check.trial.is_told = by_hand.is_detailed;
         (void)signal(SIGPIPE, SIG_IGN);
         log_open(true);
-        arguments = choose_options(&check, words);
-        auth_check_process(&check.options->auth, print_row, &check.report);
-        if (check.login != NULL)
-                check.is_good_login = auth_check_login(&check.options->auth, check.login, &check.parts,
-                    &check.identity, print_row, &check.report);
-        else
-                print_row(&check.report, "skip", "maildrop", "no login to look at: pop3d -c LOGIN");
-        check_apart(&check, check_pam, "PAM");
-        if (check.identity.uid != 0)
-                check_apart(&check, check_maildrop, "maildrop");
-        if (auth_check_owner(&check.options->auth, &check.owner))
-                check_apart(&check, check_spelling, "maildrop");
-        if (check.has_wrong_options)
-                print_row(&check.report, "skip", "session", "not tried: pop3d refuses its options");
-        else
-                session_check(&check.report, arguments, check.options->auth.expects_proxy,
-                    check.login);
-        return check.report.worst;
+        trial_ask_password(&check.trial);
+        (void)sigaction(SIGINT, &interrupt, NULL);
+        (void)sigaction(SIGTERM, &interrupt, NULL);
+        part_run(&report, "process", NULL, CHECK_SECONDS, check_all, &check);
+        report_print(&report, by_hand.is_quiet);
+        return report.worst;
 }

@@ -16,16 +16,61 @@
 enum { CHECK_OK = 0, CHECK_WARNINGS = 1, CHECK_FAULTS = 2 };    /* exit statuses */
 
 /* rows.c: what the check has said so far. */
-struct report {
-        int worst;                      /* the exit status that its rows ask for */
+enum { ROWS_MAX = 1000 };
+
+/* What was looked at, and how it is. It goes from process to process as a message of this size. */
+struct row {
+        char state[8];                  /* "ok", "warn", "fail" or "skip" */
+        char what[24];
+        char text[5120];                /* lines; those of the cause and the remedy say so */
 };
 
+struct report {
+        int worst;                      /* the exit status that its rows ask for */
+        int channel;                    /* to whom rows are sent; -1: they are kept in what follows */
+        size_t count;
+        struct row *rows[ROWS_MAX];
+};
+
+/* Sends a row, or keeps it; more than ROWS_MAX are not kept, but count in worst. */
+void report_add(struct report *report, const struct row *row);
+
 /*
- * Prints a row: state ("ok", "warn", "fail" or "skip"), what was looked at, a text whose lines are
- * broken to fit 80 columns. context is the report. This is the check_row of auth.h and maildir.h.
+ * The same with a text as of printf(3): what it is, then, each in a line of its own where it is
+ * known, "cause: ..." and "remedy: ...". context is the report. This is the check_row of auth.h and
+ * maildir.h.
  */
 void print_row(void *context, const char *state, const char *what, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/*
+ * Prints the sum, the rows that were kept, and the sum again: at a terminal in 80 columns, else a
+ * row a line. is_quiet: only the rows that are not ok, and nothing at all if there are none.
+ */
+void report_print(const struct report *report, bool is_quiet);
+
+/* parts.c: a part of the check, which adds to this report. */
+typedef void (*part_function)(struct report *report, void *context);
+
+/*
+ * Runs a part in a process of its own without a terminal, and takes over its rows. If it dies, or
+ * has not ended after so many seconds, a row of this name says so. what: the only name that its
+ * rows may have, or NULL.
+ */
+void part_run(struct report *report, const char *name, const char *what, unsigned seconds,
+    part_function part, void *context);
+
+/*
+ * Starts a program whose descriptors 0 and 1 are one end of a socket; *socket is the other. It ends
+ * after a minute at most. -1: it could not be started; *socket is then -1.
+ */
+pid_t program_start(const char *path, char *const arguments[], int *socket);
+
+/*
+ * Waits for a program to end, after killing it unless it is_waited_for. Its exit status, or -1; 127
+ * if there was no such program.
+ */
+int program_end(pid_t program, bool is_waited_for);
 
 /* entries.c: what the launchers' configuration says. */
 enum { ENTRIES_MAX = 24, VALUE_SIZE = 256, WORDS_MAX = 64, POP3_PORT = 110, POP3S_PORT = 995 };
@@ -100,10 +145,22 @@ void listener_hear(const struct listener *listener, bool expects_proxy, char hea
  */
 const struct entry *launchers_check(struct report *report);
 
+/* session.c: what a session with pop3d itself is tried with. */
+struct trial {
+        char **arguments;               /* pop3d's argv; [0] is replaced */
+        bool expects_proxy;             /* they have -x */
+        bool is_told;                   /* the dialogue is shown also if it is as it should be */
+        const char *login;              /* or NULL */
+        char password[PASSWORD_MAX + 1];        /* "": none is tried */
+};
+
 /*
- * session.c: the row of a session with pop3d itself, started with these arguments (argv, [0] is
- * replaced). On a terminal, and unless login is NULL, a password may be tried.
+ * Takes the password to try from the terminal that standard input is, where just Enter means none;
+ * or a line that is already waiting there. It is never waited for elsewhere.
  */
-void session_check(struct report *report, char **arguments, bool expects_proxy, const char *login);
+void trial_ask_password(struct trial *trial);
+
+/* The row of that session. */
+void session_check(struct report *report, const struct trial *trial);
 
 #endif

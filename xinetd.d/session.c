@@ -1,20 +1,55 @@
 /*
  * session.c - a session with pop3d itself, and what was said in it.
- * Runs in:   pop3d-check.
+ * Runs in:   pop3d-check; the password is asked for in its first process, the only one with a terminal.
  * May touch: the pop3d beside this program, as its client; the terminal, for a password.
  */
 #include "check.h"
 
-#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <termios.h>
 #include <unistd.h>
 
-/* In a process of its own: becomes pop3d, with the client's end of a socket on 0 and 1. */
-static int
-become_pop3d(void *arguments)
+enum { PATIENCE_SECONDS = 20 }; /* for a reply; a wrong password takes two */
+
+/*
+ * Reads a line, without what ends it; octet by octet, because what is behind it is not ours.
+ * patience: milliseconds for each, -1: without end.
+ */
+static void
+read_line(char *line, size_t size, int patience)
 {
-        return start_beside("pop3d", arguments);
+        struct pollfd input = { .fd = 0, .events = POLLIN };
+        size_t used = 0;
+
+        while (used < size - 1 && poll(&input, 1, patience) == 1 && read(0, line + used, 1) == 1 &&
+            line[used] != '\n')
+                used++;
+        line[used] = '\0';
+        line[strcspn(line, "\r")] = '\0';
+}
+
+void
+trial_ask_password(struct trial *trial)
+{
+        struct termios usual, silent;
+
+        if (trial->login == NULL)
+                return;
+        if (tcgetattr(0, &usual) == 0) {
+                silent = usual;
+                silent.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
+                (void)tcsetattr(0, TCSAFLUSH, &silent);
+                (void)fprintf(stderr, "Password to try (none: just Enter): ");
+                read_line(trial->password, sizeof(trial->password), -1);
+                (void)tcsetattr(0, TCSAFLUSH, &usual);
+                (void)fprintf(stderr, "\n");
+        } else {
+                read_line(trial->password, sizeof(trial->password), 0);
+        }
 }
 
 /*
@@ -45,43 +80,81 @@ write_dialogue(char *out, size_t size, char *heard, const char *const *commands)
         return is_good && *commands == NULL;
 }
 
-/* Reads until the server closes, or has said more than fits. Ends in NUL. */
-static void
+/*
+ * Reads until the server closes, is silent for too long, or has said more than fits. Ends in NUL.
+ * True if it closed.
+ */
+static bool
 hear_all(int server, char *heard, size_t size)
 {
+        const struct timeval patience = { .tv_sec = PATIENCE_SECONDS };
         size_t used = 0;
         ssize_t count;
 
+        (void)setsockopt(server, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
         while ((count = read(server, heard + used, size - 1 - used)) > 0)
                 used += (size_t)count;
         heard[used] = '\0';
+        return count == 0;
+}
+
+/* Why a session failed, by what was heard in it. */
+static const char *
+cause_of(const char *heard)
+{
+        if (strstr(heard, "-ERR [AUTH]") != NULL)
+                return "the password is wrong, or the login is refused whatever it is\n"
+                    "remedy: see the rows of login and PAM, then the log";
+        if (strstr(heard, "-ERR [IN-USE]") != NULL)
+                return "another session has the maildrop\nremedy: see the rows of maildrop";
+        if (strstr(heard, "-ERR [SYS/") != NULL)
+                return "a fault of this machine's\nremedy: see the rows above, then the log";
+        return "see the log";
+}
+
+static void
+report_session(struct report *report, const struct trial *trial, char *heard, bool has_quit)
+{
+        char user[LOGIN_TYPED_MAX + 8], dialogue[4096];
+        const char *const without_login[] = { "CAPA", "QUIT", NULL };
+        const char *const with_login[] = { "CAPA", user, "PASS", "STAT", "QUIT", NULL };
+        bool logs_in = trial->password[0] != '\0';
+        const char *cause = cause_of(heard);    /* which write_dialogue() cuts into lines */
+        bool is_good;
+
+        (void)snprintf(user, sizeof(user), "USER %s", trial->login);
+        is_good = write_dialogue(dialogue, sizeof(dialogue), heard,
+            logs_in ? with_login : without_login) && has_quit;
+
+        if (!is_good)
+                print_row(report, "fail", "session", "what a client is told:%s\ncause: %s",
+                    dialogue, cause);
+        else if (trial->is_told)
+                print_row(report, "ok", "session", "what a client is told:%s", dialogue);
+        else
+                print_row(report, "ok", "session", "a client is greeted%s, and told what pop3d can "
+                    "do; -c -c shows the dialogue", logs_in ? ", logged in with that password" : "");
 }
 
 void
-session_check(struct report *report, char **arguments, bool expects_proxy, const char *login)
+session_check(struct report *report, const struct trial *trial)
 {
-        char heard[2048], dialogue[4096], user[300], *password = NULL;
-        const char *const without_login[] = { "CAPA", "QUIT", NULL };
-        const char *const with_login[] = { "CAPA", user, "PASS", "STAT", "QUIT", NULL };
-        const char *const *commands = without_login;
+        char heard[2048];
+        char path[PATH_MAX];
         int server = -1;
-        pid_t session = apart_start(become_pop3d, arguments, &server);
-        bool is_good;
+        pid_t session = -1;
+        bool has_closed;
 
-        if (login != NULL && isatty(0))
-                password = getpass("Password to try (none: just Enter): ");
-        (void)dprintf(server, "%sCAPA\r\n", expects_proxy ? "PROXY UNKNOWN\r\n" : "");
-        if (password != NULL && *password != '\0') {
-                (void)snprintf(user, sizeof(user), "USER %s", login);
-                (void)dprintf(server, "%s\r\nPASS %s\r\nSTAT\r\n", user, password);
-                explicit_bzero(password, strlen(password));
-                commands = with_login;
+        if (find_beside("pop3d", path)) {
+                trial->arguments[0] = path;
+                session = program_start(path, trial->arguments, &server);
         }
+        (void)dprintf(server, "%sCAPA\r\n", trial->expects_proxy ? "PROXY UNKNOWN\r\n" : "");
+        if (trial->password[0] != '\0')
+                (void)dprintf(server, "USER %s\r\nPASS %s\r\nSTAT\r\n", trial->login,
+                    trial->password);
         (void)dprintf(server, "QUIT\r\n");
-        hear_all(server, heard, sizeof(heard));
+        has_closed = hear_all(server, heard, sizeof(heard));
         (void)close(server);
-        is_good = apart_end(session) == END_QUIT;
-        is_good &= write_dialogue(dialogue, sizeof(dialogue), heard, commands);
-        print_row(report, is_good ? "ok" : "fail", "session",
-            "what a client is told:%s%s", dialogue, is_good ? "" : "\ncause: see the log");
+        report_session(report, trial, heard, program_end(session, has_closed) == END_QUIT);
 }

@@ -11,6 +11,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -19,7 +20,7 @@ import threading
 import time
 
 from harness.server import Failure
-from harness.world import IS_ROOT, Skip, _mount, hash_password, require_root, require_tool
+from harness.world import IS_ROOT, TREE, Skip, _mount, hash_password, require_root, require_tool
 
 PARALLEL = False
 
@@ -48,22 +49,43 @@ class Row:
         self.state, self.what, self.text = state, what, text
 
 
+STATES = {"ok": 0, "skip": 0, "warn": 1, "fail": 2}
+
+
+def names_in_the_manual():
+    """What a row may be about: the list under "The check" of pop3d.8."""
+    with open(f"{TREE}/pop3d.8") as file:
+        section = file.read().split("\n.Ss The check\n")[1].split("\n.S")[0]
+    return {name for line in re.findall(r"^\.It Cm (.*)$", section, re.M) for name in line.split(" , ")}
+
+
+def parse_sum(line, rows):
+    """The first and the last line say how many faults and warnings there are, and of what."""
+    faults, warnings = (len([row for row in rows if row.state == state]) for state in ("fail", "warn"))
+    words = f"{faults} fault{'s' * (faults != 1)}, {warnings} warning{'s' * (warnings != 1)}: "
+    loud = [row for state in ("fail", "warn") for row in rows if row.state == state]
+    words += ", ".join(dict.fromkeys(row.what for row in loud)) + f"; first: " if loud else "all is well"
+    if not line.startswith(words[:76]):
+        raise Failure(f"{line!r} should be {words!r}")
+
+
 def parse(output):
-    """Rows; and each promise that holds for any output."""
-    rows = []
-    for line in output.splitlines():
-        if len(line) > 80:
-            raise Failure(f"longer than 80 columns: {line!r}")
-        if re.search(r"[^ -~]", line):
+    """The rows of a table, which is printed where no terminal is; and each promise that holds for any."""
+    lines = output.splitlines()
+    rows, names = [], names_in_the_manual()
+    for line in lines[1:-1]:
+        if re.search(r"[^ -~\t]", line):
             raise Failure(f"not printable: {line!r}")
-        head = re.match(r"(ok|warn|fail|skip) +(launcher|port \d+|port|TLS|options|process|log|login|"
-                        r"maildrop|PAM|session) +(\S.*)$", line)
-        if head and not line.startswith(" "):
-            rows.append(Row(head[1], head[2], head[3]))
-        elif rows and re.match(r" {17}\S", line):
-            rows[-1].text += " " + line.strip()
-        else:
-            raise Failure(f"neither a row nor one that goes on: {line!r}")
+        fields = line.split("\t")
+        if not 3 <= len(fields) <= 5 or fields[0] not in STATES or re.sub(r" \d+$", "", fields[1]) not in names:
+            raise Failure(f"no row, or one of which pop3d.8 says nothing: {line!r}")
+        for field, word in zip(fields[3:], ("cause: ", "remedy: ")):
+            if field and not field.startswith(word):
+                raise Failure(f"neither cause nor remedy, or in the other's place: {line!r}")
+        rows.append(Row(fields[0], fields[1], " ".join(field for field in fields[2:] if field)))
+    if lines[0] != lines[-1]:
+        raise Failure(f"the first line is not the last one again:\n{output}")
+    parse_sum(lines[0], rows)
     return rows
 
 
@@ -75,7 +97,7 @@ class Check:
                               text=True, timeout=60, **how)
         self.output, self.status = done.stdout, done.returncode
         self.rows = parse(done.stdout)
-        worst = max({"ok": 0, "skip": 0, "warn": 1, "fail": 2}[row.state] for row in self.rows)
+        worst = max(STATES[row.state] for row in self.rows)
         if self.status != worst or done.stderr:
             raise Failure(f"exit status {self.status} in spite of its rows, or words on stderr:\n{self.output}{done.stderr}")
 
@@ -208,8 +230,9 @@ def test_sound_installation(world):
         await_port(995)
         before = snapshot(place.home)
         check = Check(world, "alice").quiet_but()
-        if check.status != 0 or any(row.state == "skip" for row in check.rows):
+        if check.status != 0 or [row.what for row in check.rows if row.state == "skip"] != ["outside"]:
             raise Failure(f"not all ok:\n{check.output}")
+        check.expect("skip", "outside", "curl -v pop3s://", " -u alice")
         check.expect("ok", "port 110", "xinetd (process")
         check.expect("ok", "port 995", "stunnel")
         check.expect("ok", "TLS", "/etc/stunnel/pop3s.conf")
@@ -217,7 +240,11 @@ def test_sound_installation(world):
         check.expect("ok", "maildrop", "a local file system")
         check.expect("ok", "log", "/dev/log takes a line")
         check.expect("ok", "maildrop", "1 messages, 23 octets", "not there yet")
-        check.expect("ok", "session", "C: CAPA", "S: +OK Capability list follows", "C: QUIT", "signing off")
+        check.expect("ok", "session", "a client is greeted")
+        Check(world, "-c", "alice").expect("ok", "session", "C: CAPA", "S: +OK Capability list follows", "C: QUIT", "signing off")
+        quiet = subprocess.run([world.binary, "-c", "-q", "alice"], stdin=subprocess.DEVNULL, capture_output=True)
+        if (quiet.returncode, quiet.stdout, quiet.stderr) != (0, b"", b""):
+            raise Failure(f"-q is not quiet where all is well: {quiet}")
         if snapshot(place.home) != before:
             raise Failure("the check changed something in the home")
 
@@ -264,7 +291,7 @@ def test_behind_a_proxy(world):
         place.launch()
         check = Check(world, "alice").quiet_but()
         check.expect("ok", "port 110", "greets: +OK pop3d")
-        check.expect("ok", "session", "signing off")
+        check.expect("ok", "session", "a client is greeted")
 
 
 def test_file_of_another(world):
@@ -604,9 +631,8 @@ def test_missing_program(world):
     os.chmod(folder, 0o755)
     shutil.copy(world.binary, f"{folder}/pop3d")
     done = subprocess.run([f"{folder}/pop3d", "-c"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    rows = parse(done.stdout)
-    words = rows[0].text if len(rows) == 1 else ""
-    if (done.returncode, done.stderr) != (2, "") or rows[0].state != "fail" or not all(
+    words = " ".join(done.stdout.split())
+    if (done.returncode, done.stderr) != (2, "") or not words.startswith("fail process ") or not all(
             word in words for word in ("pop3d-check", "No such file or directory", "make install")):
         raise Failure(f"status {done.returncode}: {done.stdout}{done.stderr}")
     started = subprocess.run([world.binary + "-check", "alice"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
@@ -619,7 +645,7 @@ def test_without_root(world):
     if not IS_ROOT:
         check = Check(world, "-C", world.configuration, world.me)
         check.expect("skip", "process", "not root")
-        check.expect("ok", "session", "C: QUIT")
+        check.expect("ok", "session", "a client is greeted")
         return
     with Installation(world) as place:
         place.launch()
@@ -633,15 +659,15 @@ def test_without_root(world):
         check.expect("skip", "port 110", "a process that only root sees")
         check.expect("ok", "port 110", "greets: +OK pop3d")
         check.expect("ok", "maildrop", "1 messages")
-        check.expect("ok", "session", "C: QUIT")
+        check.expect("ok", "session", "a client is greeted")
         Check(world, "bob", **how).quiet_but("PAM").expect("skip", "login", "only root")
 
 
-def check_at_a_terminal(world, password):
+def check_at_a_terminal(world, password, *options):
     """What -c shows at a terminal where this password is typed, and its exit status."""
     child, terminal = pty.fork()
     if child == 0:
-        os.execv(world.binary, [world.binary, "-c", "alice"])
+        os.execv(world.binary, [world.binary, "-c", *options, "alice"])
     shown, end = b"", time.monotonic() + 30
     while time.monotonic() < end:
         if select.select([terminal], [], [], 1)[0]:
@@ -660,10 +686,89 @@ def test_password_on_a_terminal(world):
     """with a terminal a password may be tried: the dialogue goes on to STAT, and does not show it"""
     with Installation(world) as place:
         place.launch()
-        shown, status = check_at_a_terminal(world, b"secret")
+        shown, status = check_at_a_terminal(world, b"secret", "-c")
         # 1: TLS is missing
         if b"C: PASS\r\n" not in shown or b"S: +OK 1 23" not in shown or b"secret" in shown or status != 1:
             raise Failure(f"status {status}:\n{shown.decode()}")
+
+
+def test_what_a_person_sees(world):
+    """at a terminal: the sum first and last, 80 columns, no dialogue where it is as it should be"""
+    with Installation(world) as place:
+        place.launch()
+        shown, status = check_at_a_terminal(world, b"secret")
+        lines = shown.decode().split("Enter): ")[1].split("\r\n")[1:-1]
+        if "C: PASS" in shown.decode() or max(map(len, lines)) > 80 or status != 1:
+            raise Failure(f"status {status}:\n{shown.decode()}")
+        if lines[0] != lines[-1] or not lines[0].startswith("0 faults, 1 warning: TLS; first: nothing known does it"):
+            raise Failure(f"the sum is not the first and the last line:\n{shown.decode()}")
+        for line in lines[1:-1]:
+            if not re.match(r"((ok|warn|skip) +\S+( \d+)? +| {17})\S", line):
+                raise Failure(f"neither a row nor one that goes on: {line!r}")
+        if not any(line.startswith("ok    session    a client is greeted, logged in with that password") for line in lines):
+            raise Failure(shown.decode())
+
+
+def test_quiet_shows_what_is_wrong(world):
+    """with -q the rows that are no fault are left out, and the sum is not"""
+    with Installation(world) as place:
+        place.launch()
+        check = Check(world, "-q", "alice")
+        if [(row.state, row.what) for row in check.rows] != [("warn", "TLS")]:
+            raise Failure(check.output)
+    done = subprocess.run([world.binary, "-q"], input=b"", capture_output=True)
+    if done.returncode != 64 or b"-q goes with -c" not in done.stdout:
+        raise Failure(f"-q alone: {done}")
+
+
+def test_password_that_waits(world):
+    """a line on standard input is the password; one that never comes is not waited for; what is behind it stays there"""
+    with Installation(world) as place:
+        place.launch()
+        for given, state in ((b"secret\nmore\n", "ok"), (b"guess77\n", "fail")):
+            ours, theirs = os.pipe()
+            os.write(theirs, given)
+            done = subprocess.run([world.binary, "-c", "-c", "alice"], stdin=ours, capture_output=True, text=True, timeout=60)
+            if not re.search(rf"^{state}\tsession\t.*C: PASS", done.stdout, re.M) or "secret" in done.stdout + done.stderr:
+                raise Failure(done.stdout)
+            os.close(theirs)
+            if os.read(ours, 100) != given.partition(b"\n")[2]:
+                raise Failure("more than a line was taken")
+            os.close(ours)
+        ours, theirs = os.pipe()
+        began = time.monotonic()
+        done = subprocess.run([world.binary, "-c", "alice"], stdin=ours, capture_output=True, text=True, timeout=60)
+        if time.monotonic() - began > 20 or "logged in" in done.stdout:
+            raise Failure(done.stdout)
+
+
+STUCK_PAM = """
+#include <unistd.h>
+int pam_start_confdir(void) { return pause(); }
+int pam_set_item, pam_get_item, pam_authenticate, pam_acct_mgmt, pam_strerror, pam_end;
+"""
+
+
+def test_interrupted(world):
+    """whoever does not want to wait any longer is shown what is known, and that it is not all"""
+    if world.is_sanitized:
+        raise Skip("needs the production build")
+    folder = world.folder()
+    subprocess.run([require_tool("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", f"{folder}/libpam.so.0"], check=True,
+                   text=True, input=STUCK_PAM)
+    with Installation(world) as place:
+        place.launch()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process = subprocess.Popen([world.binary, "-c", "alice"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                       text=True, env={**os.environ, "LD_LIBRARY_PATH": folder})
+            time.sleep(2)
+            process.send_signal(number)
+            rows = parse(process.communicate(timeout=5)[0])
+            told = [(row.state, row.what) for row in rows]
+            if ("ok", "launcher") not in told or ("ok", "port 110") not in told or told[-1] != ("fail", "process"):
+                raise Failure(f"{told}")
+            if "did not come to its end" not in rows[-1].text or process.returncode != 2:
+                raise Failure(f"status {process.returncode}: {rows[-1].text}")
 
 
 def test_wrong_password_on_a_terminal(world):
@@ -992,7 +1097,7 @@ def test_session_with_given_options(world):
     """options given by hand reach the session that is tried, whatever stands between them and -c"""
     require_root()
     for arguments in (["-xc"], ["-c", "-x"], ["-cx", "alice"], ["-xpc", "-t", "900"]):
-        check = Check(world, command=[world.binary, *arguments])
+        check = Check(world, command=[world.binary, *arguments, "-c"])
         check.expect("ok", "session", "S: +OK pop3d", "C: QUIT")
     done = subprocess.run([world.binary, "-cQ"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 64 or "-Q is no option" not in done.stdout:
