@@ -536,13 +536,14 @@ static enum outcome
 load_messages(struct session *session)
 {
         bool was_lost = maildrop_totals(session->drop)->lost_index != NULL;
-        int result = maildrop_load(session->drop), error = errno;
+        const char *part = "";
+        int result = maildrop_load(session->drop, &part), error = errno;
 
         if (!was_lost)
                 log_lost_index(session);
         if (result == 0)
                 return PROCEED;
-        log_fault(session, "pop3d.index", error);
+        log_fault(session, part[0] == '/' ? part + 1 : ".", error);
         reply(session, "-ERR [SYS/TEMP] The maildrop cannot be read; please try again");
         session->end = END_FAULT;
         return END_SESSION;

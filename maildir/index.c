@@ -157,9 +157,9 @@ index_body_is_sound(const struct index_header *header, struct record *records,
 /* Reading */
 
 /*
- * False if not all of it could be read. errno is then the reason: ESTALE for a file that is
- * shorter, because it is damaged. When all was read errno is ESTALE as well, for a caller
- * that finds what was read wrong.
+ * False if not all of it could be read. errno is then the reason: DAMAGED for a file that is
+ * shorter. When all was read errno is DAMAGED as well, for a caller that finds what was read
+ * wrong.
  */
 static bool
 read_at(int fd, void *data, size_t length, size_t offset)
@@ -167,9 +167,7 @@ read_at(int fd, void *data, size_t length, size_t offset)
         ssize_t count = RETRY(pread(fd, data, length, (off_t)offset));
 
         if (count >= 0)
-                errno = ESTALE;
-        else if (errno == ESTALE)
-                errno = EIO;    /* an NFS server's failure of that name is no damage */
+                errno = DAMAGED;
         return count == (ssize_t)length;
 }
 
@@ -214,30 +212,39 @@ open_once(struct maildrop *drop)
 /*
  * On a file system that another machine uses, too, this machine remembers for a moment
  * which file a name was. If the index has been replaced there, opening or reading it
- * fails with ESTALE, until statx() makes the kernel look the name up again.
+ * fails with ESTALE, until statx() makes the kernel look the name up again. False, with EIO,
+ * if that was done often enough; or if something else failed.
  */
-int
-index_open(struct maildrop *drop)
+static bool
+is_looked_up_again(const struct maildrop *drop, int tries)
 {
-        int result;
+        /* room for a struct statx, which the headers of musl may lack */
+        _Alignas(uint64_t) char unused[256];
 
-        drop->part = "/" INDEX_NAME;
-        for (int tries = 0; (result = open_once(drop)) != 0 && errno == ESTALE; tries++) {
-                /* room for a struct statx, which the headers of musl may lack */
-                _Alignas(uint64_t) char unused[256];
-
-                if (tries == ATTEMPTS) {
-                        errno = EIO;
-                        break;
-                }
-                (void)syscall(SYS_statx, drop->directory, INDEX_NAME,
-                    AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC, BASIC_STATS, unused);
+        if (errno != ESTALE)
+                return false;
+        if (tries == ATTEMPTS) {
+                errno = EIO;
+                return false;
         }
-        return result;
+        (void)syscall(SYS_statx, drop->directory, INDEX_NAME,
+            AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC, BASIC_STATS, unused);
+        return true;
 }
 
 int
-index_load(struct maildrop *drop)
+index_open(struct maildrop *drop)
+{
+        drop->part = "/" INDEX_NAME;
+        for (int tries = 0; open_once(drop) != 0; tries++)
+                if (!is_looked_up_again(drop, tries))
+                        return -1;
+        return 0;
+}
+
+/* Fails with ESTALE if the file that is open is not there any more. */
+static int
+load_once(struct maildrop *drop)
 {
         const struct index_header *header = &drop->index.header;
         size_t records_length = (size_t)header->count * sizeof(struct record);
@@ -248,7 +255,7 @@ index_load(struct maildrop *drop)
         /* a file with a hole would cost more memory than disk */
         if (fstat(drop->index.file, &status) == 0 && file_has_hole(drop->index.file, &status)) {
                 drop->totals.lost_index = "unsound";
-                errno = ESTALE;
+                errno = DAMAGED;
                 close_file(drop);
                 return -1;
         }
@@ -261,11 +268,27 @@ index_load(struct maildrop *drop)
             index_body_is_sound(header, drop_records(drop), drop->text.data);
         close_file(drop);
         if (!is_sound) {
-                drop->totals.lost_index = "unsound";
+                if (errno == DAMAGED)
+                        drop->totals.lost_index = "unsound";
                 return -1;
         }
         drop->records.used = records_length;
         drop->text.used = text_length;
+        return 0;
+}
+
+int
+index_load(struct maildrop *drop)
+{
+        for (int tries = 0; load_once(drop) != 0; tries++) {
+                if (!is_looked_up_again(drop, tries) || index_open(drop) != 0)
+                        return -1;
+                /* removed, or not sound any more */
+                if (!index_is_unread(drop)) {
+                        errno = DAMAGED;
+                        return -1;
+                }
+        }
         return 0;
 }
 

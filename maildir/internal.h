@@ -35,6 +35,10 @@
 
 #define INDEX_NAME "pop3d.index"
 #define LOCK_NAME "pop3d.lock"
+#define IDS_NAME "pop3d.ids"
+
+/* errno where the content of a file is not what it must be: a value that no file system gives. */
+#define DAMAGED EILSEQ
 
 /* The result of a system call, which is made again if a signal interrupts it. */
 #define RETRY(call) __extension__ ({ \
@@ -319,6 +323,8 @@ int open_list(const struct maildrop *drop, const char *name, struct stat *status
 /* Reads such a file, up to limit. Fails with EPERM if it has a hole, which costs memory alone. */
 int list_read(int fd, const struct stat *status, size_t limit, struct area *list);
 bool file_has_hole(int fd, const struct stat *status);
+/* fsync(2) of a file or a folder; succeeds where the file system does not sync these at all. */
+int sync_to_disk(int fd);
 int folders_open(struct maildrop *drop);
 
 /* folder.c */
@@ -358,7 +364,10 @@ bool is_file_of(const struct record *record, const struct stat *status, const ch
 
 /* Reads the header. Succeeds without an index, too: see index_is_unread(). */
 int index_open(struct maildrop *drop);
-/* Reads the records and the text. Fails with ESTALE if they are damaged. */
+/*
+ * Reads the records and the text. Fails with DAMAGED if they are no sound index. If another
+ * machine replaces the index meanwhile its new one is read, with a header of its own.
+ */
 int index_load(struct maildrop *drop);
 /* Creates pop3d.index.new, if it can be created. */
 void index_create(struct maildrop *drop);

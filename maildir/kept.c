@@ -26,7 +26,6 @@
 
 #include "internal.h"
 
-#define IDS_NAME "pop3d.ids"
 #define NEXT_NAME "pop3d.ids.new"
 
 enum {
@@ -344,15 +343,6 @@ kept_add(struct maildrop *drop, struct kept *kept, struct record *record, bool h
 }
 
 /* Writing */
-
-/* fsync(2); with these errors a file system says that it does not sync at all. */
-static int
-sync_to_disk(int fd)
-{
-        if (RETRY(fsync(fd)) == 0 || errno == EINVAL || errno == EROFS || errno == ENOTSUP)
-                return 0;
-        return -1;
-}
 
 static int
 write_lines(int fd, const struct kept *kept, bool is_torn)

@@ -113,10 +113,10 @@ const struct maildrop_totals *maildrop_totals(const struct maildrop *drop);
 /*
  * Makes the messages themselves known. It must be called before the functions from here to
  * message_send(); the totals of an unchanged maildrop can be had without. Calling it again
- * costs nothing. If it fails the session must end; ESTALE: the maildrop is not what the
- * totals said, and the next session begins anew.
+ * costs nothing. If it fails the session must end, and *part tells where, as maildrop_open()
+ * does; ESTALE: the maildrop is not what the totals said, and the next session begins anew.
  */
-int maildrop_load(struct maildrop *drop);
+int maildrop_load(struct maildrop *drop, const char **part);
 
 /*
  * Whether the unique-ids that clients are told now will be told for ever. False, with errno, if

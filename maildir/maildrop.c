@@ -26,7 +26,7 @@ may_be_served(struct maildrop *drop)
         if (drop->directory < 0 || drop->owner == geteuid() ||
             syscall(SYS_faccessat, drop->folders[FOLDER_CUR], ".", W_OK | X_OK) == 0)
                 return true;
-        if (maildrop_load(drop) != 0)
+        if (maildrop_load(drop, &drop->part) != 0)
                 return false;
         for (size_t i = 0; i < drop_length(drop) && fd < 0; i++)
                 fd = open_file(record_folder(drop, drop_records(drop) + i),
@@ -68,27 +68,28 @@ maildrop_open(int directory, const char *id_format, unsigned lock_milliseconds,
 }
 
 int
-maildrop_load(struct maildrop *drop)
+maildrop_load(struct maildrop *drop, const char **part)
 {
         struct maildrop_totals *totals = &drop->totals;
-        uint64_t octets = totals->octets;
+        const uint64_t octets = totals->octets;
+        int result;
 
         if (!index_is_unread(drop))
                 return 0;
-        if (drop_load(drop) == 0)
-                return ids_keep(drop);
-        if (errno != ESTALE)
-                return -1;
-        /*
-         * Its header was believed, its records are damaged. It goes now: it would mislead the
-         * next session as well, if this one has no room on the disk for another.
-         */
-        unlinkat(drop->directory, INDEX_NAME, 0);
-        if (drop_read(drop) != 0)
-                return -1;
-        if (totals->count == totals->total && totals->octets == octets)
-                return 0;
+        result = drop_load(drop) == 0 ? ids_keep(drop) : -1;
+        if (result != 0 && errno == DAMAGED) {
+                /*
+                 * Its header was believed, its records are damaged. It goes now: it would mislead
+                 * the next session as well, if this one has no room on the disk for another.
+                 */
+                unlinkat(drop->directory, INDEX_NAME, 0);
+                result = drop_read(drop);
+        }
+        *part = drop->part;
+        if (result != 0 || (totals->count == totals->total && totals->octets == octets))
+                return result;
         totals->total = totals->count;
+        *part = "/" INDEX_NAME;
         errno = ESTALE;
         return -1;
 }

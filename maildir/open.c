@@ -81,6 +81,15 @@ list_read(int fd, const struct stat *status, size_t limit, struct area *list)
 }
 
 int
+sync_to_disk(int fd)
+{
+        /* with these errors a file system says that it does not sync such a file at all */
+        if (RETRY(fsync(fd)) == 0 || errno == EINVAL || errno == EROFS || errno == ENOTSUP)
+                return 0;
+        return -1;
+}
+
+int
 maildir_open(const char *path)
 {
         int directory = open_below(AT_FDCWD, path, O_DIRECTORY);

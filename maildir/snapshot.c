@@ -350,7 +350,10 @@ int
 drop_load(struct maildrop *drop)
 {
         drop->is_in_order = index_load(drop) == 0;
-        return drop->is_in_order ? ids_assign(drop) : -1;
+        if (!drop->is_in_order)
+                return -1;
+        add_up(drop);
+        return ids_assign(drop);
 }
 
 int
@@ -403,7 +406,7 @@ drop_fix(struct maildrop *drop)
                         return 0;
                 }
                 /* a damaged index is as good as none */
-                if (drop_load(drop) != 0 && errno != ESTALE)
+                if (drop_load(drop) != 0 && errno != DAMAGED)
                         return -1;
         }
         drop->part = "";

@@ -375,8 +375,10 @@ keep(struct maildrop *drop, struct kept *kept)
                 bool is_shared = record_has_namesake(drop, record);
 
                 if ((drop->has_list || record->id_length != 0 || is_shared) &&
-                    kept_add(drop, kept, record, is_shared) != 0)
+                    kept_add(drop, kept, record, is_shared) != 0) {
+                        drop->part = "/" IDS_NAME;
                         return -1;
+                }
         }
         drop->keep_error = kept_save(drop, kept) == 0 ? 0 : errno;
         return 0;

@@ -201,14 +201,6 @@ tidy_tmp(struct maildrop *drop)
 
 /* The whole */
 
-/* with these errors the file system says that it does not sync directories at all */
-static int
-sync_folder(const struct maildrop *drop, int folder)
-{
-        return RETRY(fsync(drop->folders[folder])) == 0 || errno == EINVAL || errno == EROFS ||
-            errno == ENOTSUP ? 0 : errno;
-}
-
 void
 maildrop_update(struct maildrop *drop, struct maildrop_update *result)
 {
@@ -230,12 +222,9 @@ maildrop_update(struct maildrop *drop, struct maildrop_update *result)
         }
         if (result->remaining > 0)
                 result->error = update.error;
-        for (int folder = 0; folder < FOLDERS; folder++) {
-                int error = update.is_changed[folder] ? sync_folder(drop, folder) : 0;
-
-                if (error != 0)
-                        result->error = error;
-        }
+        for (int folder = 0; folder < FOLDERS; folder++)
+                if (update.is_changed[folder] && sync_to_disk(drop->folders[folder]) != 0)
+                        result->error = errno;
         /* Maildir++ keeps its sum of all sizes here, and makes it anew where it is missing */
         if (update.is_changed[FOLDER_NEW] || update.is_changed[FOLDER_CUR])
                 unlinkat(drop->directory, "maildirsize", 0);

@@ -452,11 +452,13 @@ maildrop_totals(const struct maildrop *drop)
 }
 
 int
-maildrop_load(struct maildrop *drop)
+maildrop_load(struct maildrop *drop, const char **part)
 {
         require(world.is_open);
-        if (world.fault == INDEX_STALE)
+        if (world.fault == INDEX_STALE) {
+                *part = "/pop3d.index";
                 return fail_with(ESTALE);
+        }
         world.is_loaded = true;
         return 0;
 }

@@ -6,13 +6,15 @@ run.py - small wrong changes to the product, one at a time: does a test notice?
     python3 tests/mutants/run.py log index    those with one of these words in their name
     python3 tests/mutants/run.py --tenth N    a tenth of them; N is a number or a commit's hash
     python3 tests/mutants/run.py --quick      only the tests that should notice, and not all others when they do not
+    python3 tests/mutants/run.py --record F   what is found is added to file F, and what F says was noticed is not tried again
     python3 tests/mutants/run.py --apply      only whether each still applies
     python3 tests/mutants/run.py -l           lists them, with the promise that each breaks
 
 list.toml says how an entry is written. Each is made in a copy of the tree and built; then the tests
-run that should notice, and if none of them fails, all of make check. A tenth is chosen for CI by the
-hash of the commit, so that all have their turn. The last line is "N passed, N failed, N skipped":
-passed is what was noticed; failed what survived, no longer applies or does not build.
+run that should notice. Those that none of them noticed are tried once more at the end, by all of make
+check. A tenth is chosen for CI by the hash of the commit, so that all have their turn. The last line
+is "N passed, N failed, N skipped": passed is what was noticed; failed what survived, no longer applies
+or does not build.
 
 Runs in:   the test runner, as root (as an ordinary user fewer tests can notice).
 May touch: build/mutants.
@@ -128,74 +130,109 @@ def commands(words):
     return runs + [f"tests/{word}".split() for word in words if word.startswith("torture/")]
 
 
+class Record:
+    """A file of lines "VERDICT, tab, NAME, tab, WHY", so that a run that was broken off goes on where it was."""
+
+    def __init__(self, path):
+        self.path, self.verdicts = path, {}
+        if path and os.path.exists(path):
+            with open(path) as file:
+                self.verdicts = {line.split("\t")[1]: line.split("\t")[0] for line in file}
+
+    def add(self, verdict, mutant, why):
+        if self.path:
+            with open(self.path, "a") as file:
+                file.write(f"{verdict}\t{mutant.name}\t{' '.join(why.split())}\n")
+
+
 class Run:
-    def __init__(self, is_quick):
-        self.last = [] if is_quick else [ALL]
+    def __init__(self, record):
+        self.record = record
         self.passed = self.failed = self.skipped = 0
-        self.sound = {}                 # whether these tests pass on the tree as it is
+        self.sound = {}                 # by command: what fails of these tests on the tree as it is
+        self.changed = None             # the file that is not as it was
 
     def tell(self, mutant, is_good, why):
         self.passed += is_good
         self.failed += not is_good
         print(f"{'ok' if is_good else 'not ok'} {mutant.name} - {why}", flush=True)
 
-    def is_sound(self, command):
+    def fails_anyway(self, command):
         key = " ".join(command)
         if key not in self.sound:
+            self.restore()
+            build()
             self.sound[key] = failures(command)
             if self.sound[key]:
                 print(f"# {key} fails without any mutant: {self.sound[key]}", flush=True)
-        return not self.sound[key]
+        return self.sound[key]
 
     def notice(self, mutant, command):
         """The tests that fail with the mutant, but not without it; nobody believes a run that fails anyway."""
         names = failures(command)
         if names:
-            self.restore()
-            if not self.is_sound(command):
-                names = [name for name in names if name not in self.sound[" ".join(command)]]
-            self.change(mutant)
+            anyway = self.fails_anyway(command)
+            names = [name for name in names if name not in anyway]
+            if self.changed is None:
+                self.change(mutant)
         return names
 
     def change(self, mutant):
-        path = f"{COPY}/{mutant.place()[0]}"
-        with open(path) as file:
-            text = file.read()
-        with open(path, "w") as file:
-            file.write(mutant.find.sub(lambda _: mutant.put.strip("\n"), text))
+        """Makes the change and builds it; the file that was changed before is mended by the same build."""
+        self.restore()
         self.changed = mutant.place()[0]
+        with open(f"{COPY}/{self.changed}") as file:
+            text = file.read()
+        with open(f"{COPY}/{self.changed}", "w") as file:
+            file.write(mutant.find.sub(lambda _: mutant.put.strip("\n"), text))
         return build()
 
     def restore(self):
-        shutil.copy(f"{TREE}/{self.changed}", f"{COPY}/{self.changed}")
-        os.utime(f"{COPY}/{self.changed}")
-        build()
+        if self.changed is not None:
+            shutil.copy(f"{TREE}/{self.changed}", f"{COPY}/{self.changed}")
+            os.utime(f"{COPY}/{self.changed}")
+            self.changed = None
 
-    def try_one(self, mutant):
+    def try_one(self, mutant, runs):
+        """True if these runs of tests leave open whether anybody notices."""
         place, problem = mutant.place()
         if place is None:
             return self.tell(mutant, False, problem)
-        if mutant.equivalent:
-            self.skipped += 1
-            return print(f"ok {mutant.name} # skip, equivalent: {mutant.equivalent}", flush=True)
         began = time.monotonic()
         problem = self.change(mutant)
-        names, is_beyond = [], False
-        if not problem:
-            for command in [*commands(mutant.tests), *self.last]:
-                is_beyond = command == ALL
-                names = self.notice(mutant, command)
-                if names:
-                    break
-        self.restore()
-        took = f" [{time.monotonic() - began:.0f} s]"
         if problem:
             return self.tell(mutant, False, f"does not build: {problem[-300:]!r}")
+        names = []
+        for command in runs:
+            names = names or self.notice(mutant, command)
         if not names:
-            return self.tell(mutant, False, f"SURVIVED in {place}; it breaks: {mutant.breaks}{took}")
+            return True
         others = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        where = ", not among the tests that should" if is_beyond and mutant.tests else ""
-        return self.tell(mutant, True, f"noticed by {', '.join(names[:3])}{others}{where}{took}")
+        where = ", not among the tests that should" if runs == [ALL] and mutant.tests else ""
+        why = f"noticed by {', '.join(names[:3])}{others}{where} [{time.monotonic() - began:.0f} s]"
+        self.record.add("noticed", mutant, why)
+        return self.tell(mutant, True, why)
+
+    def survived(self, mutant):
+        why = f"SURVIVED in {mutant.place()[0]}; it breaks: {mutant.breaks}"
+        self.record.add("survived", mutant, why)
+        self.tell(mutant, False, why)
+
+    def try_all(self, mutants, is_quick):
+        left = []
+        for mutant in mutants:
+            if self.record.verdicts.get(mutant.name) == "noticed":
+                self.tell(mutant, True, "noticed before")
+            elif mutant.equivalent and mutant.place()[0]:
+                self.skipped += 1
+                print(f"ok {mutant.name} # skip, equivalent: {mutant.equivalent}", flush=True)
+            elif self.try_one(mutant, commands(mutant.tests)):
+                left.append(mutant)
+                if not is_quick:
+                    print(f"# {mutant.name}: not noticed by {mutant.tests}; all of make check at the end", flush=True)
+        for mutant in left:
+            if is_quick or self.try_one(mutant, [ALL]):
+                self.survived(mutant)
 
 
 def tenth(text):
@@ -210,12 +247,13 @@ def main():
     parser.add_argument("--apply", action="store_true")
     parser.add_argument("-l", "--list", action="store_true")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--record", metavar="FILE")
     arguments = parser.parse_args()
     chosen = [mutant for mutant in load()
               if not arguments.words or any(word in mutant.name for word in arguments.words)]
     if arguments.tenth is not None:
         chosen = chosen[tenth(arguments.tenth)::10]
-    run = Run(arguments.quick)
+    run = Run(Record(arguments.record))
     if arguments.list:
         print("\n".join(f"{mutant.name}: {mutant.breaks}" for mutant in chosen))
         return 0
@@ -225,8 +263,9 @@ def main():
             run.tell(mutant, place is not None, place or problem)
     else:
         make_copy()
-        for mutant in chosen:
-            run.try_one(mutant)
+        run.try_all(chosen, arguments.quick)
+        run.restore()
+        build()
         open(SOUND, "w").close()
     print(f"{run.passed} passed, {run.failed} failed, {run.skipped} skipped")
     return 1 if run.failed else 0

@@ -107,13 +107,14 @@ obey(char *line)
 {
         char *word = strtok(line, " \n"), *first = strtok(NULL, " \n"), *second = strtok(NULL, " \n");
         size_t number = first != NULL ? strtoul(first, NULL, 10) : 0;
+        const char *part;
 
         if (word == NULL)
                 return;
         if (strcmp(word, "open") == 0) {
                 do_open(first, second);
         } else if (strcmp(word, "load") == 0) {
-                if (maildrop_load(drop) == 0)
+                if (maildrop_load(drop, &part) == 0)
                         puts("ok");
                 else
                         printf("error %d\n", errno);

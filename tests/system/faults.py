@@ -186,27 +186,62 @@ def test_index_that_is_cut(world):
             raise Failure(f"{fault}: {answers}, and message 1 is {unique_id(box)} now")
 
 
+def stale_index(world, box, when):
+    """A prefix under which reading the index fails so: header, records and text are read, in this turn."""
+    prefix, path = strace(world, "", f"pread64:error=ESTALE:when={when}")
+    # of that file alone, for the loader reads so as well
+    return prefix + ["-P", f"{box.maildir}/pop3d.index"], path
+
+
 def test_stale_handle_is_no_damage(world):
-    """a server of files that has lost its handle (ESTALE) has not damaged the index: its unique-ids stay"""
-    for when in ("1+", "2+", "3+", "1", "2"):
+    """a server of files that has lost its handle (ESTALE) has not damaged the index: it is asked again, and unique-ids stay"""
+    for when in ("1", "2", "3", "2..4", "1+", "2+", "3+"):
+        for is_changed in (False, True):
+            box = taken_over(world)
+            if is_changed:              # the records are read at the login then
+                box.add(b"two\n")
+            with open(f"{box.maildir}/pop3d.index", "rb") as file:
+                before = file.read()
+            prefix, path = stale_index(world, box, when)
+            answers, _ = serve(box, "UIDL 1", "QUIT", prefix=prefix)
+            with open(path) as file:
+                if "(INJECTED)" not in file.read():
+                    raise Failure(f"ESTALE {when}: the index was not read so often")
+            last = answers[-1] if when.endswith("+") else answers[1]
+            if not says(last, "-ERR [SYS/TEMP]") if when.endswith("+") else last != f"+OK 1 {KEPT}":
+                raise Failure(f"ESTALE {when}, {is_changed=}: {answers}")
+            with open(f"{box.maildir}/pop3d.index", "rb") as file:
+                if file.read() != before and (when.endswith("+") or not is_changed):
+                    raise Failure(f"ESTALE {when}: the index is another now")
+            if unique_id(box) != KEPT:
+                raise Failure(f"ESTALE {when}: message 1 is {unique_id(box)} now")
+
+
+def test_index_that_another_replaced(world):
+    """another machine replaces the index of an open session: one that tells the same is taken, another one ends it"""
+    for later, wanted in ((b"two\n", f"+OK 1 {KEPT}"), (b"longer\n", "-ERR [SYS/TEMP]"), (None, f"+OK 1 {KEPT}")):
         box = taken_over(world)
-        with open(f"{box.maildir}/pop3d.index", "rb") as file:
-            before = file.read()
-        # of that file alone, for the loader reads so as well
-        prefix, path = strace(world, "", f"pread64:error=ESTALE:when={when}")
-        prefix += ["-P", f"{box.maildir}/pop3d.index"]
-        answers, _ = serve(box, "UIDL 1", "QUIT", prefix=prefix)
-        with open(path) as file:
-            if "(INJECTED)" not in file.read():
-                raise Failure(f"ESTALE {when}: the index was not read so often")
-        told = [answer for answer in answers if answer.startswith("-ERR")]
-        if any(not says(answer, "-ERR [SYS/TEMP]") for answer in told) or not told and answers[1] != f"+OK 1 {KEPT}":
-            raise Failure(f"ESTALE {when}: {answers}")
-        with open(f"{box.maildir}/pop3d.index", "rb") as file:
-            if file.read() != before:
-                raise Failure(f"ESTALE {when}: the index is another now")
-        if unique_id(box) != KEPT:
-            raise Failure(f"ESTALE {when}: message 1 is {unique_id(box)} now")
+        other = taken_over(world)
+        box.add(b"two\n")
+        serve(box, "QUIT")
+        if later is not None:
+            other.add(later)
+            serve(other, "QUIT")
+        time.sleep(0.05)
+        serve(box, "QUIT")
+        prefix, _ = stale_index(world, box, "2")
+        with box.session(prefix=prefix) as session:
+            session.log_in()
+            session.expect("STAT", "+OK 2 10")
+            index = f"{box.maildir}/pop3d.index"
+            os.unlink(index)
+            if later is not None:
+                os.rename(f"{other.maildir}/pop3d.index", index)
+            answer = session.command("UIDL 1")
+            if not says(answer, wanted):
+                raise Failure(f"{later}: {answer} and not {wanted}; {session.log()}")
+            if answer.startswith("-ERR") and "path=pop3d.index, error=ESTALE" not in session.log():
+                raise Failure(session.log())
 
 
 def test_restored_message(world):
