@@ -18,7 +18,6 @@
 #include <time.h>
 #include <unistd.h>
 
-
 bool
 process_begin(bool keeps_stderr)
 {

@@ -92,8 +92,21 @@ append(char sum[SUM_SIZE], const char *separator, const char *text)
 {
         size_t used = strlen(sum);
 
-        (void)snprintf(sum + used, SUM_SIZE - used, "%s%.*s", separator,
-            (int)strcspn(text, "\n"), text);
+        (void)snprintf(sum + used, SUM_SIZE - used, "%s%s", separator, text);
+}
+
+/* Adds what a row says, with the cause and without the remedy. No '|', which ends a plugin's text. */
+static void
+append_row(char sum[SUM_SIZE], const char *text)
+{
+        const char *remedy = strstr(text, "\nremedy: ");
+        size_t used = strlen(sum);
+
+        (void)snprintf(sum + used, SUM_SIZE - used, "%.*s",
+            remedy == NULL ? (int)strlen(text) : (int)(remedy - text), text);
+        for (char *at = sum + used; *at != '\0'; at++)
+                if (*at == '\n' || *at == '|')
+                        *at = *at == '\n' ? ' ' : '/';
 }
 
 /* Whether the sum names the same thing for another row: one that is worse, or the first as bad. */
@@ -114,7 +127,7 @@ is_told(const struct report *report, size_t index)
 
 /*
  * How many faults and warnings there are, of what, and the words of the first. width: columns that
- * it may take. No '|', which ends the text of a monitor's plugin.
+ * it may take.
  */
 static void
 print_sum(const struct report *report, size_t width)
@@ -137,9 +150,8 @@ print_sum(const struct report *report, size_t width)
                         if (first == NULL)
                                 first = report->rows[i]->text;
                 }
-        append(sum, first != NULL ? "; first: " : ": all is well", first != NULL ? first : "");
-        for (char *at = sum; (at = strchr(at, '|')) != NULL; )
-                *at = '/';
+        append(sum, first != NULL ? "; first: " : ": all is well", "");
+        append_row(sum, first != NULL ? first : "");
         (void)printf("%.*s%s\n", (int)(strlen(sum) > width ? width - 3 : width), sum,
             strlen(sum) > width ? "..." : "");
 }
