@@ -14,6 +14,7 @@ A test file is a number of functions test_*(world) and at its end
 import glob
 import inspect
 import os
+import pwd
 import re
 import shutil
 import socket
@@ -258,12 +259,12 @@ class World:
             shutil.copy(f"{SCRATCH}{place}", place)
 
     def certificate(self):
-        """Makes /etc/stunnel/pop3s.pem as stunnel-exec.conf says; a context that trusts it."""
+        """Makes /etc/stunnel/pop3s.pem as stunnel-connect.conf says; a context that trusts it."""
         os.makedirs("/etc/stunnel", exist_ok=True)
         if not os.path.exists("/etc/stunnel/pop3s.pem"):
-            recipe = read_text(f"{DOCS}/stunnel-exec.conf")
+            recipe = read_text(f"{DOCS}/stunnel-connect.conf")
             lines = [line[4:].rstrip("\\") for line in recipe.split("\n") if re.match(";   +[oc-]", line)]
-            check(len(lines) == 3, "stunnel-exec.conf has no recipe for a certificate")
+            check(len(lines) == 3, "stunnel-connect.conf has no recipe for a certificate")
             run("/bin/sh", "-ec", "cd /mnt; umask 077\n" + lines[0] + lines[1] + "\n" + lines[2])
         context = ssl.create_default_context(cafile=f"{ROOM}/certificate")
         return context
@@ -301,7 +302,7 @@ class World:
                     process.wait()
         self.started = []
         end = time.monotonic() + 5
-        while any(listens(port) for port in (110, 995, 1110, 1120)) and time.monotonic() < end:
+        while any(listens(port) for port in (110, 995, 301, 302, 303)) and time.monotonic() < end:
             time.sleep(0.02)
 
     # What every launcher must do
@@ -403,7 +404,11 @@ def shipped(name, place, change=None):
 
 
 def listens(port):
-    """Whether a socket of this network listens on the port."""
+    """Whether a socket of this network listens on the port, or on the Unix socket of that path."""
+    if isinstance(port, str):
+        # the flags of one that listens: __SO_ACCEPTCON
+        return any(line.split()[3:4] == ["00010000"] and line.split()[7:] == [port]
+                   for line in read_text("/proc/net/unix").split("\n"))
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with open(table) as file:
             for line in file.readlines()[1:]:
@@ -418,6 +423,36 @@ def maildrop(path, uid):
         os.makedirs(path + folder, exist_ok=True)
         os.chmod(path + folder, 0o700)
         os.chown(path + folder, uid, uid)
+
+
+def as_account(name, function):
+    """What happens when an account does this: "done", or the name of the exception."""
+    result, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        account = pwd.getpwnam(name)
+        try:
+            os.setgroups([])
+            os.setresgid(*[account.pw_gid] * 3)
+            os.setresuid(*[account.pw_uid] * 3)
+            function()
+            os.write(writer, b"done")
+        except BaseException as failure:
+            os.write(writer, type(failure).__name__.encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(result) as file:
+        said = file.read()
+    os.waitpid(pid, 0)
+    return said
+
+
+def numbers_of(pid):
+    """The uids and gids of a process, its other groups and its effective capabilities."""
+    fields = dict(line.split(":", 1) for line in read_text(f"/proc/{pid}/status").strip().split("\n"))
+    return ({int(word) for word in fields["Uid"].split()}, {int(word) for word in fields["Gid"].split()},
+            {int(word) for word in fields["Groups"].split()}, int(fields["CapEff"], 16))
 
 
 delivered = 0

@@ -65,6 +65,11 @@ def test_without_the_file_everybody_is_denied_and_the_log_says_why(world):
 def test_faillock_locks_after_five_failures_and_unlocks(world):
     shipped("pop3-faillock.pam", "/etc/pam.d/pop3")
     launchers.start_xinetd(world, 110)
+    faillock_locks_and_unlocks(world)
+
+
+def faillock_locks_and_unlocks(world):
+    """What pam_faillock must do under each launcher."""
     login("alice", PASSWORD, "+OK")
     # xinetd serves them side by side; each takes its two seconds
     mark = world.log.mark()
