@@ -52,6 +52,10 @@ enum {
         LINGER_MILLISECONDS = 1000,
         GRACE_MILLISECONDS = 5000,      /* from the last moment that a deadline may be noticed, to SIGKILL */
         LOGGED_FAULTS_MAX = 20,         /* lines of one session, which its user may cause at will */
+        LINGER_OCTETS = 128 * 1024,
+        /* a stranger's budget: what one connection may cost before its login */
+        STRANGER_OCTETS = 64 * 1024,
+        STRANGER_COMMANDS = 100,
 };
 
 /* What the loop that reads commands does next. */
@@ -92,8 +96,12 @@ struct session {
         struct peer peer;
 
         size_t taken, filled;           /* input[0..filled) was read, [taken..filled) is not used yet */
-        bool is_logged_in;              /* until then one octet is read at a time; see next_line() */
+        bool is_logged_in;              /* until then nothing behind a line is read; see take_of_line() */
+        bool is_no_socket;              /* descriptor 0 is a pipe or a terminal */
+        bool has_more;                  /* more input was waiting behind what was read last */
         bool may_have_more;             /* the last read filled all that it was given */
+        size_t stranger_octets;         /* read before the login */
+        unsigned stranger_commands;     /* obeyed before the login */
         int64_t deadline;               /* milliseconds on the monotonic clock */
         int64_t watched;                /* the deadline for which SIGKILL was set; see renew_deadline() */
         int unsent;                     /* octets that the kernel still had for the client */
@@ -263,21 +271,51 @@ reply(struct session *session, const char *format, ...)
 /* ---- Input --------------------------------------------------------------------------- */
 
 /*
- * Reads up to wanted octets more. Replies are written first, unless more input waits already
- * (RFC 2449, PIPELINING: one write answers a batch). False when there is nothing more to read.
+ * Reads a line, or a part of one, and no octet behind it: up to wanted octets to at. On a socket
+ * that takes two system calls: the first looks at what is waiting, the second takes what belongs to
+ * the line. Elsewhere nothing can be looked at, so there one octet is read.
+ */
+static ssize_t
+take_of_line(struct session *session, char *at, size_t wanted)
+{
+        ssize_t waiting = session->is_no_socket ? -1 : peer_peek(0, at, wanted);
+        const char *end;
+        size_t length;
+
+        session->is_no_socket |= waiting < 0 && errno == ENOTSOCK;
+        if (session->is_no_socket)
+                return read(0, at, 1);
+        if (waiting <= 0)
+                return waiting;
+        end = memchr(at, '\n', (size_t)waiting);
+        length = end == NULL ? (size_t)waiting : (size_t)(end - at) + 1;
+        session->has_more = length < (size_t)waiting;
+        /* it may be a password, and is not to lie here while the line before it is obeyed */
+        explicit_bzero(at + length, (size_t)waiting - length);
+        return read(0, at, length);
+}
+
+/*
+ * Reads up to wanted octets more; with is_line none behind the end of a line. Replies are written
+ * first, unless more input waits already (RFC 2449, PIPELINING: one write answers a batch). False
+ * when there is nothing more to read.
  */
 static bool
-read_client(struct session *session, size_t wanted)
+read_client(struct session *session, size_t wanted, bool is_line)
 {
         struct pollfd client = { .fd = 0, .events = POLLIN };
+        char *at = session->input + session->filled;
         ssize_t count;
 
         /* whether more is waiting is asked only where the last read has not told */
-        if (session->output.used > 0 && !(session->may_have_more && poll(&client, 1, 0) == 1))
+        if (session->output.used > 0 && !session->has_more &&
+            !(session->may_have_more && poll(&client, 1, 0) == 1))
                 (void)flush_output(&session->output);
         if (session->is_gone)
                 return false;
-        while ((count = read(0, session->input + session->filled, wanted)) < 0 && errno == EINTR) {
+        session->has_more = false;
+        while ((count = is_line ? take_of_line(session, at, wanted) : read(0, at, wanted)) < 0 &&
+            errno == EINTR) {
                 note_progress(session);
                 errno = EINTR;
                 if (now_milliseconds() >= session->deadline)
@@ -290,8 +328,29 @@ read_client(struct session *session, size_t wanted)
         if (session->is_gone || count == 0)
                 return false;
         session->filled += (size_t)count;
-        session->may_have_more = (size_t)count == wanted;
+        session->may_have_more = (size_t)count == wanted || (is_line && session->is_no_socket);
+        if (!session->is_logged_in)
+                session->stranger_octets += (size_t)count;
         return true;
+}
+
+/* Wipes what was read before the login: it may be a password, whatever became of it. */
+static void
+forget_input(struct session *session)
+{
+        if (session->is_logged_in)
+                return;
+        explicit_bzero(session->input, session->filled);
+        session->taken = session->filled = 0;
+}
+
+/* Ends the session of a stranger whose budget is spent; always false. */
+static bool
+end_of_budget(struct session *session, const char *what)
+{
+        reply(session, "-ERR Too many %s before a login", what);
+        session->end = END_ABUSE;
+        return false;
 }
 
 /* Finishes a line that is length octets with its LF. False if it is too long, or has a NUL. */
@@ -313,15 +372,16 @@ take_line(char *line, size_t length, size_t limit)
  * obeyed, because it has a NUL or more than limit octets with its end. A line that is too long is
  * swallowed to its end, so that its tail is not taken for a command. False if no line comes.
  *
- * Until the login one octet is read at a time: what the client sent behind PASS must stay in the
- * kernel, for the TRANSACTION process reads it.
+ * Until the login no octet behind the line is read: what the client sent behind PASS must stay in
+ * the kernel, for the TRANSACTION process reads it. And the line before is wiped.
  */
 static bool
 next_line(struct session *session, size_t limit, char **line)
 {
-        size_t searched = 0;
+        size_t searched = 0, room = session->is_logged_in ? INPUT_SIZE : limit;
         bool is_too_long = false;
 
+        forget_input(session);
         for (;;) {
                 char *start = session->input + session->taken;
                 size_t have = session->filled - session->taken;
@@ -336,14 +396,17 @@ next_line(struct session *session, size_t limit, char **line)
                 }
                 if (have >= limit) {
                         is_too_long = true;
+                        forget_input(session);
                         session->taken = session->filled;
                         have = 0;
                 }
+                if (session->stranger_octets >= STRANGER_OCTETS && !session->is_logged_in)
+                        return end_of_budget(session, "octets");
                 searched = have;
                 memmove(session->input, session->input + session->taken, have);
                 session->taken = 0;
                 session->filled = have;
-                if (!read_client(session, session->is_logged_in ? INPUT_SIZE - have : 1))
+                if (!read_client(session, room - have, !session->is_logged_in))
                         return false;
         }
 }
@@ -409,6 +472,10 @@ converse(struct session *session, const struct command *own, const struct comman
                 renew_deadline(session);
                 if (!next_line(session, COMMAND_MAX, &line))
                         return;
+                if (!session->is_logged_in && ++session->stranger_commands > STRANGER_COMMANDS) {
+                        (void)end_of_budget(session, "commands");
+                        return;
+                }
                 outcome = line != NULL ? obey(session, own, other, line)
                     : bad_command(session, "The line is too long, or has a NUL in it");
                 session->has_spoken = true;
@@ -427,14 +494,21 @@ part_from_client(struct session *session)
         struct pollfd client = { .fd = 0, .events = POLLIN };
         int64_t end = now_milliseconds() + LINGER_MILLISECONDS;
         int64_t left = 0;
+        ssize_t count;
+        size_t octets = 0;
         int ready;
 
+        forget_input(session);
         if (session->is_gone || flush_output(&session->output) != 0 || shutdown(1, SHUT_WR) != 0)
                 return;
-        /* a tick of the clock is not the last of it */
-        while (left >= 0 && (ready = poll(&client, 1, (int)left)) != 0 &&
-            (ready < 0 ? errno == EINTR : read(0, session->input, INPUT_SIZE) > 0))
+        /* a tick of the clock is not the last of it; one who never stops sending is not waited for */
+        while (left >= 0 && octets < LINGER_OCTETS && (ready = poll(&client, 1, (int)left)) != 0) {
+                count = ready < 0 ? -1 : read(0, session->input, INPUT_SIZE);
+                if (count == 0 || (count < 0 && errno != EINTR))
+                        return;
+                octets += count > 0 ? (size_t)count : 0;
                 left = end - now_milliseconds();
+        }
 }
 
 /* ---- Log ----------------------------------------------------------------------------- */
@@ -713,6 +787,8 @@ log_in(struct session *session, enum mechanism mechanism, const char *typed,
                 take_authorization(&login.name, authorization));
         if (login.is_acceptable)
                 memcpy(login.password, password, strlen(password));
+        /* the texts above lie in the input, or were decoded there */
+        forget_input(session);
         /* what was said so far: once the login is granted this process is gone */
         if (flush_output(&session->output) != 0)
                 return END_SESSION;
@@ -740,7 +816,6 @@ do_pass(struct session *session, const struct argument *argument)
                 return bad_command(session, "USER comes first");
         outcome = log_in(session, MECHANISM_PASS, session->user, "", argument->text);
         session->user[0] = '\0';
-        explicit_bzero(argument->text, strlen(argument->text));
         return outcome;
 }
 
@@ -769,11 +844,9 @@ read_response(struct session *session, const char *prompt, char *initial,
         if (initial == NULL && strcmp(*response, "*") == 0)
                 return bad_command(session, "Authentication cancelled");
         decoded = base64_decode(*response, *length, *response, *length);
-        if (decoded < 0) {
-                explicit_bzero(*response, *length);
+        if (decoded < 0)
                 return bad_command(session, "The response is not base64");
-        }
-        explicit_bzero(*response + decoded, *length - (size_t)decoded + 1);
+        (*response)[decoded] = '\0';
         *length = (size_t)decoded;
         return PROCEED;
 }
@@ -788,12 +861,10 @@ auth_plain(struct session *session, char *initial)
 
         if (outcome != PROCEED)
                 return outcome;
-        outcome = sasl_plain_parse(&plain, message, length)
+        return sasl_plain_parse(&plain, message, length)
             ? log_in(session, MECHANISM_PLAIN, plain.authentication, plain.authorization,
                 plain.password)
             : bad_command(session, "The response is malformed");
-        explicit_bzero(message, length);
-        return outcome;
 }
 
 static enum outcome
@@ -813,10 +884,8 @@ auth_login(struct session *session, char *initial)
         if (outcome != PROCEED)
                 return outcome;
         is_good &= strlen(response) == length;
-        outcome = is_good ? log_in(session, MECHANISM_LOGIN, user, "", response)
+        return is_good ? log_in(session, MECHANISM_LOGIN, user, "", response)
             : bad_command(session, "The response is malformed");
-        explicit_bzero(response, length);
-        return outcome;
 }
 
 static enum outcome
@@ -1010,9 +1079,15 @@ read_proxy_header(struct session *session)
 
         if (own_deadline < session->deadline)
                 session->deadline = own_deadline;
-        do
+        do {
+                /* version 1 is a line, version 2 tells its length */
+                bool is_line = session->filled > 0 && header[0] == 'P';
+
                 wanted = proxy_parse(header, session->filled, &session->peer);
-        while (wanted > 0 && read_client(session, (size_t)wanted));
+                if (wanted > 0 && !read_client(session, is_line ? PROXY_LINE_MAX : (size_t)wanted,
+                    is_line))
+                        break;
+        } while (wanted > 0);
         if (wanted != 0)
                 return false;
         session->filled = 0;

@@ -26,6 +26,7 @@ enum {
         LOGIN_TRIES = 3,                /* failed logins that end a session */
         FAILED_LOGIN_SECONDS = 2,       /* from a login's receipt to its refusal, always */
         PROXY_HEADER_MAX = 8192,        /* octets of a version 2 header; more are refused */
+        PROXY_LINE_MAX = 107,           /* octets of a version 1 header, with its CRLF */
         GROUPS_MAX = 1024,
         OUR_DOMAINS_MAX = 32,
 };
@@ -56,6 +57,12 @@ bool peer_set_address(struct peer *peer, const char *text);
  * the socket so that a dead client is noticed within about two minutes.
  */
 void peer_find(struct peer *peer, int fd);
+
+/*
+ * Waits for the client, and looks at up to size octets that it has sent without taking them. Returns
+ * as read(2) does; -1 with ENOTSOCK if fd is no socket, where nobody can look.
+ */
+ssize_t peer_peek(int fd, void *data, size_t size);
 
 /*
  * Parses a PROXY protocol header, version 1 or 2, at the beginning of data. 0: it is whole, and

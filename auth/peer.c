@@ -1,6 +1,6 @@
 /*
  * peer.c - who the client is, and the options of its socket.
- * Runs in:   pop3d, before the first fork; peer_set_address() in all.
+ * Runs in:   pop3d, before the first fork; peer_peek() in AUTHORIZATION; peer_set_address() in all.
  * May touch: the client's socket, the environment.
  */
 #include "internal.h"
@@ -118,4 +118,10 @@ peer_find(struct peer *peer, int fd)
                 is_known = hint != NULL && peer_set_address(peer, hint);
         }
         (void)clearenv();
+}
+
+ssize_t
+peer_peek(int fd, void *data, size_t size)
+{
+        return recv(fd, data, size, MSG_PEEK);
 }

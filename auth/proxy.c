@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 
 enum {
-        VERSION_1_MAX = 107,    /* octets with CRLF */
         VERSION_2_FIXED = 16,
         COMMAND_LOCAL = 0x20,   /* version 2 in the high half, the command in the low */
         COMMAND_PROXY = 0x21,
@@ -35,15 +34,15 @@ port_is_valid(const char *text)
 static int
 parse_version_1(const unsigned char *data, size_t length, struct peer *peer)
 {
-        char line[VERSION_1_MAX + 1], *rest = line, *word[7];
+        char line[PROXY_LINE_MAX + 1], *rest = line, *word[7];
         unsigned char unused[sizeof(struct in6_addr)];
         int words = 0, family;
 
         if (memcmp(data, "PROXY ", length < 6 ? length : 6) != 0)
                 return -1;
         if (data[length - 1] != '\n')
-                return length < VERSION_1_MAX ? 1 : -1;
-        if (length < 8 || length > VERSION_1_MAX || data[length - 2] != '\r')
+                return length < PROXY_LINE_MAX ? 1 : -1;
+        if (length < 8 || length > PROXY_LINE_MAX || data[length - 2] != '\r')
                 return -1;
         memcpy(line, data, length - 2);
         line[length - 2] = '\0';

@@ -48,6 +48,7 @@ int pop3d_main(int argc, char **argv);
 /* auth/peer.c is there, for the PROXY parser */
 #define process_begin world_process_begin
 #define peer_find world_peer_find
+#define peer_peek world_peer_peek
 #define main pop3d_main
 #include "../../pop3d.c"
 #undef read
@@ -90,6 +91,7 @@ static struct world {
         const uint8_t *input;
         size_t input_size, read_so_far, arrived;
         enum feed feed;
+        bool is_pipe;           /* and no socket */
         bool was_interrupted;
         int64_t milliseconds;
         struct text output;
@@ -146,6 +148,25 @@ world_read(int fd, void *data, size_t size)
                 memcpy(data, world.input + world.read_so_far, size);
         world.read_so_far += size;
         return (ssize_t)size;
+}
+
+/* Looks at what is waiting. Before some sessions the client is no socket, where nobody can look. */
+ssize_t
+world_peer_peek(int fd, void *data, size_t size)
+{
+        size_t so_far = world.read_so_far;
+        ssize_t count;
+
+        require(!world.is_granted);
+        if (world.is_pipe) {
+                errno = ENOTSOCK;
+                return -1;
+        }
+        count = world_read(fd, data, size);
+        world.read_so_far = so_far;
+        /* what was looked at is there: the next read is not interrupted */
+        world.was_interrupted = count > 0;
+        return count;
 }
 
 static ssize_t
@@ -299,6 +320,12 @@ confine_transaction(int directory)
 {
         require(world.is_granted && !world.is_open);
         require(directory == (world.fault == NO_MAILDROP_YET ? -1 : 9));
+}
+
+void
+process_die_at(int64_t milliseconds)
+{
+        require(milliseconds > world.milliseconds);
 }
 
 void
@@ -777,6 +804,7 @@ run(const uint8_t *data, size_t size, enum feed feed, enum fault fault)
         world.is_secured = (data[0] & 2) != 0;
         world.allows_clear_text = (data[0] & 4) != 0;
         world.expects_proxy = (data[0] & 8) != 0;
+        world.is_pipe = (data[0] & 16) != 0;
         world.messages = sizes[data[1] & 7];
         world.fault = fault;
         world.seed = data[3];
