@@ -9,7 +9,8 @@
 set -u
 
 folder=${1:-build/peers}
-peers='dovecot-pop3d courier-pop solid-pop3d popa3d mailutils-pop3d'
+# The last three stand in front of pop3d, for the rows over TLS.
+peers='dovecot-pop3d courier-pop solid-pop3d popa3d mailutils-pop3d haproxy stunnel4 xinetd'
 
 # What belongs to a peer although this machine may have it already.
 parts_of() {

@@ -1,11 +1,16 @@
 """
-picture.py - draws cost against number of messages: lines on two logarithmic
-axes, as SVG, with nothing but Python.
+picture.py - draws what a run found as SVG, with nothing but Python: cost against the number of
+messages, lines on two logarithmic axes; and the cost of a poll over TLS, bars.
+
+    python3 tests/bench/picture.py      anew from build/bench/figures.json, into tests/bench:
+                                        the pictures that the README shows
 
 Runs in:   the benchmark.
-May touch: the file it is given.
+May touch: the files it is given, or these two.
 """
+import json
 import math
+import os
 
 WIDTH, HEIGHT = 920, 560
 LEFT, RIGHT, TOP, BOTTOM = 84, 190, 84, 66
@@ -103,6 +108,63 @@ def draw(path, curve, title, subtitle):
                    f'stroke="{colour}" stroke-opacity="0.45"/>')
         out.append(f'<text x="{start + 17}" y="{y + 4:.1f}" font-size="13" fill="{colour}"{weight}>'
                    f'{name}{short}</text>')
-    out.append("</svg>")
+    finish(path, out)
+
+
+def finish(path, out):
     with open(path, "w") as file:
-        file.write("\n".join(out) + "\n")
+        file.write("\n".join([*out, "</svg>"]) + "\n")
+
+
+BAR, GAP, NAMES = 22, 10, 220       # a bar's height, what is between two, room for names
+
+
+def draw_bars(path, groups, title, subtitle):
+    """groups: heading: {name: seconds}; all on one linear scale, the least first."""
+    count = sum(len(bars) + 1.3 for bars in groups.values())
+    height = int(TOP + count * (BAR + GAP) + 10)
+    most = max(seconds for bars in groups.values() for seconds in bars.values())
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
+           f'viewBox="0 0 {WIDTH} {height}" font-family="Helvetica, Arial, sans-serif">',
+           f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+           f'<text x="24" y="34" font-size="19" font-weight="bold" fill="#222">{title}</text>',
+           f'<text x="24" y="56" font-size="13" fill="#666">{subtitle}</text>']
+    y = TOP
+    for heading, bars in groups.items():
+        out.append(f'<text x="24" y="{y + 14}" font-size="14" fill="#444">{heading}</text>')
+        y += BAR + GAP
+        for name, seconds in sorted(bars.items(), key=lambda bar: bar[1]):
+            colour = COLOURS.get(name, COLOURS["pop3d"] if name.startswith("pop3d") else "#8a8a8a")
+            width = seconds / most * (WIDTH - NAMES - 110)
+            weight = ' font-weight="bold"' if name.startswith("pop3d") else ""
+            out.append(f'<text x="{NAMES - 8}" y="{y + 16}" font-size="13" fill="#222" text-anchor="end"{weight}>'
+                       f'{name}</text>')
+            out.append(f'<rect x="{NAMES}" y="{y}" width="{width:.1f}" height="{BAR}" fill="{colour}"/>')
+            out.append(f'<text x="{NAMES + width + 8:.1f}" y="{y + 16}" font-size="13" fill="#444">'
+                       f'{seconds * 1000:.1f} ms</text>')
+            y += BAR + GAP
+        y += BAR * 0.3
+    finish(path, out)
+
+
+def draw_all(figures, folder):
+    """The pictures that these figures are enough for."""
+    if "curve" in figures:
+        draw(f"{folder}/cost.svg", figures["curve"], "From login to STAT, nothing changed since the last session",
+             "milliseconds, median; PAM login; 4 KB messages; both axes logarithmic")
+    if "poll-tls" in figures:
+        draw_bars(f"{folder}/poll.svg", {"nothing to fetch (10 messages)": figures["poll-tls"],
+                                         "100 messages of 4 KB fetched": figures["fetch-tls"]},
+                  "A whole poll over TLS: processor time of the server's side",
+                  "per session, median; TLS included; a PAM that costs nothing, the same for all")
+
+
+def main():
+    here = os.path.dirname(os.path.abspath(__file__))
+    tree = os.path.dirname(os.path.dirname(here))
+    with open(f"{tree}/build/bench/figures.json") as file:
+        draw_all(json.load(file), here)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ run.py - pop3d beside its peers, and beside the floor of what is unavoidable.
     python3 tests/bench/run.py --urgent         everything else on the machine has to wait
     python3 tests/bench/run.py --shell          a shell where the servers live, to look around
 
-Writes build/bench/table.md, cost.svg and figures.json. POP3D names the binary, ./pop3d if it
+Writes build/bench/table.md, cost.svg, poll.svg and figures.json. POP3D names the binary, ./pop3d if it
 is not set. Needs root: servers log users in. All of it happens in namespaces and a root of its
 own, so that the machine is left as it was; nothing it starts outlives it.
 
@@ -29,10 +29,12 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(1, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+import idle
 import picture
 import place
 import rows
 import servers
+import tls
 from harness.progress import Progress
 
 SECONDS_EACH = 5        # a peer's share of a row
@@ -153,8 +155,20 @@ class Table:
         self.add([title, "–", *texts, "–" if target is None else f"≤ {target}", reached(ours, target), verdict])
         self.figures[key] = {"target": target, "values": values}
 
+    def add_roads(self, title, key, figures):
+        """Processor time by road; what counts is the ratio to dovecot with processes kept ready."""
+        ours, best = figures[tls.OURS], figures.get("dovecot ready")
+        texts = [milliseconds(figures.get(tls.OURS if name == "pop3d" else name)) for name in self.names]
+        texts[0] += f" by HAProxy, {milliseconds(figures[tls.STUNNEL])} by stunnel"
+        behind = [name for name in self.names if name in figures and figures[name] <= ours]
+        floor = f"{tls.FLOOR}: {milliseconds(figures[tls.FLOOR])}" if tls.FLOOR in figures else "–"
+        self.add([title, floor, *texts, "≤ 1.2 of dovecot ready", reached(ours / best if best else None, 1.2),
+                  "–" if best is None else "all but " + ", ".join(behind) if behind else "all"])
+        self.figures[key] = figures
 
-milliseconds = rows.milliseconds
+
+def milliseconds(seconds):
+    return "–" if seconds is None else rows.milliseconds(seconds)
 
 
 def chosen_rows(names):
@@ -212,8 +226,23 @@ def do_size(table, bench):
 def do_curve(table, bench):
     curve = rows.measure_curve(bench, CURVE, 3 if bench.is_quick else 7)
     table.figures["curve"] = curve
-    picture.draw(f"{place.OUT}/cost.svg", curve, "From login to STAT, nothing changed since the last session",
-                 "milliseconds, median; PAM login; 4 KB messages; both axes logarithmic")
+
+
+def do_tls(table, bench):
+    """Processor time of the server's side, by road; pop3d's column is the road through HAProxy."""
+    for key, title, messages in (("poll-tls", "a whole poll over TLS (10 messages, pam_permit)", 0),
+                                 ("fetch-tls", "… with 100 messages of 4 KB fetched", 100)):
+        user = bench.drop(messages or 10)
+        bench.warm(user)
+        figures = tls.measure(bench, user, messages, 20 if bench.is_quick else 60, 3 if bench.is_quick else 7)
+        table.add_roads(title, key, figures)
+
+
+def do_idle(table, bench):
+    count = 200 if bench.is_quick else idle.MOST
+    figures = {server.name: {"idle": idle.measure(server, count)} for server in bench.servers
+               if server.files != "mbox" and not server.needs_tcp}
+    table.add_memory(f"memory of {count:,} idle sessions, MiB PSS", figures, "idle", None, "{:.0f}")
 
 
 def write_results(table, missing, description, is_quick):
@@ -233,17 +262,19 @@ def write_results(table, missing, description, is_quick):
         file.write("\n".join(text))
     with open(f"{place.OUT}/figures.json", "w") as file:
         json.dump(table.figures, file, indent=1)
+    picture.draw_all(table.figures, place.OUT)
     if missing:
         print(f"not compared, not at hand: {', '.join(missing)}")
 
 
-PARTS = {"memory": do_memory, "calls": do_calls, "size": do_size, "curve": do_curve}
+PARTS = {"memory": do_memory, "idle": do_idle, "tls": do_tls, "calls": do_calls, "size": do_size, "curve": do_curve}
 
 
 def users():
     counts = [*CURVE, 200]
+    idle_ones = [idle.user(number) for number in range(idle.MOST)]
     return [f"m{count}" for count in counts] + [f"h{rows.COUNT}", "d10000"] + \
-        [f"big{shape}" for shape in place.BIG_SHAPES]
+        [f"big{shape}" for shape in place.BIG_SHAPES] + idle_ones
 
 
 def main():
@@ -291,7 +322,7 @@ def main():
         progress.add(name)
     progress.close()
     write_results(table, missing, description, wanted.quick)
-    print(f"see {os.path.relpath(place.OUT, place.TREE)}/table.md and cost.svg")
+    print(f"see {os.path.relpath(place.OUT, place.TREE)}/table.md, cost.svg and poll.svg")
     return 0
 
 
