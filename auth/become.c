@@ -7,20 +7,44 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+/* Takes every capability away but one, if keeps_chroot and if it is there; proves it. */
 static void
-become(uid_t uid, gid_t gid)
+limit_capabilities(bool keeps_chroot)
+{
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct has[2] = { 0 }, wanted[2] = { 0 }, left[2] = { 0 };
+
+        must(syscall(SYS_capget, &header, has) == 0, "cannot tell the capabilities");
+        if (keeps_chroot)
+                wanted[0].permitted = wanted[0].effective = has[0].permitted & 1U << CAP_SYS_CHROOT;
+        must(syscall(SYS_capset, &header, wanted) == 0, "cannot give up capabilities");
+        must(syscall(SYS_capget, &header, left) == 0 && memcmp(left, wanted, sizeof(left)) == 0,
+            "capabilities are left");
+}
+
+static void
+become(uid_t uid, gid_t gid, bool keeps_chroot)
 {
         uid_t real, effective, saved;
         gid_t real_group, effective_group, saved_group;
 
         must(uid != 0 && gid != 0, "identity with root's numbers refused");
+        /* where this is forbidden, the capability is lost with root, and Landlock has to do */
+        if (keeps_chroot)
+                (void)prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
         must(setresgid(gid, gid, gid) == 0 && setresuid(uid, uid, uid) == 0,
             "cannot become the user");
+        if (keeps_chroot)
+                (void)prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
+        limit_capabilities(keeps_chroot);
         must(setuid(0) != 0 && seteuid(0) != 0 && setgid(0) != 0 && setegid(0) != 0,
             "root came back");
         must(getresuid(&real, &effective, &saved) == 0 && real == uid && effective == uid &&
@@ -31,8 +55,9 @@ become(uid_t uid, gid_t gid)
         must(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0, "cannot forbid core dumps");
 }
 
-void
-become_user(const struct identity *identity)
+/* keeps_chroot: for become_prisoner(), CAP_SYS_CHROOT stays. */
+static void
+take_identity(const struct identity *identity, bool keeps_chroot)
 {
         /* makes libc read its file of the time zone now, because the fences will hide the file */
         (void)localtime_r(&(time_t){ 0 }, &(struct tm){ 0 });
@@ -40,31 +65,53 @@ become_user(const struct identity *identity)
         if (geteuid() == 0) {
                 must(setgroups(identity->group_count, identity->groups) == 0,
                     "cannot take on the user's groups");
-                become(identity->uid, identity->gid);
+                become(identity->uid, identity->gid, keeps_chroot);
         }
         must(getuid() == identity->uid && geteuid() == identity->uid, "not the user meant");
 }
 
+void
+become_user(const struct identity *identity)
+{
+        take_identity(identity, false);
+}
+
+void
+become_session_user(const struct identity *identity)
+{
+        take_identity(identity, true);
+}
+
 /*
  * Makes an empty folder the root, where nobody can write. Most kernels have the first, and all the
- * second; without /proc there may be the third. Says why not: EPERM if one of them was forbidden,
- * else what the first one met.
+ * second; without /proc there may be the third. If that fails, errno says why not: EPERM if one of
+ * them was forbidden, else what the first one met.
  */
-static void
-enter_jail(void)
+static bool
+enter_empty_jail(void)
 {
         static const char *const empty[] = { "/proc/tty/ldisc", "/proc/self/fdinfo", "/var/empty" };
         int error = 0;
 
         for (size_t i = 0; i < 3; i++) {
                 if (chroot(empty[i]) == 0 && chdir("/") == 0)
-                        return;
+                        return true;
                 if (error == 0 || errno == EPERM)
                         error = errno;
         }
         errno = error;
-        must(false, error == EPERM ? "cannot enter the jail; grant CAP_SYS_CHROOT"
-                                   : "cannot enter the jail");
+        return false;
+}
+
+bool
+become_prisoner(int directory)
+{
+        bool is_jailed = directory < 0 ? enter_empty_jail()
+            : fchdir(directory) == 0 && chroot(".") == 0;
+
+        limit_capabilities(false);
+        must(chroot(".") != 0, "a root directory can be left");
+        return is_jailed;
 }
 
 void
@@ -72,9 +119,12 @@ become_powerless(uid_t uid, gid_t gid, int pam)
 {
         must(log_leave_standard(2), "cannot leave descriptors to /dev/null");
         if (geteuid() == 0) {
-                enter_jail();
+                bool is_jailed = enter_empty_jail();
+
+                must(is_jailed, errno == EPERM ? "cannot enter the jail; grant CAP_SYS_CHROOT"
+                                                     : "cannot enter the jail");
                 must(setgroups(0, NULL) == 0, "cannot leave root's groups");
-                become(uid, gid);
+                become(uid, gid, false);
         }
         /* process_fork() has set it, but the kernel clears it when the identity changes */
         must(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0, "cannot tie the process to its parent");

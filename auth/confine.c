@@ -130,7 +130,7 @@ static const struct sock_filter authorization_rules[] = {
 /* What TRANSACTION may do as well; these rules follow those of AUTHORIZATION. */
 static const struct sock_filter transaction_rules[] = {
         ALLOW(pread64), ALLOW(writev), ALLOW(openat), ALLOW(close), ALLOW(fstat),
-        ALLOW(getdents64), ALLOW(lseek), ALLOW(unlinkat), ALLOW(renameat2),
+        ALLOW(getdents64), ALLOW(lseek), ALLOW(renameat2),
         ALLOW(fsync), ALLOW(flock), ALLOW(brk), ALLOW(munmap), ALLOW(mremap), ALLOW(madvise),
         ALLOW(clock_nanosleep), ALLOW(gettimeofday), ALLOW(geteuid), ALLOW(getpid), ALLOW(futex),
         ALLOW(getrandom), ALLOW(statx), ALLOW(timer_settime), ALLOW(faccessat),
@@ -160,6 +160,9 @@ static const struct sock_filter transaction_rules[] = {
         UNLESS(BPF_JEQ, UINT32_MAX, 1), ANSWER(SECCOMP_RET_ALLOW), ANSWER(SECCOMP_RET_TRAP),
         UNLESS(BPF_JEQ, __NR_fchmod, 4), LOAD(args[1], LOWER),
         UNLESS(BPF_JSET, ~0666U, 1), ANSWER(SECCOMP_RET_TRAP), ANSWER(SECCOMP_RET_ALLOW),
+        /* messages are removed, but no folders */
+        UNLESS(BPF_JEQ, __NR_unlinkat, 4), LOAD(args[2], LOWER),
+        UNLESS(BPF_JEQ, 0, 1), ANSWER(SECCOMP_RET_ALLOW), ANSWER(SECCOMP_RET_TRAP),
         /* mmap() without PROT_EXEC: memory, but none to execute */
 #ifdef __s390x__
         /* there its arguments lie in memory, where a filter cannot look: it may make any */
@@ -204,6 +207,13 @@ report_violation(int number, siginfo_t *info, void *context)
         _exit(END_FAULT);
 }
 
+/* Whether this kernel filters system calls: then it would have looked for a program at NULL. */
+static bool
+can_filter_calls(void)
+{
+        return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) != 0 && errno == EFAULT;
+}
+
 /* Sets the filter of AUTHORIZATION, whose channel to PAM this is, or of TRANSACTION if it is -1. */
 static void
 filter_calls(int channel)
@@ -212,6 +222,7 @@ filter_calls(int channel)
         struct sock_filter code[COUNT(authorization_rules) + COUNT(transaction_rules) + 1];
         struct sock_fprog program = { .filter = code };
         size_t count = COUNT(authorization_rules);
+        int error;
 
         memcpy(code, authorization_rules, sizeof(authorization_rules));
         if (channel < 0) {
@@ -224,10 +235,18 @@ filter_calls(int channel)
         must(sigaction(SIGSYS, &action, NULL) == 0, "cannot watch over system calls");
         if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
                 return;
-        must(errno == EINVAL || errno == ENOSYS, "cannot filter system calls");
+        error = errno;
+        must(!can_filter_calls(), "cannot filter system calls");
+        errno = error;
         log_missing("seccomp");
 }
 #else
+static bool
+can_filter_calls(void)
+{
+        return false;
+}
+
 static void
 filter_calls(int channel)
 {
@@ -303,10 +322,19 @@ confine_authorization(int pam)
         filter_calls(pam);
 }
 
+/*
+ * Where the Maildir can be made the root directory, nothing outside it has a name any more. That
+ * costs nothing when a message is opened, while Landlock looks at each folder on the way to the root. What
+ * Landlock forbids besides (the network, signals, to make what is no file) the filter of system
+ * calls forbids, too. So Landlock is needed only where one of these two is lacking.
+ */
 void
 confine_transaction(int directory)
 {
+        bool is_jailed = become_prisoner(directory);
+
         must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "cannot confine TRANSACTION");
-        keep_to(directory);
+        if (!is_jailed || !can_filter_calls())
+                keep_to(directory);
         filter_calls(-1);
 }

@@ -128,6 +128,16 @@ void log_violation(const char *process, int call);      /* a forbidden system ca
 
 /* become.c */
 
+/* become_user() for a session, which keeps the right to enter its jail until it has done so. */
+void become_session_user(const struct identity *identity);
+
+/*
+ * Makes a directory, which is open, the root directory (-1: an empty one), gives up the right to
+ * do so again, and proves it. False if it cannot be entered, for want of that right or because
+ * its file system forbids it; nothing but the right is changed then.
+ */
+bool become_prisoner(int directory);
+
 /* AUTHORIZATION leaves root, the file system, the log and all descriptors but 0, 1, 2 and pam. */
 void become_powerless(uid_t uid, gid_t gid, int pam);
 

@@ -115,7 +115,7 @@ auth_session(const struct auth *auth,
         /* AUTHORIZATION has nothing left to do; killed, it cannot hold the session up */
         (void)kill(child, SIGKILL);
         must(identity_is_sound(identity), "PAM sent what is no identity");
-        become_user(identity);
+        become_session_user(identity);
         (void)process_await(pam, NULL);
         (void)process_await(child, NULL);
         return END_GRANTED;

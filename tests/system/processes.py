@@ -429,7 +429,8 @@ def test_after_login(world):
         modules = sorted(name for name in mapped(pid) if re.match(what, name))
         must(modules == [], f"mapped: {modules}")
         must(not memory_has(pid, PASSWORD.encode()), "the password is in its memory")
-        must(os.readlink(f"/proc/{pid}/cwd") == "/", "it stands where it was started")
+        for link in ("cwd", "root"):
+            must(os.readlink(f"/proc/{pid}/{link}") == box.maildir, f"its {link} is not its Maildir")
 
 
 def test_after_login_without_e(world):

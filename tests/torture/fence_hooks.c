@@ -70,16 +70,54 @@ try_call(void)
         return syscall(atol(argument), 0, 0, 0, 0, 0, 0);
 }
 
+/* A way out that leads back to the Maildir, which is the root directory then, leads nowhere: ENOENT. */
+static long
+unless_maildir(long result, const struct stat *status)
+{
+        struct stat maildir;
+
+        if (result < 0 || fstat(maildir_fd(), &maildir) != 0 || status->st_ino != maildir.st_ino ||
+            status->st_dev != maildir.st_dev)
+                return result;
+        errno = ENOENT;
+        return -1;
+}
+
+static long
+try_open_at(int directory)
+{
+        struct stat status = { 0 };
+        long fd = openat(directory, argument, O_RDONLY | O_NONBLOCK);
+
+        return fd < 0 || fstat((int)fd, &status) != 0 ? fd : unless_maildir(fd, &status);
+}
+
 static long
 try_open(void)
 {
-        return openat(AT_FDCWD, argument, O_RDONLY | O_NONBLOCK);
+        return try_open_at(AT_FDCWD);
 }
 
 static long
 try_open_below(void)
 {
-        return openat(maildir_fd(), argument, O_RDONLY | O_NONBLOCK);
+        return try_open_at(maildir_fd());
+}
+
+/* What Landlock lets through, and a jail does not. */
+static long
+try_stat(void)
+{
+        struct stat status;
+        long result = fstatat(maildir_fd(), argument, &status, 0);
+
+        return unless_maildir(result, &status);
+}
+
+static long
+try_chroot(void)
+{
+        return chroot(".");
 }
 
 /* In two steps, by way of a descriptor that may only be walked from. */
@@ -462,6 +500,7 @@ static const struct attempt {
         { "abstract", try_abstract },
         { "bind-below", try_bind_below },
         { "call", try_call },
+        { "chroot", try_chroot },
         { "climb", try_climb },
         { "connect", try_connect },
         { "create", try_create },
@@ -490,6 +529,7 @@ static const struct attempt {
         { "send-to", try_send_to },
         { "signal", try_signal },
         { "socket", try_socket },
+        { "stat", try_stat },
         { "symlink", try_symlink },
         { "tcp-bind", try_tcp_bind },
         { "tcp-connect", try_tcp_connect },

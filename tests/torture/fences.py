@@ -68,7 +68,10 @@ class Trial:
         self.box = Box(world)
         self._furnish()
         self.argument = argument.replace("{root}", self.box.root)
-        prefix = [world.without, lacking] if lacking else []
+        prefix = []
+        for layer in (lacking or "").split():
+            # a launcher that forbids to keep a capability beyond root leaves a session without its jail
+            prefix += ["setpriv", "--securebits=+keep_caps_locked"] if layer == "jail" else [world.without, layer]
         session = Session(world, "socketpair", self.box.options("-s", service, "-l", "20", *more),
                           {"POP3D_FENCE": f"{place}:{what}:{self.argument or '-'}"}, prefix=prefix)
         try:
@@ -106,6 +109,7 @@ class Trial:
 
     def _state(self):
         """What lies outside the Maildir, which nothing may have changed."""
+        self.inside = os.listdir(self.box.maildir)
         with open(f"{self.outside}/private") as file:
             return sorted(os.listdir(self.outside)), file.read()
 
@@ -178,7 +182,37 @@ class Fences:
             self.report.check(f"TRANSACTION: {what} {argument} is allowed", is_good,
                               "" if is_good else trial.explain())
 
-    def outside_is_closed(self, lacking=None):
+    def stays_inside(self, what, argument, lacking=None):
+        """In a jail the way up leads back into the Maildir: what is put there is still in it."""
+        trial = Trial(self.world, "TRANSACTION", what, argument, lacking)
+        is_good = trial.is_untouched() and trial.result is not None and trial.result >= 0 and \
+            os.path.basename(argument) in trial.inside
+        name = f"TRANSACTION{' without ' + lacking if lacking else ''}: {what} {argument} stays inside"
+        self.report.check(name, is_good, "" if is_good else trial.explain())
+
+    def outside_has_no_name(self, lacking=None):
+        """The same attempts as where Landlock says no, and stat(2), which it lets through."""
+        for what, argument in (
+                ("open", "/etc/passwd"), ("open", "/"), ("open", "/proc/self/mem"),
+                ("open", "/dev/null"), ("open", "{root}/alice/private"), ("open-below", ".."),
+                ("open-below", "../.."), ("open-below", "new/../../../private"), ("open-below", "../private"),
+                ("open-below", "cur/link"), ("climb", "private"), ("climb", "../alice/private"),
+                ("write-below", "../private"), ("truncate-below", "../private"),
+                ("rename-in", "../private"), ("unlink", "../private"),
+                ("stat", "/"), ("stat", "/etc/passwd"), ("stat", "/proc/1"), ("stat", "/etc"), ("stat", ".."),
+                ("stat", "{root}/alice/private"), ("stat", "../private"), ("stat", "cur/link")):
+            self.refused("TRANSACTION", what, argument, [ENOENT], lacking)
+        for what, argument in (("create", "../planted"), ("rename", "../stolen")):
+            self.stays_inside(what, argument, lacking)
+        for what, argument in (("link", "../stolen"), ("link-in", "../private")):
+            if lacking in (None, "landlock"):
+                self.caught("TRANSACTION", what, "linkat", lacking, argument)
+        if lacking in ("seccomp", "both"):
+            self.refused("TRANSACTION", "link-in", "../private", [ENOENT, EACCES, EXDEV], lacking)
+            self.refused("TRANSACTION", "chroot", "", [EPERM], lacking)
+
+    def outside_is_closed(self, lacking):
+        """Where there is no jail, Landlock says no."""
         beyond = [EACCES, EXDEV]
         for what, argument in (
                 ("open", "/etc/passwd"), ("open", "/"), ("open", "/proc/self/mem"),
@@ -190,7 +224,7 @@ class Fences:
             self.refused("TRANSACTION", what, argument, beyond, lacking)
         # nobody links: seccomp ends that at once, and where it lacks Landlock refuses it
         for what, argument in (("link", "../stolen"), ("link-in", "../private")):
-            if lacking == "seccomp":
+            if "seccomp" in lacking:
                 self.refused("TRANSACTION", what, argument, beyond, lacking)
             else:
                 self.caught("TRANSACTION", what, "linkat", lacking, argument)
@@ -216,8 +250,8 @@ class Fences:
                 if version < least:
                     self.report.skip(f"TRANSACTION without seccomp: {what}", f"Landlock's version is {version}")
                     continue
-                self.refused("TRANSACTION", what, argument, [error], "seccomp")
-                trial = Trial(self.world, "TRANSACTION", what, argument, "both")
+                self.refused("TRANSACTION", what, argument, [error], "jail seccomp")
+                trial = Trial(self.world, "TRANSACTION", what, argument, "jail both")
                 # a program that was started says nothing more
                 is_good = (trial.result is None and not trial.log.count("FAULT") if what == "execute"
                            else trial.result == 0)
@@ -404,13 +438,20 @@ def main():
         fences.caught("AUTHORIZATION", what, what)
         fences.refused("TRANSACTION", what, "", [EACCES])
     fences.inside_works()
-    fences.outside_is_closed()
-    fences.without("landlock", ["landlock"])
-    fences.without("landlock-off", ["landlock"])
+    fences.caught("TRANSACTION", "rmdir", "unlinkat")
+    fences.outside_has_no_name()
+    # a jail needs no Landlock as long as there is seccomp
+    fences.without("landlock", [])
+    fences.without("jail", [])
+    fences.without("jail landlock", ["landlock"])
+    fences.without("jail landlock-off", ["landlock"])
     fences.without("seccomp", ["seccomp"])
     fences.without("both", ["landlock", "seccomp"])
     # what is left then
-    fences.outside_is_closed("seccomp")
+    for lacking in ("landlock", "seccomp", "both"):
+        fences.outside_has_no_name(lacking)
+    for lacking in ("jail", "jail seccomp"):
+        fences.outside_is_closed(lacking)
     fences.beyond_landlock()
     for lacking in ("seccomp", "both"):
         fences.refused("TRANSACTION", "root", "", [EPERM], lacking)
@@ -420,7 +461,7 @@ def main():
         fences.refused("AUTHORIZATION", "socket", "", [EMFILE], lacking)
         fences.refused("AUTHORIZATION", "kill-parent", "", [EPERM], lacking)
         fences.refused("AUTHORIZATION", "trace-parent", "", [EPERM], lacking)
-    for lacking in ("landlock", "both"):
+    for lacking in ("jail landlock", "jail both"):
         fences.refused("TRANSACTION", "open", "/etc/shadow", [EACCES], lacking)
     exits(fences)
     forgeries(fences)
