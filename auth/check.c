@@ -6,6 +6,7 @@
 #include "rules.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <stdio.h>
@@ -17,6 +18,25 @@
 #include <unistd.h>
 
 enum { HASH_MIN = 13 };         /* octets of the shortest hash, that of DES */
+
+bool
+auth_look_up(const char *name, uid_t *uid, gid_t *gid, char home[PATH_MAX])
+{
+        const struct passwd *account = account_get(name);
+
+        if (account == NULL)
+                return false;
+        *uid = account->pw_uid;
+        *gid = account->pw_gid;
+        (void)snprintf(home, PATH_MAX, "%s", account->pw_dir);
+        return true;
+}
+
+bool
+auth_has_group(const char *name)
+{
+        return getgrnam(name) != NULL;
+}
 
 /* Sends one line of priority debug. Without waiting, because whoever has the log may not read. */
 static void

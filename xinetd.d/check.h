@@ -99,6 +99,7 @@ struct entry {
         struct word *words;             /* all that its file says for it; entry_word() finds them */
         size_t word_count;
         bool is_on;
+        bool is_stray;                  /* in a file that its launcher does not read */
         char off[VALUE_SIZE];           /* why it is off: "\ncause: ...\nremedy: ..." */
         bool runs_us;                   /* the pop3d beside this check is what it starts in the end */
         bool runs_script;               /* by a script, whose arguments for pop3d are not known */

@@ -56,6 +56,9 @@ void entry_listens_on(struct entry *entry, const char *text);
 /* What it connects to, written in the same ways. Other machines are no matter. */
 void entry_connects_to(struct entry *entry, const char *text);
 
+/* Whether there is an account of this name; a number is taken for one. Then its uid. */
+bool account_uid(const char *name, uid_t *uid);
+
 /* The port of a number or of a name in /etc/services, 0 if there is none. */
 unsigned service_port(const char *name);
 

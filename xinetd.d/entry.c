@@ -187,6 +187,18 @@ entry_refused(struct entry *entry, const char *format, ...)
         va_end(arguments);
 }
 
+bool
+account_uid(const char *name, uid_t *uid)
+{
+        bool is_number = *name != '\0' && name[strspn(name, "0123456789")] == '\0';
+        char home[PATH_MAX];
+        gid_t gid;
+
+        if (is_number)
+                *uid = (uid_t)strtoul(name, NULL, 10);
+        return is_number || auth_look_up(name, uid, &gid, home);
+}
+
 /* ---- Ports ------------------------------------------------------------------------------ */
 
 unsigned

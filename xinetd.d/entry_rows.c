@@ -22,11 +22,11 @@ describe(const struct entry *entry, char text[6 * VALUE_SIZE])
 {
         const char *program = entry->value[PROGRAM], *limit = entry->value[LIMIT];
         const char *user = entry->value[USER], *by = launcher_names[entry->launcher];
-        bool has_program = *program != '\0';
+        const char *what = entry->value[*program != '\0' ? ARGUMENTS : CONNECT];
 
-        (void)snprintf(text, 6 * VALUE_SIZE, "%s: %s, %s %s as %s%s%s", entry->file,
-            entry->launcher == COMMAND ? entry->name : by, has_program ? program : "to",
-            entry->value[has_program ? ARGUMENTS : CONNECT], *user != '\0' ? user : "root",
+        (void)snprintf(text, 6 * VALUE_SIZE, "%s: %s, %s%s%s as %s%s%s", entry->file,
+            entry->launcher == COMMAND ? entry->name : by, *program != '\0' ? program : "to",
+            *what != '\0' ? " " : "", what, *user != '\0' ? user : "root",
             *limit != '\0' ? "; sessions at once: " : "", limit);
 }
 
@@ -40,13 +40,14 @@ check_entry(const struct entries *entries, struct entry *entry)
         /* what its reader found wrong with an entry that is off is no matter */
         if (!entry->is_on)
                 entry->trouble_count = 0;
-        entry_find_troubles(entries, entry);
+        if (!entry->is_stray)
+                entry_find_troubles(entries, entry);
         /* one that is off where another is on is no fault */
-        if (!entry->is_on && entries->is_any_on)
+        if (!entry->is_on && entries->is_any_on && !entry->is_stray)
                 print_row(entries->report, "skip", what, "%s: switched off, unlike others", text);
-        else if (!entry->is_on)
+        else if (!entry->is_on && !entries->is_any_on)
                 print_row(entries->report, "fail", what, "%s%s", text, entry->off);
-        else if (entry->trouble_count == 0)
+        else if (entry->is_on && entry->trouble_count == 0)
                 print_row(entries->report, "ok", what, "%s%s", text, entry->runs_script
                     ? "\nthat is a script, whose arguments for pop3d are not known" : "");
         for (size_t i = 0; i < entry->trouble_count; i++)

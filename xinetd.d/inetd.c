@@ -5,7 +5,6 @@
  */
 #include "entries.h"
 
-#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,12 +29,13 @@ take_user(struct entry *entry, const char *text)
 {
         int length = (int)strcspn(text, ":/");
         char user[NAME_SIZE];
+        uid_t uid;
 
         (void)snprintf(user, sizeof(user), "%.*s", length, text);
-        if (getpwnam(user) == NULL)
+        if (!account_uid(user, &uid))
                 user[strcspn(user, ".")] = '\0';
         (void)snprintf(entry->value[USER], VALUE_SIZE, "%s", user);
-        if (getpwnam(user) == NULL)
+        if (!account_uid(user, &uid))
                 entry_refused(entry, "\ncause: there is no account %s, so inetd leaves the line out\n"
                     "remedy: write root in its place", user);
 }

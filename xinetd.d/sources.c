@@ -73,6 +73,18 @@ read_small(const char *path, char *text, size_t size)
         return count < 0 ? 0 : (size_t)count;
 }
 
+/* Whether a process is on our network: one in a container of its own does not listen here. */
+static bool
+is_here(const char *folder)
+{
+        struct stat own, other;
+        char path[NAME_SIZE];
+
+        (void)snprintf(path, sizeof(path), "%s/ns/net", folder);
+        return stat("/proc/self/ns/net", &own) == 0 && stat(path, &other) == 0 &&
+            own.st_ino == other.st_ino && own.st_dev == other.st_dev;
+}
+
 static void
 read_process(const char *folder, void (*found)(void *, const struct process *), void *context)
 {
@@ -82,7 +94,8 @@ read_process(const char *folder, void (*found)(void *, const struct process *), 
         size_t length;
 
         /* names and command lines of other users' processes could be made up */
-        if (stat(folder, &status) != 0 || (status.st_uid != 0 && status.st_uid != geteuid()))
+        if (stat(folder, &status) != 0 || (status.st_uid != 0 && status.st_uid != geteuid()) ||
+            !is_here(folder))
                 return;
         (void)snprintf(path, sizeof(path), "%s/comm", folder);
         (void)read_small(path, process.name, sizeof(process.name));

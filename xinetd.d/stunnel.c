@@ -9,7 +9,6 @@
 #include "entries.h"
 
 #include <glob.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +107,7 @@ find_places(struct entry *entry)
         const char *jail = entry_word(entry, "chroot"), *pid = entry_word(entry, "pid");
         const char *user = entry_word(entry, "setuid");
         char path[2 * VALUE_SIZE], folder[2 * VALUE_SIZE];
+        uid_t uid;
 
         (void)snprintf(path, sizeof(path), "%s%s", jail == NULL ? "" : jail, entry->value[PROGRAM]);
         if (jail != NULL && entry->value[PROGRAM][0] != '\0' && access(path, X_OK) != 0)
@@ -119,7 +119,7 @@ find_places(struct entry *entry)
         if (*folder != '\0' && access(folder, F_OK) != 0)
                 entry_refused(entry, "\ncause: pid = %s: there is no folder %s, so stunnel does not start\n"
                     "remedy: mkdir -p %s; then restart stunnel", pid, folder, folder);
-        if (user != NULL && getpwnam(user) == NULL && user[strspn(user, "0123456789")] != '\0')
+        if (user != NULL && !account_uid(user, &uid))
                 entry_refused(entry, "\ncause: setuid = %s: there is no such account, so stunnel does not "
                     "start\nremedy: useradd --system --shell /usr/sbin/nologin %s; then restart stunnel", user,
                     user);

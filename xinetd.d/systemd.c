@@ -284,34 +284,44 @@ find_whether_on(struct entry *entry, bool is_masked)
                     "remedy: systemctl enable --now %s", entry->name);
 }
 
+static void
+take_answer(struct entry *entry, const char *line)
+{
+        if (strcmp(line, "NeedDaemonReload=yes") == 0)
+                entry_trouble(entry, "warn", "\ncause: its files are newer than what systemd has read\n"
+                    "remedy: systemctl daemon-reload; systemctl restart %s", entry->name);
+        else if (strcmp(line, "Result=trigger-limit-hit") == 0)
+                entry_trouble(entry, "fail", "\ncause: too many connections at once, so systemd has switched "
+                    "it off (trigger-limit-hit)\nremedy: write TriggerLimitIntervalSec=0 in its [Socket]; "
+                    "then: systemctl daemon-reload; systemctl restart %s", entry->name);
+        else if (strcmp(line, "ActiveState=failed") == 0)
+                entry_trouble(entry, "fail", "\ncause: systemd says that it failed: see systemctl status %s\n"
+                    "remedy: systemctl reset-failed %s; systemctl restart %s", entry->name, entry->name,
+                    entry->name);
+}
+
 /* What systemd itself says of a unit that it runs. */
 static void
 ask_systemd(struct entry *entry)
 {
-        char command[VALUE_SIZE], line[VALUE_SIZE];
+        const char *const words[] = { "systemctl", "show", "-pActiveState", "-pResult", "-pNeedDaemonReload",
+                entry->name, NULL };
+        char line[VALUE_SIZE];
         FILE *answer;
+        int channel;
+        pid_t program;
 
         if (access("/run/systemd/private", F_OK) != 0)
                 return;
-        (void)snprintf(command, sizeof(command), "systemctl show --no-pager -p ActiveState -p Result "
-            "-p NeedDaemonReload '%s' 2>/dev/null", entry->name);
-        answer = popen(command, "re");
+        program = program_start("/usr/bin/systemctl", (char *const *)(uintptr_t)words, &channel);
+        answer = channel < 0 ? NULL : fdopen(channel, "r");
         while (answer != NULL && fgets(line, sizeof(line), answer) != NULL) {
                 line[strcspn(line, "\n")] = '\0';
-                if (strcmp(line, "NeedDaemonReload=yes") == 0)
-                        entry_trouble(entry, "warn", "\ncause: its files are newer than what systemd has read\n"
-                            "remedy: systemctl daemon-reload; systemctl restart %s", entry->name);
-                else if (strcmp(line, "Result=trigger-limit-hit") == 0)
-                        entry_trouble(entry, "fail", "\ncause: too many connections at once, so systemd has "
-                            "switched it off (trigger-limit-hit)\nremedy: write TriggerLimitIntervalSec=0 in "
-                            "its [Socket]; then: systemctl daemon-reload; systemctl restart %s", entry->name);
-                else if (strcmp(line, "ActiveState=failed") == 0)
-                        entry_trouble(entry, "fail", "\ncause: systemd says that it failed: see systemctl "
-                            "status %s\nremedy: systemctl reset-failed %s; systemctl restart %s", entry->name,
-                            entry->name, entry->name);
+                take_answer(entry, line);
         }
         if (answer != NULL)
-                (void)pclose(answer);
+                (void)fclose(answer);
+        (void)program_end(program, true);
 }
 
 /* ---- A socket ----------------------------------------------------------------------------- */

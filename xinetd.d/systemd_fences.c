@@ -9,7 +9,6 @@
  */
 #include "systemd.h"
 
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,20 +26,23 @@ find_mail(const struct entry *entry, char folder[VALUE_SIZE])
 {
         struct options options = entry->options;
         char *words[WORDS_MAX + 1];
-        const struct passwd *owner;
+        char home[PATH_MAX] = "/home";
         size_t length;
+        uid_t uid;
+        gid_t gid;
 
         memcpy(words, entry->arguments, sizeof(words));
         words[entry->argument_count] = NULL;
         (void)options_take(&options, (int)entry->argument_count, words);
-        owner = options.auth.virtual_account == NULL ? NULL : getpwnam(options.auth.virtual_account);
+        if (options.auth.virtual_account != NULL)
+                (void)auth_look_up(options.auth.virtual_account, &uid, &gid, home);
         if (*options.maildir == '/') {
                 length = strcspn(options.maildir, "%");
                 while (length > 1 && options.maildir[length - 1] != '/')
                         length--;
                 (void)snprintf(folder, VALUE_SIZE, "%.*s", (int)length, options.maildir);
         } else {
-                (void)snprintf(folder, VALUE_SIZE, "%s", owner == NULL ? "/home" : owner->pw_dir);
+                (void)snprintf(folder, VALUE_SIZE, "%.1000s", home);
         }
 }
 

@@ -6,7 +6,6 @@
 #include "troubles.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,11 +104,10 @@ find_wrong_user(struct entry *entry)
                 "start it without -u",
         };
         const char *user = entry->value[USER];
-        const struct passwd *account = getpwnam(user);
+        uid_t uid = 1;
 
         if (entry->value[PROGRAM][0] == '\0' || *user == '\0' || is_stunnel(entry) ||
-            (account != NULL ? account->pw_uid == 0 : strcmp(user, "0") == 0) ||
-            entry->options.auth.virtual_account != NULL)
+            (account_uid(user, &uid) && uid == 0) || entry->options.auth.virtual_account != NULL)
                 return;
         entry_trouble(entry, "fail", "\ncause: without root neither PAM nor the users' mail is in reach\n"
             "remedy: %s; pop3d becomes the mail user by itself", remedies[entry->launcher]);
@@ -165,8 +163,10 @@ find_socket_trouble(const struct entries *entries, struct entry *entry)
 {
         const char *path = entry->connects_socket, *user = entry->value[USER];
         const struct entry *inner = entry_of_socket(entries, path);
-        const struct passwd *account = getpwnam(user);
         struct stat status;
+        char home[PATH_MAX];
+        uid_t uid;
+        gid_t gid;
 
         if (*path == '\0')
                 return;
@@ -178,9 +178,8 @@ find_socket_trouble(const struct entries *entries, struct entry *entry)
         else if (!S_ISSOCK(status.st_mode))
                 entry_trouble(entry, "fail", "\ncause: it connects to %s, which is no socket\n"
                     "remedy: rm %s; then start what listens there", path, path);
-        else if (entry->launcher == STUNNEL && account != NULL && account->pw_uid != 0 &&
-            account->pw_uid != status.st_uid && (status.st_mode & S_IWOTH) == 0 &&
-            (account->pw_gid != status.st_gid || (status.st_mode & S_IWGRP) == 0))
+        else if (entry->launcher == STUNNEL && auth_look_up(user, &uid, &gid, home) && uid != 0 &&
+            uid != status.st_uid && (status.st_mode & S_IWOTH) == 0 && (gid != status.st_gid || (status.st_mode & S_IWGRP) == 0))
                 entry_trouble(entry, "fail", "\ncause: %s belongs to uid %u (mode %04o), and %s may not "
                     "connect to it\nremedy: write SocketUser=%s in the [Socket] of what listens there, then: "
                     "systemctl daemon-reload; systemctl restart it", path, (unsigned)status.st_uid,

@@ -11,8 +11,6 @@
 #include "entries.h"
 
 #include <glob.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -223,7 +221,8 @@ find_why_off(const struct reading *reading, struct entry *entry)
 
         if (id == NULL)
                 id = entry->name;
-        if (reading->is_passed_over)
+        entry->is_stray = reading->is_passed_over;
+        if (entry->is_stray)
                 entry_switch_off(entry, "\ncause: xinetd does not read %s: %s\nremedy: mv %s " FOLDER "/%.*s",
                     entry->file, strchr(name, '.') != NULL ? "its name has a dot"
                     : name[strlen(name) - 1] == '~' ? "its name ends in ~"
@@ -317,15 +316,16 @@ find_wrong_values(struct entry *entry)
         const char *user = entry_word(entry, "user"), *group = entry_word(entry, "group");
         const char *redirect = entry_word(entry, "redirect"), *type = entry_word(entry, "type");
         const char *wait = entry_word(entry, "wait"), *flags = entry_word(entry, "flags");
+        uid_t uid;
 
         refuse_value(entry, "socket_type", "stream", "POP3 is a stream of octets");
         refuse_value(entry, "protocol", "tcp", "POP3 is spoken over TCP");
         if (wait != NULL && strcmp(wait, "yes") != 0)
                 refuse_value(entry, "wait", "no", "xinetd knows yes and no alone");
-        if (user != NULL && getpwnam(user) == NULL)
+        if (user != NULL && !account_uid(user, &uid))
                 entry_refused(entry, "\ncause: there is no account %s, so xinetd drops the entry\n"
                     "remedy: write there: user = root", user);
-        if (group != NULL && getgrnam(group) == NULL)
+        if (group != NULL && !auth_has_group(group))
                 entry_refused(entry, "\ncause: there is no group %s, so xinetd drops the entry\n"
                     "remedy: take out there the line with group", group);
         if (is_listed(type, "INTERNAL"))
