@@ -1,7 +1,9 @@
 /*
  * check.c - says what is wrong with a Maildir (-c), and changes nothing in it.
- * Runs in:   a child of pop3d -c, as the mail user; not in a session.
- * May touch: the Maildir, the folders above it, /proc/locks and /proc/self/mountinfo, for reading.
+ * Runs in:   two children of pop3d-check, as the mail user: maildir_check_place() in one, which asks
+ *            for names, rights and locks; maildir_check_mail() in one behind the fences of a session.
+ * May touch: the first the Maildir, the folders above it, /proc/locks and /proc/self/mountinfo; the
+ *            second the Maildir alone, which it reads as a session does.
  *
  * Nothing is freed or closed here, because the process ends with its rows.
  */
@@ -13,6 +15,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -222,25 +225,15 @@ is_file_locked(int directory)
         return is_locked;
 }
 
-/* Whether no session holds the lock; else a row says which process does. */
-static bool
-check_lock(int directory, bool is_private, check_row row, void *context)
+/* The process that holds the folder's own lock, 0 if it is not known. */
+static int
+find_holder(int directory)
 {
+        FILE *locks = fopen("/proc/locks", "re");
         struct stat status = { 0 };
         char line[256], wanted[32];
-        FILE *locks;
         int holder = 0;
 
-        if (is_file_locked(directory)) {
-                row(context, "warn", "maildrop", "a session is open, here or on another machine: "
-                    "others get [IN-USE]");
-                return false;
-        }
-        if (!is_private || flock(directory, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
-                (void)flock(directory, LOCK_UN);
-                return true;
-        }
-        locks = fopen("/proc/locks", "re");
         (void)fstat(directory, &status);
         (void)snprintf(wanted, sizeof(wanted), ":%ju ", (uintmax_t)status.st_ino);
         while (locks != NULL && fgets(line, sizeof(line), locks) != NULL)
@@ -248,9 +241,27 @@ check_lock(int directory, bool is_private, check_row row, void *context)
                         (void)sscanf(line, "%*s FLOCK %*s %*s %d", &holder);
         if (locks != NULL)
                 (void)fclose(locks);
-        row(context, "warn", "maildrop", "process %d has a session open: others get [IN-USE]",
-            holder);
-        return false;
+        return holder;
+}
+
+/* If a session holds the lock, a row says so, and which process it is. */
+static void
+check_lock(int directory, bool is_private, check_row row, void *context)
+{
+        if (is_file_locked(directory))
+                row(context, "warn", "maildrop", "a session is open, here or on another machine: "
+                    "others get [IN-USE]");
+        else if (is_private && flock(directory, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+                row(context, "warn", "maildrop", "process %d has a session open: others get "
+                    "[IN-USE]", find_holder(directory));
+        (void)flock(directory, LOCK_UN);
+}
+
+/* By the system call itself, because the fences have no rule for the newer one that libc prefers. */
+static bool
+may(int directory, const char *name, int rights)
+{
+        return syscall(SYS_faccessat, directory, name, rights) == 0;
 }
 
 /* Opens the index, loads it if it is sound, and returns a word for its state. */
@@ -261,7 +272,7 @@ load_index(struct maildrop *drop, const struct stamp stamps[FOLDERS])
 
         index_open(drop);
         if (!index_is_unread(drop))
-                return faccessat(drop->directory, INDEX_NAME, F_OK, 0) != 0 ?
+                return !may(drop->directory, INDEX_NAME, F_OK) ?
                     "not there yet" : "not usable, and will be made anew";
         state = drop_believes(drop, stamps) ? "current" :
             memcmp(stamps, drop->index.header.folders, FOLDERS * sizeof(*stamps)) == 0 ?
@@ -271,8 +282,7 @@ load_index(struct maildrop *drop, const struct stamp stamps[FOLDERS])
 
 /*
  * The maildrop as a session would see it, or NULL. *index_state: see load_index(); if it is
- * NULL, as a session without an index and without pop3d.ids would. /dev/null stands for
- * pop3d.index.new, so that the index which would be written goes nowhere.
+ * NULL, as a session without an index and without pop3d.ids would.
  */
 static struct maildrop *
 read_as_session(int directory, const char *id_format, int index_seconds,
@@ -283,7 +293,6 @@ read_as_session(int directory, const char *id_format, int index_seconds,
 
         if (drop == NULL || folders_open(drop) != 0 || folders_stamp(drop, stamps) != 0)
                 return NULL;
-        drop->index.next = open("/dev/null", O_WRONLY | O_CLOEXEC);
         drop->id_format = id_format;
         drop->is_only_looked_at = true;
         drop->is_as_if_new = index_state == NULL;
@@ -300,8 +309,8 @@ check_unique_ids(const struct maildrop *drop, check_row row, void *context)
         const struct maildrop *fresh;
         size_t differing = 0;
 
-        if (faccessat(drop->directory, "dovecot-uidlist", R_OK, 0) != 0 &&
-            faccessat(drop->directory, "courierpop3dsizelist", R_OK, 0) != 0)
+        if (!may(drop->directory, "dovecot-uidlist", R_OK) &&
+            !may(drop->directory, "courierpop3dsizelist", R_OK))
                 return;
         /* without our files: the unique-ids that the other server's list would give now */
         fresh = read_as_session(drop->directory, drop->id_format, 0, NULL);
@@ -329,8 +338,7 @@ check_readable(const struct maildrop *drop, check_row row, void *context)
         for (size_t i = 0; i < drop->totals.count; i++) {
                 const struct record *record = &drop_records(drop)[i];
 
-                unreadable += faccessat(record_folder(drop, record), record_name(drop, record),
-                    R_OK, 0) != 0;
+                unreadable += !may(record_folder(drop, record), record_name(drop, record), R_OK);
         }
         if (unreadable > 0)
                 row(context, "warn", "maildrop", "%zu messages cannot be read\n"
@@ -339,12 +347,9 @@ check_readable(const struct maildrop *drop, check_row row, void *context)
 }
 
 void
-maildir_check(const char *path, const char *id_format, int index_seconds, check_row row,
-    void *context)
+maildir_check_place(const char *path, int index_seconds, check_row row, void *context)
 {
-        const struct maildrop *drop;
         struct stat status = { .st_mode = 0 };
-        const char *index_state;
         bool is_private;
         int directory;
 
@@ -354,9 +359,17 @@ maildir_check(const char *path, const char *id_format, int index_seconds, check_
         (void)fstat(directory, &status);
         is_private = maildir_is_private(&status);
         check_file_system(directory, index_seconds, is_private, row, context);
-        if (!check_lock(directory, is_private, row, context))
-                return;
-        drop = read_as_session(directory, id_format, index_seconds, &index_state);
+        check_lock(directory, is_private, row, context);
+}
+
+void
+maildir_check_mail(int directory, const char *path, const char *id_format, int index_seconds,
+    check_row row, void *context)
+{
+        const char *index_state;
+        const struct maildrop *drop = read_as_session(directory, id_format, index_seconds,
+            &index_state);
+
         if (drop == NULL) {
                 row(context, "fail", "maildrop", "%s: %s while reading", path, strerror(errno));
                 return;

@@ -312,7 +312,7 @@ index_create(struct maildrop *drop)
 {
         struct index *index = &drop->index;
 
-        if (is_owners_own(drop))
+        if (is_owners_own(drop) || drop->is_only_looked_at)
                 return;
         for (int tries = 0; index->next < 0 && tries < 2; tries++) {
                 index->next = openat(drop->directory, NEXT_NAME,

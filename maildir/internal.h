@@ -200,7 +200,7 @@ struct maildrop {
         const char *id_format;  /* of the unique-ids to take over: see maildrop_open() */
         bool has_list;          /* of another server, which may still be at work: see uniqueid.c */
         int keep_error;         /* errno, if pop3d.ids lacks unique-ids because of it; else 0 */
-        bool is_only_looked_at; /* by the check (-c): pop3d.ids is not written */
+        bool is_only_looked_at; /* by the check (-c): nothing is written */
         bool is_as_if_new;      /* by the check: nor is it read */
         bool is_in_order;       /* the records were sorted: search.c may look for a base name */
         bool is_disordered;     /* a base name changed since then */

@@ -190,11 +190,18 @@ typedef void (*check_row)(void *context, const char *state, const char *what, co
     ...) __attribute__((format(printf, 4, 5)));
 
 /*
- * Tells the rows of a maildrop for the check (-c), as its user sees it. Nothing is written,
- * no lock is kept. In check.c, which no session needs.
+ * Tells for the check (-c), as the maildrop's user sees it, what lies around the mail: the rights
+ * on the way there, the file system, who holds the lock. No message and no list is read, nothing is
+ * written, no lock is kept. In check.c, which no session needs.
  */
-void maildir_check(const char *path, const char *id_format, int index_seconds, check_row row,
-    void *context);
+void maildir_check_place(const char *path, int index_seconds, check_row row, void *context);
+
+/*
+ * Tells of the mail itself: it is read as a session reads it, and may be read behind a session's
+ * fences. directory is of maildir_open().
+ */
+void maildir_check_mail(int directory, const char *path, const char *id_format, int index_seconds,
+    check_row row, void *context);
 
 /*
  * Tells a row for each folder, on the way that a template leads virtual users, whose name has

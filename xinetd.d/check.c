@@ -10,26 +10,37 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
 
 #include "../maildir/maildir.h"
 
-enum {
-        PART_SECONDS = 60,              /* of a part, until it is given up */
-        CHECK_SECONDS = 300,            /* of all parts */
+/* What the part that looks at launchers leaves for those behind it. */
+struct launched {
+        bool is_found;                  /* there is an entry for us, and its options are taken: */
+        bool has_wrong_options;         /* pop3d refuses to start with them */
+        uint32_t count;
+        char words[2 * VALUE_SIZE];     /* its argv, each word with its NUL */
 };
+
+/* What the part that looks at a login leaves. */
+struct found {
+        bool is_good;                   /* it could be taken apart, and its account looked up: */
+        struct login login;
+        struct identity identity;
+        bool has_owner;                 /* there is one account for all maildrops: */
+        struct identity owner;
+};
+
+_Static_assert(sizeof(struct launched) < PART_MESSAGE_MAX &&
+    sizeof(struct found) < PART_MESSAGE_MAX, "these are messages");
 
 struct check {
         const struct options *options;  /* as given by hand, else the launcher's */
         struct trial trial;
-        bool has_wrong_options;         /* pop3d refuses to start with them */
-        bool is_good_login;             /* login could be taken apart, and its account looked up: */
-        struct login parts;
-        struct identity identity;
-        struct identity owner;          /* of all maildrops of virtual users */
+        struct launched launched;
+        struct found found;
 };
 
 static void
@@ -37,7 +48,7 @@ check_pam(struct report *report, void *context)
 {
         struct check *check = context;
 
-        auth_check_pam(&check->options->auth, check->is_good_login ? &check->parts : NULL, print_row,
+        auth_check_pam(&check->options->auth, check->found.is_good ? &check->found.login : NULL, print_row,
             report);
 }
 
@@ -46,7 +57,7 @@ static int
 find_maildrop(const struct check *check, char path[PATH_MAX])
 {
         const struct options *options = check->options;
-        const struct identity *identity = &check->identity;
+        const struct identity *identity = &check->found.identity;
         char domain[LOGIN_PART_MAX + 1];
         const struct maildir_names names = { identity->name.user, domain, identity->name.mailbox,
             identity->home };
@@ -57,52 +68,56 @@ find_maildrop(const struct check *check, char path[PATH_MAX])
                 maildir_template_has_home(options->maildir))) != 0 ? errno : 0;
 }
 
-/* Called where what belongs to others is read: it must not be in reach of that. */
-static void
-forget_password(struct check *check)
-{
-        explicit_bzero(check->trial.password, sizeof(check->trial.password));
-        explicit_bzero(check->parts.password, sizeof(check->parts.password));
-}
-
 /* In a process of its own, for it becomes the owner of all maildrops of virtual users. */
 static void
 check_spelling(struct report *report, void *context)
 {
         struct check *check = context;
 
-        forget_password(check);
-        become_user(&check->owner);
-        maildir_check_spelling(check->options->maildir, check->owner.home, print_row, report);
+        become_user(&check->found.owner);
+        maildir_check_spelling(check->options->maildir, check->found.owner.home, print_row, report);
 }
 
 /* In a process of its own, for it becomes the user for ever; that process has seen no shadow file. */
 static void
-check_maildrop(struct report *report, void *context)
+check_place(struct report *report, void *context)
 {
         struct check *check = context;
         char path[PATH_MAX], found[PATH_MAX];
         int error;
 
-        forget_password(check);
-        become_user(&check->identity);
+        become_user(&check->found.identity);
         error = find_maildrop(check, path);
         if (error != 0)
                 print_row(report, "fail", "maildrop", "%s: %s\n"
-                    "cause: -m does not tell domains apart", check->options->maildir,
-                    strerror(error));
+                    "cause: -m does not tell domains apart", check->options->maildir, strerror(error));
         else if (check->options->auth.virtual_account != NULL &&
             maildir_is_spelt_otherwise(path, found, sizeof(found)))
                 print_row(report, "fail", "maildrop", "%s is not there, but %s is\n"
                     "cause: virtual users log in in small letters\n"
                     "remedy: rename it to small letters", path, found);
-        else if (maildir_is_not_yet_there(path, check->identity.uid))
+        else if (maildir_is_not_yet_there(path, check->found.identity.uid))
                 print_row(report, "warn", "maildrop", "%s is not there yet, and served as empty\n"
                     "remedy: none before the first mail comes; if mail goes elsewhere, as to "
                     "/var/mail, have it delivered here, or see -m", path);
         else
-                maildir_check(path, check->options->id_format, check->options->index_seconds,
-                    print_row, report);
+                maildir_check_place(path, check->options->index_seconds, print_row, report);
+}
+
+/* In one more, which keeps the fences of a session: what a user put there is read as there. */
+static void
+check_mail(struct report *report, void *context)
+{
+        struct check *check = context;
+        char path[PATH_MAX];
+        int directory;
+
+        become_user(&check->found.identity);
+        if (find_maildrop(check, path) != 0 || (directory = maildir_open(path)) < 0)
+                return;
+        confine_transaction(directory);
+        maildir_check_mail(directory, path, check->options->id_format,
+            check->options->index_seconds, print_row, report);
 }
 
 /* What is wrong with -m or -u, at which options_take() does not look, or NULL. */
@@ -115,24 +130,87 @@ values_problem(const struct options *options)
         return problem != NULL ? problem : maildir_id_format_problem(options->id_format);
 }
 
-/* Options as the launcher gives them, unless some were given by hand. Returns argv for pop3d. */
-static char **
-choose_options(struct check *check, struct report *report, char **by_hand)
+/* Leaves the words of an entry's command line. */
+static void
+leave_words(struct launched *launched, char *const *arguments)
 {
+        size_t used = 0;
+
+        for (; *arguments != NULL && used < sizeof(launched->words); arguments++) {
+                used += (size_t)snprintf(launched->words + used, sizeof(launched->words) - used,
+                    "%s", *arguments) + 1;
+                launched->count++;
+        }
+        launched->is_found = true;
+}
+
+/* Options as the launcher gives them, unless some were given by hand. */
+static void
+check_launchers(struct report *report, void *context)
+{
+        struct check *check = context;
         const struct entry *ours = launchers_check(report);
         const char *problem;
 
         if (ours == NULL || check->options->are_given)
-                return by_hand;
-        check->options = &ours->options;
+                return;
+        leave_words(&check->launched, ours->arguments);
         print_row(report, "ok", "options", "of %s, as none are given here: %s", ours->file,
             ours->arguments[1] == NULL ? "none" : ours->value[ARGUMENTS]);
         problem = ours->problem != NULL ? ours->problem : values_problem(&ours->options);
-        check->has_wrong_options = problem != NULL;
+        check->launched.has_wrong_options = problem != NULL;
         if (problem != NULL)
-                print_row(report, "fail", "options", "%s\nremedy: mend %s", problem,
-                    ours->file);
-        return (char **)(uintptr_t)ours->arguments;
+                print_row(report, "fail", "options", "%s\nremedy: mend %s", problem, ours->file);
+}
+
+/* Takes what that part has left. It is root's own process, but what it read is checked all the same. */
+static void
+take_launched(struct check *check)
+{
+        static char *arguments[WORDS_MAX + 1];
+        static struct options options;
+        struct launched *launched = &check->launched;
+        char *word = launched->words, *end = launched->words + sizeof(launched->words) - 1;
+        int count = 0;
+
+        if (!launched->is_found)
+                return;
+        *end = '\0';
+        for (; count < WORDS_MAX && (uint32_t)count < launched->count && word < end; count++) {
+                arguments[count] = word;
+                word += strlen(word) + 1;
+        }
+        (void)options_take(&options, count, arguments);
+        check->options = &options;
+        check->trial.arguments = arguments;
+}
+
+static void
+check_login(struct report *report, void *context)
+{
+        struct check *check = context;
+        struct found *found = &check->found;
+        const char *login = check->trial.login;
+
+        auth_check_process(&check->options->auth, print_row, report);
+        if (login != NULL)
+                found->is_good = auth_check_login(&check->options->auth, login, &found->login,
+                    &found->identity, print_row, report);
+        else
+                print_row(report, "skip", "maildrop", "no login to look at: pop3d -c LOGIN");
+        found->has_owner = auth_check_owner(&check->options->auth, &found->owner);
+}
+
+static void
+check_session(struct report *report, void *context)
+{
+        struct check *check = context;
+
+        check->trial.expects_proxy = check->options->auth.expects_proxy;
+        if (check->launched.has_wrong_options)
+                print_row(report, "skip", "session", "not tried: pop3d refuses its options");
+        else
+                session_check(report, &check->trial);
 }
 
 /* Copies the options of a command line, without -c, -q and the login. words ends in NULL. */
@@ -183,50 +261,49 @@ tell_what_is_outside(const struct check *check, struct report *report)
             check->trial.login != NULL ? check->trial.login : "USER");
 }
 
-/* All rows but one of the check itself. */
+/* All parts, each a child of this process, which looks at nothing itself: it is not to hang. */
 static void
-check_all(struct report *report, void *context)
+check_all(struct report *report, struct check *check)
 {
-        struct check *check = context;
-        const char *login = check->trial.login;
+        static struct report of_maildrop = { .channel = -1 };
+        const struct part launchers = { "launcher", false, 120, "a launcher", check_launchers,
+                &check->launched, sizeof(check->launched) };
+        const struct part login = { "login", false, 30, "the name service", check_login,
+                &check->found, sizeof(check->found) };
+        static const struct part pam = { "PAM", false, 60, "a module", check_pam, NULL, 0 };
+        static const struct part place = { "maildrop", true, 20, "its file system", check_place,
+                NULL, 0 };
+        static const struct part mail = { "maildrop", true, 300, "its file system", check_mail,
+                NULL, 0 };
+        static const struct part spelling = { "maildrop", true, 60, "its file system",
+                check_spelling, NULL, 0 };
+        static const struct part session = { "session", false, 60, "pop3d", check_session, NULL, 0 };
 
-        check->trial.arguments = choose_options(check, report, check->trial.arguments);
-        check->trial.expects_proxy = check->options->auth.expects_proxy;
-        auth_check_process(&check->options->auth, print_row, report);
-        if (login != NULL)
-                check->is_good_login = auth_check_login(&check->options->auth, login, &check->parts,
-                    &check->identity, print_row, report);
-        else
-                print_row(report, "skip", "maildrop", "no login to look at: pop3d -c LOGIN");
-        memcpy(check->parts.password, check->trial.password, sizeof(check->parts.password));
-        part_run(report, "PAM", NULL, PART_SECONDS, check_pam, check);
-        if (check->identity.uid != 0)
-                part_run(report, "maildrop", "maildrop", PART_SECONDS, check_maildrop, check);
-        if (auth_check_owner(&check->options->auth, &check->owner))
-                part_run(report, "maildrop", "maildrop", PART_SECONDS, check_spelling, check);
-        if (check->has_wrong_options)
-                print_row(report, "skip", "session", "not tried: pop3d refuses its options");
-        else
-                session_check(report, &check->trial);
+        (void)part_run(report, &launchers, check);
+        take_launched(check);
+        (void)part_run(report, &login, check);
+        /* before the password is asked for, so that what reads a user's files does not have it */
+        if (check->found.identity.uid != 0 &&
+            part_run(&of_maildrop, &place, check) < CHECK_FAULTS)
+                (void)part_run(&of_maildrop, &mail, check);
+        if (check->found.has_owner)
+                (void)part_run(&of_maildrop, &spelling, check);
+        if (!parts_are_interrupted())
+                trial_ask_password(&check->trial);
+        memcpy(check->found.login.password, check->trial.password, PASSWORD_MAX + 1);
+        (void)part_run(report, &pam, check);
+        report_append(report, &of_maildrop);
+        (void)part_run(report, &session, check);
         tell_what_is_outside(check, report);
-}
-
-/* Whoever waits for a part is interrupted by it, and prints what is known. */
-static void
-stop_waiting(int number)
-{
-        (void)number;
 }
 
 int
 main(int argc, char **argv)
 {
-        const struct sigaction interrupt = { .sa_handler = stop_waiting };
-
         static char *words[WORDS_MAX + 1], letters[WORDS_MAX][3];
         static struct report report = { .channel = -1 };
+        static struct check check;
         struct options by_hand;
-        struct check check = { .options = &by_hand };
         const char *problem;
 
         problem = options_take(&by_hand, argc, argv);
@@ -237,15 +314,13 @@ main(int argc, char **argv)
                 return END_USAGE;
         }
         copy_options(argc, argv, words, letters);
+        check.options = &by_hand;
         check.trial.arguments = words;
         check.trial.login = by_hand.login;
         check.trial.is_told = by_hand.is_detailed;
-        (void)signal(SIGPIPE, SIG_IGN);
         log_open(true);
-        trial_ask_password(&check.trial);
-        (void)sigaction(SIGINT, &interrupt, NULL);
-        (void)sigaction(SIGTERM, &interrupt, NULL);
-        part_run(&report, "process", NULL, CHECK_SECONDS, check_all, &check);
+        parts_begin();
+        check_all(&report, &check);
         report_print(&report, by_hand.is_quiet);
         return report.worst;
 }

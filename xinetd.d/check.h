@@ -35,6 +35,9 @@ struct report {
 /* Sends a row, or keeps it; more than ROWS_MAX are not kept, but count in worst. */
 void report_add(struct report *report, const struct row *row);
 
+/* Adds all rows of another report, which must keep its own. */
+void report_append(struct report *report, const struct report *other);
+
 /*
  * The same with a text as of printf(3): what it is, then, each in a line of its own where it is
  * known, "cause: ..." and "remedy: ...". context is the report. This is the check_row of auth.h and
@@ -49,16 +52,29 @@ void print_row(void *context, const char *state, const char *what, const char *f
  */
 void report_print(const struct report *report, bool is_quiet);
 
-/* parts.c: a part of the check, which adds to this report. */
-typedef void (*part_function)(struct report *report, void *context);
+/* parts.c: a part of the check. */
+
+/* Sets signals: those by which the administrator ends it end the part that is running, and its row. */
+void parts_begin(void);
+bool parts_are_interrupted(void);
+
+enum { PART_MESSAGE_MAX = 32768 };       /* octets of a row or a result, and a NUL behind */
+
+struct part {
+        const char *name;               /* of the row that says that it did not come to its end */
+        bool is_of_one_name;            /* all its rows have this name, whatever it says */
+        unsigned seconds;               /* in which it must end */
+        const char *asks;               /* who may be slow to answer it */
+        void (*look)(struct report *report, void *context);     /* adds to the report */
+        void *result;                   /* what it leaves here is here when it has ended; or NULL */
+        size_t result_size;
+};
 
 /*
- * Runs a part in a process of its own without a terminal, and takes over its rows. If it dies, or
- * has not ended after so many seconds, a row of this name says so. what: the only name that its
- * rows may have, or NULL.
+ * Runs a part in a process of its own without a terminal, and takes over its rows. Returns how bad
+ * the worst of them is. Once the check was interrupted it runs none.
  */
-void part_run(struct report *report, const char *name, const char *what, unsigned seconds,
-    part_function part, void *context);
+int part_run(struct report *report, const struct part *part, void *context);
 
 /*
  * Starts a program whose descriptors 0 and 1 are one end of a socket; *socket is the other. It ends

@@ -71,6 +71,13 @@ report_add(struct report *report, const struct row *row)
 }
 
 void
+report_append(struct report *report, const struct report *other)
+{
+        for (size_t i = 0; i < other->count; i++)
+                report_add(report, other->rows[i]);
+}
+
+void
 print_row(void *context, const char *state, const char *what, const char *format, ...)
 {
         struct row row = { .state = "" };
