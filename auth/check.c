@@ -1,12 +1,11 @@
 /*
- * check.c - the rows of the check that are auth's: the process, the log, the login, PAM.
+ * check.c - the rows of the check that are auth's: the process, the log, the login.
  * Runs in:   the check (-c) alone, as root where it can; never in a session.
- * May touch: the log, the account databases, PAM's files and modules.
+ * May touch: the log, the account databases.
  */
-#include "rules.h"
+#include "internal.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <stdio.h>
@@ -16,27 +15,6 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-enum { HASH_MIN = 13 };         /* octets of the shortest hash, that of DES */
-
-bool
-auth_look_up(const char *name, uid_t *uid, gid_t *gid, char home[PATH_MAX])
-{
-        const struct passwd *account = account_get(name);
-
-        if (account == NULL)
-                return false;
-        *uid = account->pw_uid;
-        *gid = account->pw_gid;
-        (void)snprintf(home, PATH_MAX, "%s", account->pw_dir);
-        return true;
-}
-
-bool
-auth_has_group(const char *name)
-{
-        return getgrnam(name) != NULL;
-}
 
 /* Sends one line of priority debug. Without waiting, because whoever has the log may not read. */
 static void
@@ -121,88 +99,42 @@ auth_check_process(const struct auth *auth, check_row row, void *context)
         check_log(row, context);
 }
 
-/*
- * Looks at a password's hash: '!' before it locks it (passwd -l). Other systems than the shadow
- * file, as LDAP, keep the password elsewhere and have '*' here, so without '!' it is a warning.
- */
-static void
-check_password(const char *hash, const char *user, check_row row, void *context)
-{
-        const char *own = hash + strspn(hash, "!");
-        bool is_locked = own != hash;
-        bool is_set = own[0] != '*' && strlen(own) >= HASH_MIN;
-
-        if (is_locked && is_set)
-                row(context, "fail", "login", "the password is locked\nremedy: passwd -u %s", user);
-        else if (!is_set)
-                row(context, is_locked ? "fail" : "warn", "login", "no password is set\n"
-                    "remedy: passwd %s, unless it is kept elsewhere, as in LDAP", user);
-}
-
-/* The row of what the rules say, when no file and no module is missing. */
-static void
-report_rules(const struct rules_walk *walk, check_row row, void *context)
-{
-        const char *service = walk->auth->service;
-        unsigned rules = walk->auth_rules + walk->account_rules;
-
-        if (walk->auth_rules == 0 || walk->account_rules == 0)
-                row(context, "fail", "PAM", "service %s has no %s rule\n"
-                    "cause: so libpam asks its service \"other\"\n"
-                    "remedy: add one, as in xinetd.d/pop3.pam", service,
-                    walk->auth_rules == 0 ? "auth" : "account");
-        else if (walk->login == NULL)
-                row(context, "ok", "PAM", "service %s: %u rules, all modules there", service,
-                    rules);
-        else if (walk->refusal != NULL)
-                row(context, "fail", "PAM", "the account rules refuse %s\ncause: %s\n"
-                    "remedy: see `chage -l %s`", walk->login->account, walk->refusal,
-                    walk->login->account);
-        else if (walk->has_faillock)
-                row(context, "skip", "PAM", "service %s: %u rules, all modules there; not all are "
-                    "asked\ncause: pam_faillock would forget failed tries: see "
-                    "`faillock --user NAME`", service, rules);
-        else
-                row(context, "ok", "PAM", "service %s: %u rules, all modules there; the account "
-                    "rules accept the user", service, rules);
-}
-
-void
-auth_check_pam(const struct auth *auth, struct login *login, check_row row, void *context)
-{
-        const char *hash = login == NULL ? NULL : account_hash(auth, login->account);
-        struct rules_walk walk = { .auth = auth, .row = row, .context = context };
-
-        if (!libpam_load()) {
-                row(context, "fail", "PAM", "libpam cannot be loaded\ncause: %s\n"
-                    "remedy: install libpam, 1.4.0 or later", libpam_problem());
-                return;
-        }
-        if (hash != NULL)
-                check_password(hash, login->account, row, context);
-        rules_walk(&walk);
-        if (login != NULL && walk.faults == 0 && walk.auth_rules > 0 && walk.account_rules > 0) {
-                walk.login = login;
-                if (!walk.has_faillock)
-                        walk.refusal = rules_ask(auth, login, true);
-                rules_walk(&walk);
-        }
-        if (walk.faults == 0)
-                report_rules(&walk, row, context);
-}
-
-/* Cause and remedy of what fails a login whatever its password; the log's word for all the rest. */
+/* An account whose name differs in nothing but capitals; NULL if there is none. */
 static const char *
-help_for(const struct auth *auth, enum reason reason)
+find_in_other_case(const char *user)
 {
+        const struct passwd *entry;
+
+        setpwent();
+        do
+                entry = getpwent();
+        while (entry != NULL && (strcasecmp(entry->pw_name, user) != 0 ||
+            strcmp(entry->pw_name, user) == 0));
+        endpwent();
+        return entry == NULL ? NULL : entry->pw_name;
+}
+
+/*
+ * Cause and remedy of what fails a login whatever its password; the log's word for all the rest.
+ * Writes some of them into text.
+ */
+static const char *
+help_for(const struct auth *auth, const struct login *login, enum reason reason, char text[512])
+{
+        const struct login_name *name = &login->name;
+        const char *other;
+
         switch (reason) {
         case REASON_NONE:
                 return "";
         case REASON_FOREIGN_DOMAIN:
-                return "the domain is not one of pop3d's (-d), and no account has just that "
-                    "name\nremedy: leave it out, or add -d";
+                (void)snprintf(text, 512, "the domain is not one of pop3d's (-d), and no account has "
+                    "just that name\nremedy: log in as %s, or add -d %s to the launcher's options",
+                    name->user, name->domain);
+                return text;
         case REASON_NO_SUCH_MAILBOX:
-                return "there is no such mailbox: its name must be that of an account";
+                return "there is no such mailbox: its name must be that of an account\n"
+                    "remedy: name an account behind the last \\, or leave it out";
         case REASON_MAILBOX_OF_ANOTHER:
                 return "virtual users may open their own mailbox alone";
         case REASON_NAME_SERVICE_DOWN:
@@ -211,6 +143,12 @@ help_for(const struct auth *auth, enum reason reason)
         case REASON_NO_SYSTEM_ACCOUNT:
                 if (auth->virtual_account != NULL)
                         return "the account of -v is not there\nremedy: create it, or change -v";
+                other = find_in_other_case(login->account);
+                if (other != NULL) {
+                        (void)snprintf(text, 512, "there is no such account, but there is %s, and "
+                            "capitals count\nremedy: log in as %s", other, other);
+                        return text;
+                }
                 return "there is no such account; an account logs in, not a mailbox\n"
                     "remedy: log in by the account's name, or, with -d DOMAIN, as "
                     "DOMAIN\\USER\\MAILBOX";
@@ -231,6 +169,7 @@ auth_check_login(const struct auth *auth, const char *typed, struct login *login
 {
         const struct login_name *name = &login->name;
         const char *state = "fail", *whose = "given";
+        char text[512];
         enum reason reason = REASON_FOREIGN_DOMAIN;
         bool is_named;
 
@@ -256,7 +195,7 @@ auth_check_login(const struct auth *auth, const char *typed, struct login *login
                 state = "skip";
         row(context, state, "login", "user %s, domain %s, mailbox %s, %s%s%s", name->user,
             name->domain[0] == '\0' ? "none (left out)" : name->domain, name->mailbox, whose,
-            reason == REASON_NONE ? "" : "\ncause: ", help_for(auth, reason));
+            reason == REASON_NONE ? "" : "\ncause: ", help_for(auth, login, reason, text));
         return reason == REASON_NONE;
 }
 

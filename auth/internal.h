@@ -12,8 +12,8 @@
  *     pam_helper
  *     session                                         what pop3d.c calls
  *
- * check.c calls rules.c and the lower ones; no other file calls these two, because they are linked
- * into the check alone.
+ * check.c and check_pam.c call the lower ones, and check_pam.c what rules.h declares; no other file
+ * calls these, because they are linked into the check alone.
  */
 #ifndef POP3D_AUTH_INTERNAL_H
 #define POP3D_AUTH_INTERNAL_H

@@ -4,7 +4,7 @@
  * Runs in:   the PAM helper, and the check (-c).
  * May touch: libpam, and what it loads.
  *
- * Only the files that speak with PAM itself include this: libpam.c, pam.c, and the check's rules.c.
+ * Only the files that speak with PAM itself include this: libpam.c, pam.c, and the check's ask.c.
  */
 #ifndef POP3D_AUTH_LIBPAM_H
 #define POP3D_AUTH_LIBPAM_H

@@ -1,135 +1,157 @@
 /*
- * rules.c - reads the rules of a PAM service as libpam does, and tries them one by one.
+ * rules.c - reads the rules of a PAM service as libpam does, and loads their modules.
  * Runs in:   the check (-c) alone, as root where it can; never in a session.
  * May touch: PAM's files and modules.
  */
 #include "rules.h"
 
-#include "libpam.h"
-
 #include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
-#include <sys/mman.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-enum { INCLUDES_MAX = 8 };
-
-/* One rule of a file, as its words. */
-struct rule {
-        char type[16], control[128], module[256], arguments[256];
+static const char *const status_words[STATUSES] = {
+        "success", "open_err", "symbol_err", "service_err", "system_err", "buf_err", "perm_denied",
+        "auth_err", "cred_insufficient", "authinfo_unavail", "user_unknown", "maxtries",
+        "new_authtok_reqd", "acct_expired", "session_err", "cred_unavail", "cred_expired", "cred_err",
+        "no_module_data", "conv_err", "authtok_err", "authtok_recover_err", "authtok_lock_busy",
+        "authtok_disable_aging", "try_again", "ignore", "abort", "authtok_expired", "module_unknown",
+        "bad_item", "conv_again", "incomplete",
 };
 
-static bool
-is_account(const struct rule *rule)
-{
-        return strcmp(rule->type, "account") == 0;
-}
-
-/*
- * Which rules can be asked on their own without side effects.
- * auth: those that are required, with a module that wants no password and counts no failures.
- * account: only after all account rules together have refused, to find the one that did; and never
- * pam_deny, which only ends a list of rules, or pam_faillock. With pam_faillock among them they
- * must not be asked together, so only those that are required are asked.
- */
-static bool
-may_be_asked(const struct rules_walk *walk, const struct rule *rule)
-{
-        static const char harmless[] = "pam_listfile.so pam_nologin.so pam_succeed_if.so "
-            "pam_access.so pam_shells.so pam_localuser.so", never[] = "pam_deny.so pam_faillock.so";
-        const char *module = basename(rule->module);
-        bool is_required = strncasecmp(rule->control, "requi", 5) == 0; /* or requisite */
-
-        if (!is_account(rule))
-                return is_required && strstr(harmless, module) != NULL;
-        if (strstr(never, module) != NULL)
-                return false;
-        return walk->has_faillock ? is_required : walk->refusal != NULL;
-}
+/* One reading: of which service, by which file. */
+struct reader {
+        struct rules *rules;
+        const struct rows *rows;
+        const char *directory;          /* of the service's own file */
+        int depth, level;               /* of files that include each other; of substacks */
+        int only;                       /* 'a' auth, 'c' account, 0 both */
+};
 
 const char *
-rules_ask(const struct auth *auth, struct login *login, bool are_account)
+rule_module(const struct rule *rule)
 {
-        pam_handle_t *pam = NULL;
-        int status = libpam_start(auth, login, &pam);
+        const char *slash = strrchr(rule->module, '/');
 
-        if (status == PAM_SUCCESS)
-                status = are_account ? libpam.acct_mgmt(pam, PAM_SILENT)
-                                     : libpam.authenticate(pam, PAM_SILENT);
-        if (pam != NULL)
-                libpam_end(pam, status);
-        return status == PAM_SUCCESS ? NULL : libpam.strerror(NULL, status);
+        return slash == NULL ? rule->module : slash + 1;
 }
 
-/*
- * Asks one rule alone, as a service that has only this rule. Its file is in memory, so that the
- * check writes nothing.
- */
+bool
+rule_is(const struct rule *rule, const char *module)
+{
+        return rule->kind == RULE_MODULE && strcmp(rule_module(rule), module) == 0;
+}
+
+/* Finds a whole word that begins like this one; with a "=" at its end the value is left to it. */
 static const char *
-ask_alone(const struct rules_walk *walk, const struct rule *rule)
+find_word(const char *text, const char *word)
 {
-        struct auth alone = *walk->auth;
-        int memory = memfd_create("rule", 0);
-        char name[16];
-        const char *refusal;
+        size_t length = strlen(word);
 
-        /* pam_permit, because libpam takes it for a refusal if the only rule has no opinion */
-        (void)dprintf(memory, "%s required %s %s\n%s required pam_permit.so\n", rule->type,
-            rule->module, rule->arguments, rule->type);
-        (void)snprintf(name, sizeof(name), "%d", memory);
-        alone.service = name;
-        alone.configuration = "/proc/self/fd";
-        refusal = rules_ask(&alone, walk->login, is_account(rule));
-        (void)close(memory);
-        return refusal;
+        for (const char *at = text; (at = strstr(at, word)) != NULL; at += length)
+                if ((at == text || at[-1] == ' ' || at[-1] == '\t' || at[-1] == '[') &&
+                    (word[length - 1] == '=' || strchr(" \t]", at[length]) != NULL))
+                        return at + length;
+        return NULL;
 }
 
-/* Tries to load a module. A name without a folder is looked for in security/ beside libpam. */
+bool
+rule_argument(const struct rule *rule, const char *name, char *value, size_t size)
+{
+        char word[40];
+        const char *at;
+
+        (void)snprintf(word, sizeof(word), "%s=", name);
+        at = find_word(rule->arguments, word);
+        (void)snprintf(value, size, "%.*s", at == NULL ? 0 : (int)strcspn(at, " \t]"),
+            at == NULL ? "" : at);
+        return at != NULL;
+}
+
+bool
+rule_has(const struct rule *rule, const char *word)
+{
+        return find_word(rule->arguments, word) != NULL;
+}
+
+static void
+set_default(int actions[STATUSES], int action)
+{
+        for (int i = 0; i < STATUSES; i++)
+                if (actions[i] == ACTION_UNSET)
+                        actions[i] = action;
+}
+
+/* Reads an action's name, or the number of rules to jump over. ACTION_UNSET: it is none. */
+static int
+parse_action(const char *word)
+{
+        static const char *const names[] = { "ignore", "ok", "done", "bad", "die", "reset" };
+        char *end;
+        long number;
+
+        for (int i = 0; i < 6; i++)
+                if (strcasecmp(word, names[i]) == 0)
+                        return -i;
+        number = strtol(word, &end, 10);
+        return *end == '\0' && number > 0 && number < RULES_MAX ? (int)number : ACTION_UNSET;
+}
+
+/* Sets what [VALUE=ACTION ...] says. False if a word of it is none. */
 static bool
-is_loadable(const char *module)
+parse_pairs(int actions[STATUSES], const char *text)
 {
-        char path[PATH_MAX];
-        Dl_info library;
-        bool is_found = dladdr(dlsym(RTLD_DEFAULT, "pam_start"), &library) != 0;
-        const char *slash = is_found ? strrchr(library.dli_fname, '/') : NULL;
+        char value[32], word[32];
+        int used = 0, action;
 
-        if (slash == NULL)
+        for (; sscanf(text, " %31[^= \t] = %31[^ \t]%n", value, word, &used) == 2; text += used) {
+                int i = 0;
+
+                action = parse_action(word);
+                while (i < STATUSES && strcasecmp(value, status_words[i]) != 0)
+                        i++;
+                if (action == ACTION_UNSET || (i == STATUSES && strcasecmp(value, "default") != 0))
+                        return false;
+                if (i == STATUSES)
+                        set_default(actions, action);
+                else
+                        actions[i] = action;
+        }
+        return text[strspn(text, " \t")] == '\0';
+}
+
+/* Sets what a rule's control says. False if libpam does not know it. */
+static bool
+parse_control(struct rule *rule)
+{
+        static const struct {
+                const char *name;
+                int success, ignore, otherwise;
+        } words[] = {
+                { "required", ACTION_OK, ACTION_IGNORE, ACTION_BAD },
+                { "requisite", ACTION_OK, ACTION_IGNORE, ACTION_DIE },
+                { "optional", ACTION_OK, ACTION_IGNORE, ACTION_IGNORE },
+                { "sufficient", ACTION_DONE, ACTION_IGNORE, ACTION_IGNORE },
+        };
+        bool is_known = false;
+
+        for (int i = 0; i < STATUSES; i++)
+                rule->actions[i] = ACTION_UNSET;
+        for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+                if (strcasecmp(rule->control, words[i].name) != 0)
+                        continue;
+                rule->actions[PAM_SUCCESS] = rule->actions[PAM_NEW_AUTHTOK_REQD] = words[i].success;
+                rule->actions[PAM_IGNORE] = words[i].ignore;
+                set_default(rule->actions, words[i].otherwise);
                 return true;
-        (void)snprintf(path, sizeof(path), "%.*s/security/%s", (int)(slash - library.dli_fname),
-            library.dli_fname, module);
-        return dlopen(module[0] == '/' ? module : path, RTLD_LAZY) != NULL;
-}
-
-/* What the first walk does with a rule. */
-static void
-count_and_load(struct rules_walk *walk, const char *path, unsigned line, const struct rule *rule)
-{
-        if (is_account(rule))
-                walk->account_rules++;
-        else
-                walk->auth_rules++;
-        if (is_loadable(rule->module))
-                return;
-        walk->faults++;
-        walk->row(walk->context, "fail", "PAM", "%s line %u: %s cannot be loaded\n"
-            "cause: %s\nremedy: install the package that has it", path, line, rule->module,
-            dlerror());
-}
-
-/* What the second walk does with a rule. */
-static void
-ask_about_login(struct rules_walk *walk, const char *path, unsigned line, const struct rule *rule)
-{
-        const char *refusal = may_be_asked(walk, rule) ? ask_alone(walk, rule) : NULL;
-
-        if (refusal == NULL)
-                return;
-        walk->faults++;
-        walk->row(walk->context, "fail", "PAM", "%s line %u refuses %s: %s %s %s\n"
-            "cause: %s\nremedy: change this rule, or the file or account that it looks at", path,
-            line, walk->login->account, rule->type, rule->module, rule->arguments, refusal);
+        }
+        if (rule->control[0] == '[')
+                is_known = parse_pairs(rule->actions, rule->control + 1);
+        set_default(rule->actions, ACTION_BAD);
+        return is_known;
 }
 
 /*
@@ -155,89 +177,279 @@ read_rule(FILE *file, char *line, size_t size, unsigned *number)
         return !goes_on || used > 0;
 }
 
-/* Takes a line apart; rule->type is "" and the result false if it is none. */
+/* Takes a line apart into its type, which may have a "-" before it, and the words of a rule. */
 static bool
-parse_rule(const char *line, struct rule *rule)
+parse_line(const char *line, char type[24], struct rule *rule)
 {
-        int at = 0;
+        int at = 0, end = 0;
 
-        *rule = (struct rule){ .type = "" };
-        (void)sscanf(line, " %15[@a-zA-Z] %n", rule->type, &at);
-        if (rule->type[0] == '\0')
+        if (sscanf(line, " %23s %n", type, &at) != 1)
                 return false;
-        for (char *letter = rule->type; *letter != '\0'; letter++)
-                *letter = (char)tolower(*letter);
+        line += at;
         /* the control is a word, or [VALUE=ACTION ...], which may have blanks */
-        if (line[at] == '[')
-                return sscanf(line + at, "[%127[^]]] %255s %255[^\n]", rule->control, rule->module,
-                    rule->arguments) > 0;
-        return sscanf(line + at, "%127s %255s %255[^\n]", rule->control, rule->module,
-            rule->arguments) > 0;
+        if (at > 0 && line[0] == '[') {
+                (void)sscanf(line, "%158[^]]%n", rule->control, &end);
+                end += line[end] == ']';
+        } else if (at > 0) {
+                (void)sscanf(line, "%158s%n", rule->control, &end);
+        }
+        (void)sscanf(line + end, " %191s %639[^\n]", rule->module, rule->arguments);
+        rule->may_be_missing = type[0] == '-';
+        if (rule->may_be_missing)
+                memmove(type, type + 1, strlen(type));
+        return true;
 }
 
-/* Opens a file of rules and sets its path; NULL, and there is a row, if it cannot be opened. */
-static FILE *
-open_rules(struct rules_walk *walk, const char *directory, const char *name, char path[PATH_MAX])
+static void report(struct reader *reader, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void
+report(struct reader *reader, const char *format, ...)
 {
+        char text[1024];
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void)vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        reader->rules->faults++;
+        reader->rows->row(reader->rows->context, "fail", "PAM", "%s", text);
+}
+
+static void read_file(struct reader *reader, const char *name, int only);
+
+/* What a rule names in place of a module is read in its place; without it libpam refuses. */
+static void
+include(struct reader *reader, const struct rule *rule, bool is_substack)
+{
+        if (is_substack && reader->rules->count < RULES_MAX) {
+                reader->rules->rule[reader->rules->count] = *rule;
+                reader->rules->rule[reader->rules->count++].kind = RULE_SUBSTACK;
+        }
+        reader->level += is_substack;
+        read_file(reader, rule->module, rule->is_account ? 'c' : 'a');
+        reader->level -= is_substack;
+}
+
+/* Keeps a rule of a type that counts. */
+static void
+take_rule(struct reader *reader, struct rule *rule, const char *type)
+{
+        bool is_known = true, is_substack = strcasecmp(rule->control, "substack") == 0;
+        const char *wrong = NULL;
+
+        if (strcasecmp(type, "session") == 0 || strcasecmp(type, "password") == 0)
+                return;
+        rule->is_account = strcasecmp(type, "account") == 0;
+        if (!rule->is_account && strcasecmp(type, "auth") != 0) {
+                wrong = type;
+                rule->is_account = reader->only == 'c';
+        }
+        if (reader->only != 0 && rule->is_account != (reader->only == 'c'))
+                return;
+        if (wrong == NULL && (is_substack || strcasecmp(rule->control, "include") == 0)) {
+                include(reader, rule, is_substack);
+                return;
+        }
+        is_known = parse_control(rule);
+        if (wrong == NULL && !is_known)
+                wrong = rule->control;
+        if (wrong != NULL || rule->module[0] == '\0') {
+                rule->kind = RULE_MUST_FAIL;
+                report(reader, "%s line %u: %s%s%s\n"
+                    "cause: libpam refuses every login for it\nremedy: %s in this line", rule->file,
+                    rule->line, wrong == NULL ? "there is no module" : "\"",
+                    wrong == NULL ? "" : wrong, wrong == NULL ? "" : "\" is no word of PAM's",
+                    wrong == NULL ? "name one, as pam_unix.so," : wrong == type
+                    ? "write auth or account" : "write required, requisite, sufficient or optional");
+        }
+        if (reader->rules->count < RULES_MAX)
+                reader->rules->rule[reader->rules->count++] = *rule;
+}
+
+/* Opens a file of rules and sets its path, which is that of the first place if it is nowhere. */
+static FILE *
+open_rules(const struct reader *reader, const char *name, char path[192])
+{
+        static const char *const places[] = { "/etc/pam.d", "/usr/lib/pam.d" };
+        bool is_own = reader->depth == 0 && reader->directory != NULL;
         FILE *file = NULL;
 
-        if (name[0] == '/')
-                (void)snprintf(path, PATH_MAX, "%s", name);
-        else
-                (void)snprintf(path, PATH_MAX, "%s/%s", directory, name);
-        if (walk->depth < INCLUDES_MAX)
+        if (name[0] == '/' || is_own) {
+                (void)snprintf(path, 192, "%s%s%s", is_own ? reader->directory : "",
+                    is_own ? "/" : "", name);
+                return fopen(path, "re");
+        }
+        for (size_t i = 2; i-- > 0 && file == NULL; ) {
+                (void)snprintf(path, 192, "%s/%s", places[1 - i], name);
                 file = fopen(path, "re");
-        if (file != NULL)
-                return file;
-        walk->faults++;
-        walk->row(walk->context, "fail", "PAM", "%s: %s\ncause: without it libpam %s", path,
-            strerror(errno), walk->depth > 0
-            ? "does not start, or refuses\nremedy: install it, or include another"
-            : "asks its service \"other\", which on Debian has the same rules, and elsewhere "
-            "refuses\nremedy: install it (`make install` does), or name another with -s");
-        return NULL;
+        }
+        if (file == NULL)
+                (void)snprintf(path, 192, "%s/%s", places[0], name);
+        return file;
 }
 
-/* Walks through the rules of one file, of one type unless it is NULL, and of what it includes. */
+/* Reads one file, of one type unless it is 0, and what it includes. */
 static void
-walk_file(struct rules_walk *walk, const char *directory, const char *name, const char *type)
+read_file(struct reader *reader, const char *name, int only)
 {
-        char path[PATH_MAX], line[1024];
         struct rule rule;
+        char line[1200], type[24], path[192];
         unsigned number = 0;
-        FILE *file = open_rules(walk, directory, name, path);
+        int before = reader->only;
+        FILE *file = reader->depth < LEVELS_MAX ? open_rules(reader, name, path) : NULL;
 
-        if (file == NULL)
+        if (file == NULL) {
+                report(reader, "%s: %s\ncause: without it libpam does not start, or refuses"
+                    "\nremedy: install it, or include another", reader->depth < LEVELS_MAX ? path
+                    : name, reader->depth < LEVELS_MAX ? strerror(errno) : "included by itself");
                 return;
-        walk->depth++;
-        while (read_rule(file, line, sizeof(line), &number)) {
-                bool is_wanted = parse_rule(line, &rule) &&
-                    (is_account(&rule) || strcmp(rule.type, "auth") == 0) &&
-                    (type == NULL || strcmp(rule.type, type) == 0);
-
-                /* by its words, so that a rule is found however it is written */
-                walk->has_faillock |= strcasestr(line, "account") != NULL &&
-                    strstr(line, "pam_faillock") != NULL;
-                if (strcmp(rule.type, "@include") == 0)
-                        walk_file(walk, "/etc/pam.d", rule.control, type);
-                else if (!is_wanted)
-                        continue;
-                else if (strcasecmp(rule.control, "include") == 0 ||
-                    strcasecmp(rule.control, "substack") == 0)
-                        walk_file(walk, "/etc/pam.d", rule.module, rule.type);
-                else if (walk->login == NULL)
-                        count_and_load(walk, path, number, &rule);
-                else
-                        ask_about_login(walk, path, number, &rule);
         }
-        walk->depth--;
+        reader->depth++;
+        reader->only = only;
+        while (read_rule(file, line, sizeof(line), &number)) {
+                rule = (struct rule){ .level = reader->level, .line = number };
+                (void)snprintf(rule.file, sizeof(rule.file), "%s", path);
+                if (!parse_line(line, type, &rule))
+                        continue;
+                /* Debian's own: the file is read as if it stood here */
+                if (strcasecmp(type, "@include") == 0)
+                        read_file(reader, rule.control, only);
+                else
+                        take_rule(reader, &rule, type);
+        }
+        reader->only = before;
+        reader->depth--;
         (void)fclose(file);
 }
 
-void
-rules_walk(struct rules_walk *walk)
+static bool
+has_type(const struct rules *rules, bool is_account)
 {
-        const char *directory = walk->auth->configuration;
+        for (size_t i = 0; i < rules->count; i++)
+                if (rules->rule[i].is_account == is_account)
+                        return true;
+        return false;
+}
 
-        walk_file(walk, directory == NULL ? "/etc/pam.d" : directory, walk->auth->service, NULL);
+void
+rules_read(struct rules *rules, const struct auth *auth, const struct rows *rows)
+{
+        struct reader reader = { .rules = rules, .rows = rows, .directory = auth->configuration };
+        char service[128], path[192];
+        FILE *file;
+
+        *rules = (struct rules){ .count = 0 };
+        /* libpam makes it small, too */
+        (void)snprintf(service, sizeof(service), "%s", auth->service);
+        for (char *c = service; *c != '\0'; c++)
+                *c = (char)tolower((unsigned char)*c);
+        file = open_rules(&reader, service, path);
+        rules->lacks_file = file == NULL;
+        if (file != NULL) {
+                (void)fclose(file);
+                read_file(&reader, service, 0);
+        }
+        for (int is_account = 0; is_account < 2; is_account++) {
+                rules->is_other[is_account] = !has_type(rules, is_account != 0);
+                file = rules->is_other[is_account] ? open_rules(&reader, "other", path) : NULL;
+                if (file == NULL)
+                        continue;
+                (void)fclose(file);
+                read_file(&reader, "other", is_account != 0 ? 'c' : 'a');
+        }
+}
+
+/* The folder of PAM's modules: security/ beside libpam. */
+static bool
+modules_folder(char folder[PATH_MAX])
+{
+        Dl_info library;
+        bool is_found = dladdr(dlsym(RTLD_DEFAULT, "pam_start"), &library) != 0;
+        const char *slash = is_found ? strrchr(library.dli_fname, '/') : NULL;
+
+        if (slash != NULL)
+                (void)snprintf(folder, PATH_MAX, "%.*s/security",
+                    (int)(slash - library.dli_fname), library.dli_fname);
+        return slash != NULL;
+}
+
+/* Loads a module, for good: libpam's own loading then finds it. NULL if that fails. */
+static void *
+load(const struct rule *rule)
+{
+        char path[PATH_MAX + 192], folder[PATH_MAX];
+
+        if (rule->module[0] == '/')
+                return dlopen(rule->module, RTLD_LAZY);
+        if (!modules_folder(folder))
+                return NULL;
+        (void)snprintf(path, sizeof(path), "%s/%s", folder, rule->module);
+        return dlopen(path, RTLD_LAZY);
+}
+
+void *
+rule_function(const struct rule *rule, const char *name)
+{
+        void *module = load(rule);
+
+        return module == NULL ? NULL : dlsym(module, name);
+}
+
+/* Writes what to do about a module that is not there. */
+static void
+help_missing(const struct rule *rule, char *out, size_t size)
+{
+        static const struct {
+                const char *module, *what;
+        } known[] = {
+                { "pam_tally", "delete this line: PAM has it no longer since 1.4; "
+                    "pam_faillock.so is in its place (pop3-faillock.pam)" },
+                { "pam_sss.so", "apt install libpam-sss" }, { "pam_ldap.so", "apt install libpam-ldapd" },
+                { "pam_winbind.so", "apt install libpam-winbind" },
+                { "pam_krb5.so", "apt install libpam-krb5" },
+                { "pam_pwquality.so", "apt install libpam-pwquality" },
+                { "pam_mysql.so", "apt install libpam-mysql" },
+                { "pam_radius_auth.so", "apt install libpam-radius-auth" },
+                { "pam_google_authenticator.so", "apt install libpam-google-authenticator" },
+                { "pam_cap.so", "apt install libpam-cap" },
+        };
+        char folder[PATH_MAX], path[PATH_MAX + 200];
+        const char *name = rule_module(rule);
+        bool has_folder = modules_folder(folder);
+
+        (void)snprintf(out, size, "install the package that has it, or delete this line");
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+                if (strncmp(name, known[i].module, strlen(known[i].module)) == 0)
+                        (void)snprintf(out, size, "%s%s", known[i].what,
+                            i == 0 ? "" : " (Debian), or delete this line");
+        /* another folder than that of this machine, or a name without its end */
+        for (int i = 0; i < 2 && has_folder; i++) {
+                (void)snprintf(path, sizeof(path), "%s/%s%s", folder, name, i == 0 ? "" : ".so");
+                if (access(path, F_OK) == 0 && (i == 1 || rule->module[0] == '/'))
+                        (void)snprintf(out, size, "write %s in its place", strrchr(path, '/') + 1);
+        }
+}
+
+void
+rules_load(struct rules *rules, const struct rows *rows)
+{
+        for (size_t i = 0; i < rules->count; i++) {
+                struct rule *rule = &rules->rule[i];
+                char help[160];
+
+                if (rule->kind != RULE_MODULE)
+                        continue;
+                rule->is_loaded = rule_function(rule, rule->is_account ? "pam_sm_acct_mgmt"
+                    : "pam_sm_authenticate") != NULL;
+                if (rule->is_loaded || rule->may_be_missing)
+                        continue;
+                rules->faults++;
+                help_missing(rule, help, sizeof(help));
+                /* the call failed just now, so there is a message of the loader's */
+                (void)rule_function(rule, rule->is_account ? "pam_sm_acct_mgmt"
+                    : "pam_sm_authenticate");
+                rows->row(rows->context, "fail", "PAM", "%s line %u: %s cannot be loaded\n"
+                    "cause: %s\nremedy: %s", rule->file, rule->line, rule->module, dlerror(), help);
+        }
 }
