@@ -310,6 +310,12 @@ become_user(const struct identity *identity)
 }
 
 void
+process_die_at(int64_t milliseconds)
+{
+        require(milliseconds > 0);
+}
+
+void
 confine_authorization(int pam)
 {
         require(pam == 7);
