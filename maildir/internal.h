@@ -431,6 +431,8 @@ struct kept {
 };
 /* Reads pop3d.ids. Fails as open_list() does, except that there need not be one. */
 int kept_load(struct maildrop *drop, struct kept *kept);
+/* Cuts text into lines, and makes the table of those that are sound. Fails if there is no memory. */
+int kept_cut(struct kept *kept);
 bool kept_is_missing(const struct maildrop *drop);
 void kept_free(struct kept *kept);
 /* The unique-id that pop3d.ids has for a message, or NULL. Its namesakes are told by content. */

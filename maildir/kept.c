@@ -169,9 +169,8 @@ find_line(const struct kept *kept, enum word word, const char *name, size_t name
 
 /* Reading */
 
-/* Cuts what was read into lines, and makes the table of them. */
-static int
-cut_text(struct kept *kept)
+int
+kept_cut(struct kept *kept)
 {
         char *at = kept->text.data, *end = at + kept->text.used, *line_end;
         size_t lines = 0;
@@ -204,7 +203,7 @@ kept_load(struct maildrop *drop, struct kept *kept)
                 close(fd);
         }
         if (result == 0 && kept->text.used > 0)
-                result = cut_text(kept);
+                result = kept_cut(kept);
         if (result == 0)
                 drop->part = "";
         return result;

@@ -310,12 +310,6 @@ become_user(const struct identity *identity)
 }
 
 void
-process_die_at(int64_t milliseconds)
-{
-        require(milliseconds > 0);
-}
-
-void
 confine_authorization(int pam)
 {
         require(pam == 7);

@@ -48,8 +48,8 @@ KINDS = {
     "riscv64": Kind("riscv64-linux-gnu", "riscv64", False),
 }
 # wire_plain is wire once more here: what it does without, only x86-64 has
-UNITS = ["index", "maildrop", "template", "wire"]
-FUZZERS = ["index", "login", "proxy", "sasl", "session", "uidlist", "wire"]
+UNITS = ["index", "kept", "maildrop", "template", "wire"]
+FUZZERS = ["index", "kept", "login", "proxy", "sasl", "session", "uidlist", "wire"]
 SEEDS = "2"
 # Of the conversations those in which a machine can make a difference; each is played nine times.
 SESSIONS = ["sessions/" + name for name in (

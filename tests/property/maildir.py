@@ -5,7 +5,8 @@ After each step one session is held, and must find: every message that is on
 disk, once; sent octets as announced; content as on disk with line ends
 normalised; the unique-ids of former sessions, also where the index or pop3d.ids
 was lost, where Dovecot has a list, where a program appended to base names;
-no two alike; nothing lost.
+no two alike; nothing lost. In a fifth of the maildrops their owner plants a pop3d.ids of his own:
+then unique-ids are what they are, but sound, no two alike, and all else holds.
 
 usage: maildir.py [DRIVER [ROUNDS [SEED]]]
 """
@@ -87,6 +88,8 @@ class World:
         self.replaced = set()   # base names of which several files came in turn
         self.is_numbered = False # by Dovecot, since the last login
         self.is_written = False # the index, since it was damaged or a session was killed
+        self.is_owner_hostile = seed % 5 == 0
+        self.is_planted = False # a pop3d.ids of the owner's own
         self.serial = 0
         self.driver = Driver(program)
 
@@ -315,6 +318,32 @@ class World:
         with open(index, "wb") as file:
             file.write(data)
 
+    def plant(self):
+        """A pop3d.ids that no session has written: lines for the messages there are, or no lines at all."""
+        path = os.path.join(self.path, "pop3d.ids")
+        if os.path.isdir(path):
+            os.rmdir(path)
+        elif os.path.lexists(path):
+            os.unlink(path)
+        bases = [os.fsencode(self.base(file)) for file in self.files()] or [b"none"]
+        words = bases + [b"same", b"-", b"%20", b"0123456789abcdef", b"x" * 70, b"x" * 71, b"\x01", b""]
+        kind = self.random.randrange(6)
+        if kind == 0:
+            os.mkfifo(path)
+        elif kind == 1:
+            os.symlink(self.random.choice(["/dev/zero", "pop3d.index", "nowhere"]), path)
+        elif kind == 2:
+            os.mkdir(path)
+        else:
+            with open(path, "wb") as file:
+                for _ in range(self.random.randrange(30)):
+                    line = [self.random.choice([b"same", *words]), self.random.choice([b"-", b"-", *words]),
+                            self.random.choice(bases)]
+                    file.write(b" ".join(line) + self.random.choice([b"\n", b"\n", b"\n", b" \n", b"\0\n"]))
+                if kind == 3:
+                    file.write(self.random.randbytes(self.random.randrange(300)))
+        self.is_planted = True
+
     # Sessions
 
     def open(self):
@@ -356,6 +385,8 @@ class World:
 
     def check_ids(self, listing, plain_of, files):
         """Ids are those of former sessions; with equal content any of the files will do."""
+        if self.is_planted:
+            return
         for number, (_, unique) in listing.items():
             candidates = plain_of[number]
             known = {self.ids[self.key(path)] for path in candidates if self.key(path) in self.ids}
@@ -477,6 +508,8 @@ class World:
             self.work()
         if self.random.random() < 0.3:
             self.damage()
+        if self.is_owner_hostile and self.random.random() < 0.3:
+            self.plant()
         self.random.choice([self.quiet_session, self.deleting_session, self.busy_session])()
 
 

@@ -302,6 +302,34 @@ test_change_while_sent(void)
 }
 
 static void
+grow_unnoticed(void)
+{
+        struct stat status;
+        int fd = open(path_of("cur/1.a"), O_WRONLY | O_APPEND);
+
+        if (fd < 0 || fstat(fd, &status) != 0 || write(fd, sent, LARGE) != LARGE ||
+            futimens(fd, (const struct timespec[2]){ status.st_atim, status.st_mtim }) != 0)
+                abort();
+        close(fd);
+}
+
+/* A file of whole pieces is read to where it ended at first, and its time tells nothing. */
+static void
+test_growth_while_sent(void)
+{
+        static char content[2 * PIECE_SIZE];
+        struct maildrop *drop;
+
+        begin();
+        memset(content, 'x', sizeof(content));
+        put("cur/1.a", content, sizeof(content));
+        drop = session();
+        between = grow_unnoticed;
+        test(retrieve(drop, 1) == -2, "a message that grows while it is sent is not sent to an end");
+        maildrop_close(drop);
+}
+
+static void
 test_others(void)
 {
         struct maildrop *drop;
@@ -335,6 +363,47 @@ test_others(void)
         drop = session();
         test(maildrop_totals(drop)->count == 2 && has_id(drop, 1, "1.a") && has_id(drop, 2, "5.e"),
             "the next session has what is left, and what is new");
+        maildrop_close(drop);
+}
+
+/* What took a message's place may be no file: a FIFO reads like an empty one, a link like another. */
+static void
+test_replaced_by_no_message(void)
+{
+        struct maildrop *drop;
+
+        begin();
+        put_text("cur/1.a", "one\n");
+        drop = session();
+        unlink(path_of("cur/1.a"));
+        test(mkfifo(path_of("cur/1.a"), 0600) == 0 && retrieve(drop, 1) == -1 && errno == EINVAL,
+            "a FIFO in the place of a message is not sent");
+        unlink(path_of("cur/1.a"));
+        put_text("outside", "not his\n");
+        test(symlink("../outside", path_of("cur/1.a")) == 0 && retrieve(drop, 1) == -1,
+            "nor what a link leads to");
+        maildrop_close(drop);
+}
+
+/* Written over in place: neither the folder nor the index tells it. RETR does, once and for good. */
+static void
+test_wrong_count(void)
+{
+        struct maildrop *drop;
+
+        begin();
+        put_text("cur/1.a", "one\n");
+        wait_for_clock();
+        maildrop_close(session());
+        put_text("cur/1.a", "three\n");
+        wait_for_clock();
+        drop = session();
+        test(maildrop_message_octets(drop, 1) == 5, "the index is believed");
+        test(retrieve(drop, 1) == 0 && maildrop_message_octets(drop, 1) == 7, "until RETR knows better");
+        maildrop_close(drop);
+        drop = session();
+        test(maildrop_message_octets(drop, 1) == 7 && maildrop_totals(drop)->octets == 7,
+            "and the next session knows it, too");
         maildrop_close(drop);
 }
 
@@ -1034,6 +1103,9 @@ main(void)
         test_move_overwrites_nothing();
         test_many_renamed();
         test_change_while_sent();
+        test_growth_while_sent();
+        test_replaced_by_no_message();
+        test_wrong_count();
         test_others();
         test_hints();
         test_index();
