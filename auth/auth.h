@@ -290,6 +290,12 @@ void must(bool is_done, const char *what);
 typedef void (*check_row)(void *context, const char *state, const char *what, const char *format,
     ...) __attribute__((format(printf, 4, 5)));
 
+/* An account that a launcher's file names: false if there is none. home is that of its line. */
+bool auth_look_up(const char *name, uid_t *uid, gid_t *gid, char home[PATH_MAX]);
+
+/* Whether there is such a group. */
+bool auth_has_group(const char *name);
+
 /* The rows of the process and the log. */
 void auth_check_process(const struct auth *auth, check_row row, void *context);
 

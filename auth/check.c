@@ -6,6 +6,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <stdio.h>
@@ -15,6 +16,25 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+bool
+auth_look_up(const char *name, uid_t *uid, gid_t *gid, char home[PATH_MAX])
+{
+        const struct passwd *account = account_get(name);
+
+        if (account == NULL)
+                return false;
+        *uid = account->pw_uid;
+        *gid = account->pw_gid;
+        (void)snprintf(home, PATH_MAX, "%s", account->pw_dir);
+        return true;
+}
+
+bool
+auth_has_group(const char *name)
+{
+        return getgrnam(name) != NULL;
+}
 
 /* Sends one line of priority debug. Without waiting, because whoever has the log may not read. */
 static void

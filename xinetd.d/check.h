@@ -88,31 +88,58 @@ pid_t program_start(const char *path, char *const arguments[], int *socket);
  */
 int program_end(pid_t program, bool is_waited_for);
 
-/* entries.c: what the launchers' configuration says. */
-enum { ENTRIES_MAX = 24, VALUE_SIZE = 256, WORDS_MAX = 64, POP3_PORT = 110, POP3S_PORT = 995 };
+/* entries.c, and a file for each launcher: what the launchers' configuration says. */
+enum { ENTRIES_MAX = 32, VALUE_SIZE = 1024, NAME_SIZE = 64, WORDS_MAX = 64, TROUBLES_MAX = 8,
+        POP3_PORT = 110, POP3S_PORT = 995 };
 
-enum launcher { NO_LAUNCHER, XINETD, INETD, SYSTEMD, STUNNEL };
+/* COMMAND: a process that listens by its command line (tcpserver, tcpsvd, socat and the like). */
+enum launcher { NO_LAUNCHER, XINETD, INETD, SYSTEMD, STUNNEL, HAPROXY, COMMAND };
 
 /* What an entry says of a service, whatever its launcher calls it. */
-enum field { OFF, PROGRAM, ARGUMENTS, USER, WAIT, LIMIT, PORT, CONNECT, PROTOCOL, FLAGS, FIELDS };
+enum field { PROGRAM, ARGUMENTS, USER, WAIT, LIMIT, PORT, CONNECT, PROTOCOL, FLAGS, FIELDS };
+
+/* A word of a launcher's file, as "only_from", and its value. */
+struct word {
+        char name[NAME_SIZE], *value;
+};
+
+/* What is wrong with an entry. */
+struct trouble {
+        const char *state;              /* "fail" or "warn" */
+        char text[VALUE_SIZE];          /* "\ncause: ...\nremedy: ..." */
+};
 
 struct entry {
         enum launcher launcher;
-        char file[VALUE_SIZE], name[64], value[FIELDS][VALUE_SIZE];
+        char file[VALUE_SIZE], name[NAME_SIZE], value[FIELDS][VALUE_SIZE];
+        struct word *words;             /* all that its file says for it; entry_word() finds them */
+        size_t word_count;
         bool is_on;
-        bool runs_us;                   /* its program is the pop3d beside this check */
-        unsigned port;                  /* it listens on; 0: none is named */
+        bool is_stray;                  /* in a file that its launcher does not read */
+        char off[VALUE_SIZE];           /* why it is off: "\ncause: ...\nremedy: ..." */
+        bool runs_us;                   /* the pop3d beside this check is what it starts in the end */
+        bool runs_script;               /* by a script, whose arguments for pop3d are not known */
+        unsigned port;                  /* it listens on; 0: none is named, or a Unix socket */
+        char address[NAME_SIZE];        /* the address of this machine that it listens on; "": all */
+        char socket[VALUE_SIZE];        /* the Unix socket that it listens on, or "" */
         unsigned connects_to;           /* a port of this machine, or 0 */
-        char words[VALUE_SIZE];         /* its arguments, cut into what follows */
+        char connects_socket[VALUE_SIZE];       /* a Unix socket, or "" */
+        int pid;                        /* the process, if the entry is its command line, or 0 */
         char *arguments[WORDS_MAX + 1]; /* as pop3d gets them, the program's name first; ends in NULL */
+        size_t argument_count;
         struct options options;         /* what pop3d makes of them */
         const char *problem;            /* or cannot make of them, or NULL */
+        struct trouble trouble[TROUBLES_MAX];
+        size_t trouble_count;
+        bool cannot_listen;             /* something of this keeps its launcher from listening */
 };
 
 struct entries {
         struct report *report;
         struct stat self;               /* the file of the pop3d beside this check */
         bool is_any_on, is_proxied;     /* an entry is on; one that is on has -x */
+        bool is_running[COMMAND + 1];   /* a process of the launcher is there */
+        bool xinetd_reads_inetd;        /* xinetd was started with -inetd_compat */
         size_t count;
         struct entry entry[ENTRIES_MAX + 1];    /* the one behind the last is being read */
 };
@@ -122,8 +149,15 @@ extern const char *const launcher_names[];      /* by enum launcher */
 /* Reads all configuration that there is, and prints a row about each file that is not believed. */
 void entries_read(struct entries *entries, struct report *report);
 
+/*
+ * The value that counts for this entry of a word of its files (what they say for all, then its
+ * section); NULL if it is not there. Words of stunnel's are found in any case. Of HAProxy's those
+ * of the bind line stand as they are, those of the backend's first server behind "server.".
+ */
+const char *entry_word(const struct entry *entry, const char *name);
+
 /* Whether a process of this name can be the entry's launcher. */
-bool entry_is_by(const struct entry *entry, const char *process);
+bool entry_is_by(const struct entries *entries, const struct entry *entry, const char *process);
 
 /*
  * The entry that is on and listens on the port (field PORT), or connects to it (CONNECT); NULL if
@@ -132,8 +166,11 @@ bool entry_is_by(const struct entry *entry, const char *process);
 const struct entry *entry_of_port(const struct entries *entries, unsigned port, enum field field,
     const char *holder);
 
+/* The entry that is on and listens on this Unix socket, or NULL. */
+const struct entry *entry_of_socket(const struct entries *entries, const char *path);
+
 /* entry_rows.c: a row for each entry, and one where no entry does TLS. */
-void entries_check(const struct entries *entries);
+void entries_check(struct entries *entries);
 
 /* ports.c: who listens, and what he says first. */
 struct listener {

@@ -1,72 +1,58 @@
 /*
  * entry_rows.c - the rows of the launchers' entries: what each says, and what is wrong with it.
  * Runs in:   pop3d-check, as root where it can.
- * May touch: nothing but what entries.c has read.
+ * May touch: what troubles.c touches.
  */
-#include "check.h"
+#include "troubles.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* What is wrong between stunnel and the pop3d that it connects to, or NULL. */
-static const char *
-proxy_trouble(const struct entries *entries, const struct entry *entry)
+/* Whether it does TLS, or starts what does. */
+static bool
+does_tls(const struct entry *entry)
 {
-        const struct entry *inner = entry_of_port(entries, entry->connects_to, PORT, "");
-        bool sends_proxy = strcmp(entry->value[PROTOCOL], "proxy") == 0;
-
-        if (inner == NULL || (inner->options.auth.expects_proxy == sends_proxy &&
-            (!sends_proxy || inner->options.auth.peer.is_secured)))
-                return NULL;
-        return "\ncause: stunnel's `protocol = proxy` and pop3d's -x -S are not all there\n"
-               "remedy: add what is missing, and bind that port of pop3d's to loopback";
+        return entry->launcher == STUNNEL || strstr(entry->value[PROGRAM], "/stunnel") != NULL ||
+            (entry->launcher == HAPROXY && entry_word(entry, "ssl") != NULL);
 }
 
-/* What is wrong with an entry, cause and remedy, or NULL. */
-static const char *
-entry_trouble(const struct entries *entries, const struct entry *entry)
+/* What the entry says, in one line. */
+static void
+describe(const struct entry *entry, char text[6 * VALUE_SIZE])
 {
-        const char *program = entry->value[PROGRAM], *user = entry->value[USER];
-        const char *wait = entry->value[WAIT];
-        const struct options *options = &entry->options;
+        const char *program = entry->value[PROGRAM], *limit = entry->value[LIMIT];
+        const char *user = entry->value[USER], *by = launcher_names[entry->launcher];
+        const char *what = entry->value[*program != '\0' ? ARGUMENTS : CONNECT];
 
-        if (!entry->is_on)
-                return entry->launcher == SYSTEMD
-                    ? "\ncause: it is a socket not enabled\nremedy: systemctl enable --now "
-                    : "\ncause: it is switched off (disable = yes, a #)\n"
-                      "remedy: switch it on there, then reload the launcher";
-        if (*program != '\0' && !entry->runs_us && strstr(program, "/stunnel") == NULL)
-                return "\ncause: that is not this pop3d, or is not there\nremedy: name this program";
-        if (*program != '\0' && *user != '\0' && strncmp(user, "root", 4) != 0 &&
-            options->auth.virtual_account == NULL)
-                return "\ncause: without root neither PAM nor the users' mail is in reach\n"
-                       "remedy: user = root; pop3d becomes the mail user by itself";
-        if (strcmp(wait, "yes") == 0 || strcmp(wait, "wait") == 0)
-                return "\ncause: pop3d needs a connection, not a listening socket\n"
-                       "remedy: wait = no";
-        if (entry->launcher == STUNNEL && *program != '\0' && !options->auth.peer.is_secured)
-                return "\ncause: pop3d is not told that TLS was done\nremedy: add -S";
-        return proxy_trouble(entries, entry);
+        (void)snprintf(text, 6 * VALUE_SIZE, "%s: %s, %s%s%s as %s%s%s", entry->file,
+            entry->launcher == COMMAND ? entry->name : by, *program != '\0' ? program : "to",
+            *what != '\0' ? " " : "", what, *user != '\0' ? user : "root",
+            *limit != '\0' ? "; sessions at once: " : "", limit);
 }
 
 static void
-check_entry(const struct entries *entries, const struct entry *entry)
+check_entry(const struct entries *entries, struct entry *entry)
 {
-        const char *wrong = entry_trouble(entries, entry), *program = entry->value[PROGRAM];
-        const char *limit = entry->value[LIMIT], *user = entry->value[USER];
-        bool has_program = *program != '\0';
-        /* one that is off where another is on is no fault */
-        bool is_spare = entries->is_any_on && !entry->is_on;
-        const char *state = wrong == NULL ? "ok" : is_spare ? "skip" : "fail";
+        const char *what = entry->launcher == STUNNEL || entry->launcher == HAPROXY ? "TLS" : "launcher";
+        char text[6 * VALUE_SIZE];
 
-        if (wrong == NULL)
-                wrong = "";
-        print_row(entries->report, state, entry->launcher == STUNNEL ? "TLS" : "launcher",
-            "%s: %s, %s %s as %s%s%s%s%s", entry->file, launcher_names[entry->launcher],
-            has_program ? program : "to", entry->value[has_program ? ARGUMENTS : CONNECT],
-            *user != '\0' ? user : "root", *limit != '\0' ? "; sessions at once: " : "", limit,
-            is_spare ? ": switched off, unlike others" : wrong,
-            !entries->is_any_on && entry->launcher == SYSTEMD ? entry->name : "");
+        describe(entry, text);
+        /* what its reader found wrong with an entry that is off is no matter */
+        if (!entry->is_on)
+                entry->trouble_count = 0;
+        if (!entry->is_stray)
+                entry_find_troubles(entries, entry);
+        /* one that is off where another is on is no fault */
+        if (!entry->is_on && entries->is_any_on && !entry->is_stray)
+                print_row(entries->report, "skip", what, "%s: switched off, unlike others", text);
+        else if (!entry->is_on && !entries->is_any_on)
+                print_row(entries->report, "fail", what, "%s%s", text, entry->off);
+        else if (entry->is_on && entry->trouble_count == 0)
+                print_row(entries->report, "ok", what, "%s%s", text, entry->runs_script
+                    ? "\nthat is a script, whose arguments for pop3d are not known" : "");
+        for (size_t i = 0; i < entry->trouble_count; i++)
+                print_row(entries->report, entry->trouble[i].state, what, "%s%s",
+                    i == 0 ? text : entry->file, entry->trouble[i].text);
 }
 
 /* Where no entry does TLS: whom does that keep out? */
@@ -86,24 +72,20 @@ report_no_tls(const struct entries *entries, bool takes_clear_text)
 }
 
 void
-entries_check(const struct entries *entries)
+entries_check(struct entries *entries)
 {
         bool has_tls = false, takes_clear_text = false;
 
         for (size_t i = 0; i < entries->count; i++) {
-                const struct entry *entry = &entries->entry[i];
+                struct entry *entry = &entries->entry[i];
 
                 check_entry(entries, entry);
-                if (!entry->is_on)
-                        continue;
-                if (entry->launcher == STUNNEL || strstr(entry->value[PROGRAM], "/stunnel") != NULL)
-                        has_tls = true;
-                if (entry->options.allows_clear_text)
-                        takes_clear_text = true;
+                has_tls |= entry->is_on && does_tls(entry);
+                takes_clear_text |= entry->is_on && entry->options.allows_clear_text;
         }
         if (entries->count == 0)
                 print_row(entries->report, "skip", "launcher",
-                    "no entry in xinetd, inetd, systemd or stunnel");
+                    "no entry in xinetd, inetd, systemd, stunnel or HAProxy, and no process that starts it");
         if (!has_tls)
                 report_no_tls(entries, takes_clear_text);
 }

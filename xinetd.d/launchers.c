@@ -99,7 +99,7 @@ check_listener(void *context, const struct listener *listener)
         before = entry_of_port(&survey->entries, listener->port, CONNECT, "");
         is_tls = listener->port == POP3S_PORT || (entry != NULL && entry->launcher == STUNNEL);
         if (entry != NULL)
-                is_foreign = pid > 0 && !entry_is_by(entry, name);
+                is_foreign = pid > 0 && !entry_is_by(&survey->entries, entry, name);
         else
                 is_foreign = pid > 0 && is_tls && !survey->entries.is_proxied;
         if (listener->port == POP3_PORT && entry != NULL && !is_foreign && entry->runs_us)

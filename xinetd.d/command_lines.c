@@ -1,0 +1,252 @@
+/*
+ * command_lines.c - reads the command lines of processes that listen and start pop3d: tcpserver,
+ * tcpsvd, socat, systemd-socket-activate, ncat.
+ * Runs in:   pop3d-check, as root where it can.
+ * May touch: /proc, for reading.
+ */
+#include "entries.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A process whose command line is being read. */
+struct reading {
+        const struct process *process;
+        struct entry *entry;
+        size_t at;                      /* the word that is next */
+};
+
+/* From here on the words are those of the program that is started. */
+static void
+take_program(struct reading *reading)
+{
+        const struct process *process = reading->process;
+        struct entry *entry = reading->entry;
+
+        if (reading->at >= process->count)
+                return;
+        (void)snprintf(entry->value[PROGRAM], VALUE_SIZE, "%s", process->words[reading->at]);
+        for (size_t i = reading->at; i < process->count; i++) {
+                size_t used = strlen(entry->value[ARGUMENTS]);
+
+                entry_argument(entry, process->words[i]);
+                if (i > reading->at)
+                        (void)snprintf(entry->value[ARGUMENTS] + used, VALUE_SIZE - used, "%s%s",
+                            used > 0 ? " " : "", process->words[i]);
+        }
+}
+
+/*
+ * Takes options as getopt(3) would, up to the first word that is none. Each is set as a word of the
+ * entry; with_value has the letters behind which there is a value.
+ */
+static void
+take_options(struct reading *reading, const char *with_value)
+{
+        const struct process *process = reading->process;
+
+        for (; reading->at < process->count && process->words[reading->at][0] == '-'; reading->at++)
+                for (const char *letter = process->words[reading->at] + 1; *letter != '\0'; letter++) {
+                        char name[2] = { *letter, '\0' };
+                        const char *value = letter + 1;
+
+                        if (strchr(with_value, *letter) == NULL) {
+                                entry_set(reading->entry, SET, name, "");
+                                continue;
+                        }
+                        if (*value == '\0' && reading->at + 1 < process->count)
+                                value = process->words[++reading->at];
+                        entry_set(reading->entry, SET, name, value);
+                        break;
+                }
+}
+
+/* "HOST PORT PROGRAM ARGUMENTS" behind the options of tcpserver and tcpsvd. */
+static void
+take_host_port(struct reading *reading)
+{
+        const struct process *process = reading->process;
+        struct entry *entry = reading->entry;
+
+        if (reading->at + 2 >= process->count)
+                return;
+        if (strcmp(process->words[reading->at], "0") != 0 && strcmp(process->words[reading->at], "::") != 0)
+                (void)snprintf(entry->address, sizeof(entry->address), "%s", process->words[reading->at]);
+        entry->port = service_port(process->words[reading->at + 1]);
+        reading->at += 2;
+        take_program(reading);
+        entry_take(entry, LIMIT, "c");
+        if (entry_word(entry, "u") != NULL && strcmp(entry_word(entry, "u"), "0") != 0)
+                entry_take(entry, USER, "u");
+}
+
+static void
+read_tcpserver(struct reading *reading)
+{
+        take_options(reading, "cxgublBti");
+        if (entry_word(reading->entry, "B") != NULL)
+                entry_trouble(reading->entry, "fail", "\ncause: -B %s: tcpserver writes that before the "
+                    "greeting, and clients take it for the greeting\nremedy: start it without -B",
+                    entry_word(reading->entry, "B"));
+        take_host_port(reading);
+}
+
+static void
+read_tcpsvd(struct reading *reading)
+{
+        take_options(reading, "cCbulixt");
+        take_host_port(reading);
+}
+
+/* systemd-socket-activate --accept --inetd -l 110 PROGRAM */
+static void
+read_activate(struct reading *reading)
+{
+        const struct process *process = reading->process;
+        bool accepts = false, is_inetd = false;
+
+        for (; reading->at < process->count && process->words[reading->at][0] == '-'; reading->at++) {
+                const char *word = process->words[reading->at], *value = NULL;
+
+                accepts |= strcmp(word, "--accept") == 0 || strcmp(word, "-a") == 0;
+                is_inetd |= strcmp(word, "--inetd") == 0;
+                if (strncmp(word, "--listen=", 9) == 0)
+                        value = word + 9;
+                else if ((strcmp(word, "-l") == 0 || strcmp(word, "--listen") == 0 ||
+                    strcmp(word, "-E") == 0 || strcmp(word, "--setenv") == 0) &&
+                    reading->at + 1 < process->count)
+                        value = process->words[++reading->at];
+                if (value != NULL && strchr(value, '=') == NULL)
+                        entry_listens_on(reading->entry, value);
+        }
+        take_program(reading);
+        if (!accepts || !is_inetd)
+                entry_trouble(reading->entry, "fail", "\ncause: without --accept and --inetd pop3d gets the "
+                    "listening socket, not a connection\nremedy: systemd-socket-activate --accept --inetd -l "
+                    "%u %s %s", reading->entry->port, reading->entry->value[PROGRAM],
+                    reading->entry->value[ARGUMENTS]);
+}
+
+/* Cuts "EXEC:/usr/local/sbin/pop3d -p,nofork" into program and arguments. */
+static void
+take_socat_program(struct entry *entry, const char *address)
+{
+        const char *text = strchr(address, ':') + 1;
+        char line[VALUE_SIZE], *space;
+
+        (void)snprintf(line, sizeof(line), "%.*s", (int)strcspn(text, ","), text);
+        space = strchr(line, ' ');
+        if (space != NULL)
+                *space++ = '\0';
+        (void)snprintf(entry->value[PROGRAM], VALUE_SIZE, "%s", line);
+        (void)snprintf(entry->value[ARGUMENTS], VALUE_SIZE, "%s", space == NULL ? "" : space);
+        entry_argument(entry, line);
+        entry_arguments(entry, true);
+        if (strstr(address, ",pty") != NULL)
+                entry_trouble(entry, "fail", "\ncause: pty: a terminal sends the client's own lines back to it\n"
+                    "remedy: start socat without pty");
+        if (strstr(address, ",nofork") == NULL)
+                entry_trouble(entry, "warn", "\ncause: without nofork a pipe stands between pop3d and the "
+                    "client, whose address is hidden\nremedy: end the line of socat with: EXEC:%s,nofork",
+                    line);
+}
+
+/* socat TCP6-LISTEN:110,fork EXEC:/usr/local/sbin/pop3d,nofork */
+static void
+read_socat(struct reading *reading)
+{
+        for (size_t i = reading->at; i < reading->process->count; i++) {
+                const char *word = reading->process->words[i], *colon = strchr(word, ':');
+                char value[VALUE_SIZE];
+
+                if (colon == NULL || *word == '-')
+                        continue;
+                (void)snprintf(value, sizeof(value), "%.*s", (int)strcspn(colon + 1, ","), colon + 1);
+                if (strncasecmp(word, "UNIX-L", 6) == 0 || strncasecmp(word, "TCP", 3) == 0 ||
+                    strncasecmp(word, "OPENSSL-L", 9) == 0 || strncasecmp(word, "SSL-L", 5) == 0)
+                        entry_listens_on(reading->entry, value);
+                else if (strncasecmp(word, "EXEC", 4) == 0 || strncasecmp(word, "SYSTEM", 6) == 0)
+                        take_socat_program(reading->entry, word);
+        }
+}
+
+/* ncat -l -k 110 -e PROGRAM: always by pipes. */
+static void
+read_ncat(struct reading *reading)
+{
+        struct entry *entry = reading->entry;
+        const struct process *process = reading->process;
+
+        for (size_t i = reading->at; i < process->count; i++) {
+                const char *word = process->words[i], *next = i + 1 < process->count ? process->words[i + 1] : "";
+
+                if (strcmp(word, "-e") == 0 || strcmp(word, "-c") == 0 || strcmp(word, "--exec") == 0 ||
+                    strcmp(word, "--sh-exec") == 0) {
+                        (void)snprintf(entry->value[ARGUMENTS], VALUE_SIZE, "%s", next);
+                        (void)sscanf(next, "%1023s", entry->value[PROGRAM]);
+                        entry_arguments(entry, true);
+                        i++;
+                } else if (isdigit((unsigned char)*word)) {
+                        entry->port = service_port(word);
+                }
+        }
+        entry_trouble(entry, "warn", "\ncause: %s puts a pipe between pop3d and the client, whose address is "
+            "hidden, and a crowd is not limited\nremedy: take another launcher: see "
+            "/usr/local/share/doc/pop3d/commands", entry->name);
+}
+
+static const struct {
+        const char *program;
+        void (*read)(struct reading *reading);
+} readers[] = {
+        { "tcpserver", read_tcpserver }, { "tcpsvd", read_tcpsvd },
+        { "systemd-socket-activate", read_activate }, { "socat", read_socat }, { "socat1", read_socat },
+        { "ncat", read_ncat }, { "nc", read_ncat }, { "nc.traditional", read_ncat },
+};
+
+/* Whether this process is the child of one that was read, with the same command line. */
+static bool
+is_known(const struct entries *entries, const struct entry *entry)
+{
+        for (size_t i = 0; i < entries->count; i++) {
+                const struct entry *other = &entries->entry[i];
+
+                if (other->launcher == COMMAND && strcmp(other->name, entry->name) == 0 &&
+                    other->port == entry->port && strcmp(other->socket, entry->socket) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static void
+take_process(void *context, const struct process *process)
+{
+        struct entries *entries = context;
+        struct reading reading = { .process = process };
+        char what[NAME_SIZE + 32];
+
+        /* busybox has the name of its part as its first word or as its second */
+        if (strcmp(base_name(process->words[0]), "busybox") == 0)
+                reading.at = 1;
+        (void)snprintf(what, sizeof(what), "process %d", process->pid);
+        for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]) && reading.at < process->count; i++) {
+                if (strcmp(base_name(process->words[reading.at]), readers[i].program) != 0)
+                        continue;
+                reading.entry = entry_begin(entries, COMMAND, what, process->name);
+                reading.entry->pid = process->pid;
+                reading.at++;
+                readers[i].read(&reading);
+                if ((reading.entry->port != 0 || reading.entry->socket[0] != '\0') &&
+                    !is_known(entries, reading.entry))
+                        (void)entry_end(entries);
+                return;
+        }
+}
+
+void
+commands_read(struct entries *entries)
+{
+        processes_read(take_process, entries);
+}

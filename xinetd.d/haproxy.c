@@ -1,0 +1,301 @@
+/*
+ * haproxy.c - reads what HAProxy's files say of POP3: where it listens, and where it passes on to.
+ * Runs in:   pop3d-check, as root where it can.
+ * May touch: /etc/haproxy and the files that HAProxy was started with, for reading.
+ *
+ * A frontend has bind lines and names a backend, which has server lines; listen is both in one.
+ * What a defaults section says counts for those behind it.
+ */
+#include "entries.h"
+
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SECTIONS_MAX = 64, BINDS_MAX = 8 };
+
+enum kind { NO_SECTION, OTHER, GLOBAL, DEFAULTS, FRONTEND, BACKEND, LISTEN };
+
+struct section {
+        enum kind kind;
+        char name[NAME_SIZE], mode[NAME_SIZE], backend[NAME_SIZE], file[VALUE_SIZE];
+        char bind[BINDS_MAX][VALUE_SIZE], server[VALUE_SIZE], server_defaults[VALUE_SIZE];
+        size_t binds;
+        bool has_tcp_check, is_off;
+};
+
+struct reading {
+        struct entries *entries;
+        const char *path;
+        char jail[VALUE_SIZE];
+        struct section defaults, section[SECTIONS_MAX];
+        struct section *current;
+        size_t count;
+};
+
+/* ---- Lines ------------------------------------------------------------------------------- */
+
+static enum kind
+kind_of(const char *word)
+{
+        static const struct {
+                const char *word;
+                enum kind kind;
+        } kinds[] = {
+                { "global", GLOBAL }, { "defaults", DEFAULTS }, { "frontend", FRONTEND },
+                { "backend", BACKEND }, { "listen", LISTEN }, { "peers", OTHER }, { "userlist", OTHER },
+                { "resolvers", OTHER }, { "mailers", OTHER }, { "cache", OTHER }, { "program", OTHER },
+                { "http-errors", OTHER }, { "ring", OTHER }, { "log-forward", OTHER },
+        };
+
+        for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+                if (strcmp(kinds[i].word, word) == 0)
+                        return kinds[i].kind;
+        return NO_SECTION;
+}
+
+/* Cuts the first word off. */
+static char *
+cut_word(char **rest)
+{
+        char *word = *rest + strspn(*rest, " \t");
+
+        *rest = word + strcspn(word, " \t");
+        if (**rest != '\0')
+                *(*rest)++ = '\0';
+        *rest += strspn(*rest, " \t");
+        return word;
+}
+
+static void
+begin_section(struct reading *reading, enum kind kind, const char *name)
+{
+        struct section *section = &reading->defaults;
+
+        if (kind == DEFAULTS) {
+                memset(section, 0, sizeof(*section));
+        } else if (reading->count < SECTIONS_MAX) {
+                section = &reading->section[reading->count++];
+                *section = reading->defaults;
+        }
+        section->kind = kind;
+        (void)snprintf(section->name, sizeof(section->name), "%s", name);
+        (void)snprintf(section->file, sizeof(section->file), "%s", reading->path);
+        reading->current = section;
+}
+
+static void
+take_word(struct reading *reading, struct section *section, const char *word, char *rest)
+{
+        if (strcmp(word, "chroot") == 0)
+                (void)snprintf(reading->jail, sizeof(reading->jail), "%s", rest);
+        else if (strcmp(word, "mode") == 0)
+                (void)snprintf(section->mode, sizeof(section->mode), "%s", rest);
+        else if (strcmp(word, "default_backend") == 0 || (strcmp(word, "use_backend") == 0 &&
+            section->backend[0] == '\0'))
+                (void)snprintf(section->backend, sizeof(section->backend), "%s", cut_word(&rest));
+        else if (strcmp(word, "bind") == 0 && section->binds < BINDS_MAX)
+                (void)snprintf(section->bind[section->binds++], VALUE_SIZE, "%s", rest);
+        else if (strcmp(word, "server") == 0 && section->server[0] == '\0')
+                (void)snprintf(section->server, VALUE_SIZE, "%s", rest);
+        else if (strcmp(word, "default-server") == 0)
+                (void)snprintf(section->server_defaults, VALUE_SIZE, "%s", rest);
+        else if (strcmp(word, "option") == 0 && strncmp(rest, "tcp-check", 9) == 0)
+                section->has_tcp_check = true;
+        else if (strcmp(word, "disabled") == 0)
+                section->is_off = true;
+}
+
+static void
+take_haproxy_line(void *context, char *line, unsigned number)
+{
+        struct reading *reading = context;
+        enum kind kind;
+        char *word;
+
+        (void)number;
+        line[strcspn(line, "#")] = '\0';
+        word = cut_word(&line);
+        kind = kind_of(word);
+        if (kind != NO_SECTION)
+                begin_section(reading, kind, cut_word(&line));
+        else if (*word != '\0' && reading->current != NULL)
+                take_word(reading, reading->current, word, line);
+}
+
+/* ---- Entries ----------------------------------------------------------------------------- */
+
+/* Words of a bind or server line that have no value behind them. */
+static bool
+is_flag(const char *word)
+{
+        static const char *const flags[] = {
+                "ssl", "v4v6", "v6only", "accept-proxy", "tfo", "transparent", "defer-accept",
+                "strict-sni", "allow-0rtt", "check", "backup", "disabled", "send-proxy", "send-proxy-v2",
+                "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn", "check-send-proxy", "check-ssl",
+                "no-check", "no-ssl", "no-tls-tickets", "no-sslv3", "no-tlsv10", "no-tlsv11", "no-tlsv12",
+                "no-tlsv13", "force-sslv3", "force-tlsv10", "force-tlsv11", "force-tlsv12", "force-tlsv13",
+        };
+
+        for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+                if (strcmp(flags[i], word) == 0)
+                        return true;
+        return false;
+}
+
+/* The words of a line, each with its value, as words of the entry behind a prefix. */
+static void
+take_options(struct entry *entry, const char *prefix, const char *line)
+{
+        char text[VALUE_SIZE], name[2 * NAME_SIZE], *rest = text;
+
+        (void)snprintf(text, sizeof(text), "%s", line);
+        while (*rest != '\0') {
+                const char *word = cut_word(&rest);
+
+                (void)snprintf(name, sizeof(name), "%s%.63s", prefix, word);
+                entry_set(entry, SET, name, is_flag(word) ? "" : cut_word(&rest));
+        }
+}
+
+/* The first server of the backend: its address, and the words that say how it is spoken to. */
+static void
+take_server(const struct reading *reading, struct entry *entry, const struct section *backend)
+{
+        char text[VALUE_SIZE], path[2 * VALUE_SIZE], *rest = text;
+        const char *address;
+
+        entry_set(entry, SET, "server.mode", backend->mode);
+        if (backend->has_tcp_check)
+                entry_set(entry, SET, "server.tcp-check", "");
+        (void)snprintf(text, sizeof(text), "%s", backend->server);
+        (void)cut_word(&rest);  /* its name */
+        address = cut_word(&rest);
+        entry_set(entry, SET, "server.address", address);
+        take_options(entry, "server.", backend->server_defaults);
+        take_options(entry, "server.", rest);
+        (void)snprintf(entry->value[CONNECT], VALUE_SIZE, "%s", address);
+        if (strncmp(address, "unix@", 5) == 0 || *address == '/') {
+                address += *address == '/' ? 0 : 5;
+                (void)snprintf(path, sizeof(path), "%s%s", reading->jail, address);
+                entry_connects_to(entry, path);
+        } else {
+                entry_connects_to(entry, strncmp(address, "ipv4@", 5) == 0 ||
+                    strncmp(address, "ipv6@", 5) == 0 ? address + 5 : address);
+        }
+}
+
+static const struct section *
+backend_of(const struct reading *reading, const struct section *front)
+{
+        if (front->kind == LISTEN && front->server[0] != '\0')
+                return front;
+        for (size_t i = 0; i < reading->count; i++)
+                if (reading->section[i].kind == BACKEND &&
+                    strcmp(reading->section[i].name, front->backend) == 0)
+                        return &reading->section[i];
+        return NULL;
+}
+
+/* One address of a bind line: "ADDRESS:PORT", "*:PORT", "/run/socket". */
+static void
+take_bind(struct reading *reading, const struct section *front, const char *address, const char *options)
+{
+        struct entry *entry = entry_begin(reading->entries, HAPROXY, front->file, front->name);
+        const struct section *backend = backend_of(reading, front);
+
+        take_options(entry, "", options);
+        entry_set(entry, SET, "mode", front->mode);
+        (void)snprintf(entry->value[PORT], VALUE_SIZE, "%s", address);
+        entry_listens_on(entry, address);
+        if (front->is_off)
+                entry_switch_off(entry, "\ncause: it is switched off (the word disabled)\n"
+                    "remedy: take out that line, then: systemctl reload haproxy");
+        if (backend != NULL)
+                take_server(reading, entry, backend);
+        if (strcmp(front->mode, "http") == 0 || (backend != NULL && strcmp(backend->mode, "http") == 0))
+                entry_trouble(entry, "fail", "\ncause: mode http, but POP3 is not HTTP\n"
+                    "remedy: write mode tcp in frontend %s and in its backend, then: systemctl reload haproxy",
+                    front->name);
+        if (backend == NULL)
+                entry_trouble(entry, "fail", "\ncause: it has no backend with that name: %s\n"
+                    "remedy: write default_backend with the name of one there, then: systemctl reload haproxy",
+                    front->backend);
+        (void)entry_end(reading->entries);
+}
+
+static void
+take_front(struct reading *reading, const struct section *front)
+{
+        for (size_t i = 0; i < front->binds; i++) {
+                char text[VALUE_SIZE], *options = text, *rest, *addresses;
+
+                (void)snprintf(text, sizeof(text), "%s", front->bind[i]);
+                addresses = cut_word(&options);
+                for (char *one = strtok_r(addresses, ",", &rest); one != NULL;
+                    one = strtok_r(NULL, ",", &rest))
+                        take_bind(reading, front, one, options);
+        }
+}
+
+/* ---- Files ------------------------------------------------------------------------------- */
+
+static void
+read_files(struct reading *reading, const char *pattern)
+{
+        glob_t found;
+
+        if (glob(pattern, 0, NULL, &found) != 0)
+                return;
+        for (size_t i = 0; i < found.gl_pathc; i++) {
+                reading->path = found.gl_pathv[i];
+                (void)file_read(reading->entries, found.gl_pathv[i], take_haproxy_line, reading);
+        }
+        globfree(&found);
+}
+
+struct started {
+        char files[4][VALUE_SIZE];
+        size_t count;
+};
+
+/* The files that the HAProxy that runs was started with: "-f FILE", more than once. */
+static void
+take_process(void *context, const struct process *process)
+{
+        struct started *started = context;
+
+        for (size_t i = 1; i + 1 < process->count && started->count < 4; i++) {
+                bool is_known = false;
+
+                if (strcmp(process->name, "haproxy") != 0 || strcmp(process->words[i], "-f") != 0)
+                        continue;
+                for (size_t j = 0; j < started->count; j++)
+                        is_known |= strcmp(started->files[j], process->words[i + 1]) == 0;
+                if (!is_known)
+                        (void)snprintf(started->files[started->count++], VALUE_SIZE, "%s",
+                            process->words[i + 1]);
+        }
+}
+
+void
+haproxy_read(struct entries *entries)
+{
+        static struct reading reading;
+        struct started started = { .count = 0 };
+        char pattern[2 * VALUE_SIZE];
+
+        reading.entries = entries;
+        processes_read(take_process, &started);
+        if (started.count == 0)
+                (void)snprintf(started.files[started.count++], VALUE_SIZE, "/etc/haproxy/haproxy.cfg");
+        for (size_t i = 0; i < started.count; i++) {
+                read_files(&reading, started.files[i]);
+                (void)snprintf(pattern, sizeof(pattern), "%s/*.cfg", started.files[i]);
+                read_files(&reading, pattern);
+        }
+        for (size_t i = 0; i < reading.count; i++)
+                if (reading.section[i].kind == FRONTEND || reading.section[i].kind == LISTEN)
+                        take_front(&reading, &reading.section[i]);
+}

@@ -1,0 +1,379 @@
+/*
+ * troubles.c - what is wrong with an entry, whichever launcher it is for, and between entries.
+ * Runs in:   pop3d-check, as root where it can.
+ * May touch: /proc and the programs that entries name, for reading.
+ */
+#include "troubles.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- Who has a port ----------------------------------------------------------------------- */
+
+struct search {
+        unsigned port;
+        struct holder *holder;
+};
+
+static void
+take_listener(void *context, const struct listener *listener)
+{
+        const struct search *search = context;
+
+        if (listener->port == search->port && search->holder->pid == 0)
+                search->holder->pid = listener_holder(listener, search->holder->name);
+}
+
+void
+find_holder(unsigned port, struct holder *holder)
+{
+        struct search search = { .port = port, .holder = holder };
+
+        memset(holder, 0, sizeof(*holder));
+        if (port != 0)
+                listeners_read(take_listener, &search);
+}
+
+/* ---- What it starts ------------------------------------------------------------------------ */
+
+/* How the line is written that names the program. */
+static void
+write_program_line(const struct entry *entry, char line[2 * VALUE_SIZE])
+{
+        static const char *const keys[] = { "", "server = ", "", "ExecStart=-", "exec = ", "", "" };
+        char path[PATH_MAX] = "/usr/local/sbin/pop3d";
+
+        (void)find_beside("pop3d", path);
+        (void)snprintf(line, 2 * VALUE_SIZE, "%s%.1000s", keys[entry->launcher], path);
+}
+
+/* Another entry that is on, has the same port and starts this pop3d. */
+static const struct entry *
+find_better(const struct entries *entries, const struct entry *entry)
+{
+        for (size_t i = 0; i < entries->count; i++) {
+                const struct entry *other = &entries->entry[i];
+
+                if (other != entry && other->is_on && other->runs_us && other->port == entry->port)
+                        return other;
+        }
+        return NULL;
+}
+
+static bool
+is_stunnel(const struct entry *entry)
+{
+        return strncmp(base_name(entry->value[PROGRAM]), "stunnel", 7) == 0;
+}
+
+static void
+find_wrong_program(const struct entries *entries, struct entry *entry)
+{
+        const char *program = entry->value[PROGRAM];
+        const struct entry *better = find_better(entries, entry);
+        bool is_there = access(program, F_OK) == 0, is_started = access(program, X_OK) == 0;
+        char line[2 * VALUE_SIZE];
+
+        if (*program == '\0' || (is_stunnel(entry) && is_started))
+                return;
+        write_program_line(entry, line);
+        if (is_there && !is_started)
+                entry_trouble(entry, "fail", "\ncause: %s cannot be started: %s\nremedy: chmod 755 %s",
+                    program, strerror(errno), program);
+        else if (!entry->runs_us && better != NULL)
+                entry_trouble(entry, "fail", "\ncause: that is not this pop3d, or is not there, and %s, which "
+                    "is, has the same port\nremedy: switch this one off: disable = yes, or a # before it",
+                    better->file);
+        else if (!entry->runs_us)
+                entry_trouble(entry, "fail", "\ncause: that is not this pop3d, or is not there\n"
+                    "remedy: name this program: %s", line);
+}
+
+static void
+find_wrong_user(struct entry *entry)
+{
+        static const char *const remedies[] = {
+                "", "write there: user = root", "write root in its place",
+                "write User=root in its [Service], then: systemctl daemon-reload",
+                "take out the line with setuid; or, to keep it, see stunnel-connect.conf", "",
+                "start it without -u",
+        };
+        const char *user = entry->value[USER];
+        uid_t uid = 1;
+
+        if (entry->value[PROGRAM][0] == '\0' || *user == '\0' || is_stunnel(entry) ||
+            (account_uid(user, &uid) && uid == 0) || entry->options.auth.virtual_account != NULL)
+                return;
+        entry_trouble(entry, "fail", "\ncause: without root neither PAM nor the users' mail is in reach\n"
+            "remedy: %s; pop3d becomes the mail user by itself", remedies[entry->launcher]);
+}
+
+static void
+find_waiting(struct entry *entry)
+{
+        if (strcmp(entry->value[WAIT], "yes") == 0)
+                entry_trouble(entry, "fail", "\ncause: pop3d needs a connection, not a listening socket\n"
+                    "remedy: write there: wait = no");
+        else if (strcmp(entry->value[WAIT], "wait") == 0)
+                entry_trouble(entry, "fail", "\ncause: pop3d needs a connection, no listening socket\n"
+                    "remedy: write nowait in place of wait");
+}
+
+/* ---- TLS in front -------------------------------------------------------------------------- */
+
+/* stunnel that starts pop3d itself must say that TLS was done. */
+static void
+find_missing_secured(struct entry *entry)
+{
+        bool is_lost = entry->argument_count > 0 && *entry->arguments[0] == '-';
+
+        if (entry->launcher == STUNNEL && entry->value[PROGRAM][0] != '\0' && !is_lost &&
+            !entry->options.auth.peer.is_secured && !entry->runs_script)
+                entry_trouble(entry, "fail", "\ncause: pop3d is not told that TLS was done\nremedy: add -S, "
+                    "that is: execArgs = pop3d -S%s%s; then restart stunnel",
+                    entry->arguments[1] == NULL ? "" : " ",
+                    entry->arguments[1] == NULL ? "" : strstr(entry->value[ARGUMENTS], entry->arguments[1]));
+}
+
+/* What stands between stunnel and the pop3d that it connects to. */
+static void
+find_proxy_trouble(const struct entries *entries, struct entry *entry)
+{
+        bool sends_proxy = strcasecmp(entry->value[PROTOCOL], "proxy") == 0;
+        const struct entry *inner = entry_of_port(entries, entry->connects_to, PORT, "");
+
+        if (entry->connects_socket[0] != '\0')
+                inner = entry_of_socket(entries, entry->connects_socket);
+        if (entry->launcher != STUNNEL || inner == NULL || !inner->runs_us ||
+            (inner->options.auth.expects_proxy == sends_proxy &&
+            (!sends_proxy || inner->options.auth.peer.is_secured)))
+                return;
+        entry_trouble(entry, "fail", "\ncause: stunnel's `protocol = proxy` and pop3d's -x -S are not all there\n"
+            "remedy: add what is missing: protocol = proxy here, -x -S in %s", inner->file);
+}
+
+/* The Unix socket behind stunnel or HAProxy: is it there, and may that account connect to it? */
+static void
+find_socket_trouble(const struct entries *entries, struct entry *entry)
+{
+        const char *path = entry->connects_socket, *user = entry->value[USER];
+        const struct entry *inner = entry_of_socket(entries, path);
+        struct stat status;
+        char home[PATH_MAX];
+        uid_t uid;
+        gid_t gid;
+
+        if (*path == '\0')
+                return;
+        if (stat(path, &status) != 0)
+                entry_trouble(entry, "fail", "\ncause: it connects to %s, which is not there\n"
+                    "remedy: %s%s", path, inner != NULL && inner->launcher == SYSTEMD
+                    ? "systemctl restart " : "start what listens there",
+                    inner != NULL && inner->launcher == SYSTEMD ? inner->name : "");
+        else if (!S_ISSOCK(status.st_mode))
+                entry_trouble(entry, "fail", "\ncause: it connects to %s, which is no socket\n"
+                    "remedy: rm %s; then start what listens there", path, path);
+        else if (entry->launcher == STUNNEL && auth_look_up(user, &uid, &gid, home) && uid != 0 &&
+            uid != status.st_uid && (status.st_mode & S_IWOTH) == 0 && (gid != status.st_gid || (status.st_mode & S_IWGRP) == 0))
+                entry_trouble(entry, "fail", "\ncause: %s belongs to uid %u (mode %04o), and %s may not "
+                    "connect to it\nremedy: write SocketUser=%s in the [Socket] of what listens there, then: "
+                    "systemctl daemon-reload; systemctl restart it", path, (unsigned)status.st_uid,
+                    (unsigned)status.st_mode & 07777, user, user);
+}
+
+/* A stunnel that xinetd or inetd starts must not listen itself. */
+static void
+find_inner_stunnel(const struct entries *entries, struct entry *entry)
+{
+        bool is_inetd = entry->launcher == XINETD || entry->launcher == INETD;
+        const char *file = entry->argument_count == 0 ? "" : entry->arguments[entry->argument_count - 1];
+
+        if (!is_inetd || !is_stunnel(entry))
+                return;
+        if (*file != '/' || access(file, F_OK) != 0)
+                entry_trouble(entry, "fail", "\ncause: stunnel is not told of a file that is there\nremedy: cp "
+                    "/usr/local/share/doc/pop3d/stunnel-inetd.conf /etc/stunnel/pop3s-inetd.conf, and name "
+                    "that as its argument");
+        for (size_t i = 0; i < entries->count; i++)
+                if (entries->entry[i].launcher == STUNNEL && strcmp(entries->entry[i].file, file) == 0 &&
+                    entries->entry[i].value[PORT][0] != '\0')
+                        entry_trouble(entry, "fail", "\ncause: %s has a section with accept, so stunnel wants "
+                            "to listen itself\nremedy: take out accept and the line in brackets there: see "
+                            "stunnel-inetd.conf", file);
+}
+
+/* ---- Two entries for one port ---------------------------------------------------------------- */
+
+/* Whether both would take the same address. An address of their own, or families, part them. */
+static bool
+is_same_place(const struct entry *one, const struct entry *other)
+{
+        const char *flags = one->value[FLAGS], *others = other->value[FLAGS];
+        const char *protocol = entry_word(one, "protocol"), *theirs = entry_word(other, "protocol");
+        bool is_one_file = one->launcher == other->launcher && strcmp(one->file, other->file) == 0;
+
+        if (one->port != other->port || one->port == 0 || one->connects_to == one->port)
+                return false;
+        if (*one->address != '\0' && *other->address != '\0' && strcmp(one->address, other->address) != 0)
+                return false;
+        if (one->launcher == XINETD && other->launcher == XINETD &&
+            ((strstr(flags, "IPv4") != NULL) != (strstr(others, "IPv4") != NULL)))
+                return false;
+        if (one->launcher == INETD && other->launcher == INETD && protocol != NULL && theirs != NULL &&
+            strcmp(protocol, theirs) != 0)
+                return false;
+        return !is_one_file || one->launcher == XINETD || one->launcher == INETD;
+}
+
+/* Whether a process of the entry's launcher is seen at all; systemd is where its socket is. */
+static bool
+runs(const struct entries *entries, const struct entry *entry)
+{
+        if (entry->launcher == INETD && entries->xinetd_reads_inetd)
+                return true;
+        return entry->launcher == COMMAND || entries->is_running[entry->launcher];
+}
+
+static const char *
+words_to_switch_off(const struct entry *entry, char words[VALUE_SIZE])
+{
+        switch (entry->launcher) {
+        case XINETD:
+                (void)snprintf(words, VALUE_SIZE, "write disable = yes in %.900s, then restart xinetd",
+                    entry->file);
+                break;
+        case SYSTEMD:
+                (void)snprintf(words, VALUE_SIZE, "systemctl disable --now %s", entry->name);
+                break;
+        case COMMAND:
+                (void)snprintf(words, VALUE_SIZE, "stop process %d", entry->pid);
+                break;
+        default:
+                (void)snprintf(words, VALUE_SIZE, "put a # before it in %.900s, then restart %s", entry->file,
+                    launcher_names[entry->launcher]);
+        }
+        return words;
+}
+
+static void
+find_twin(const struct entries *entries, struct entry *entry)
+{
+        struct holder holder;
+        char words[VALUE_SIZE];
+
+        for (size_t i = 0; i < entries->count; i++) {
+                const struct entry *other = &entries->entry[i];
+                bool is_first = other < entry;
+
+                if (other == entry || !other->is_on || other->cannot_listen || entry->cannot_listen ||
+                    !is_same_place(entry, other) || !runs(entries, entry) || !runs(entries, other))
+                        continue;
+                find_holder(entry->port, &holder);
+                if (other->launcher != entry->launcher)
+                        is_first = entry_is_by(entries, other, holder.name);
+                if (!is_first)
+                        continue;
+                entry_trouble(entry, "warn", "\ncause: two entries have port %u, this one and the one in %s: "
+                    "only one of both can have it, and which one may change\nremedy: %s", entry->port,
+                    other->file, words_to_switch_off(entry, words));
+                return;
+        }
+}
+
+/* ---- Older than its file --------------------------------------------------------------------- */
+
+/* When a process was started, or 0. */
+static time_t
+start_of(int pid)
+{
+        char path[NAME_SIZE], line[VALUE_SIZE];
+        unsigned long long ticks = 0, boot = 0;
+        const char *behind;
+        FILE *file;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+        file = fopen(path, "re");
+        if (file != NULL && fgets(line, sizeof(line), file) != NULL &&
+            (behind = strrchr(line, ')')) != NULL)
+                (void)sscanf(behind, ") %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                    "%*s %*s %*s %llu", &ticks);
+        if (file != NULL)
+                (void)fclose(file);
+        file = fopen("/proc/stat", "re");
+        while (file != NULL && boot == 0 && fgets(line, sizeof(line), file) != NULL)
+                (void)sscanf(line, "btime %llu", &boot);
+        if (file != NULL)
+                (void)fclose(file);
+        return ticks == 0 || boot == 0 ? 0 : (time_t)(boot + ticks / (unsigned long long)sysconf(_SC_CLK_TCK));
+}
+
+/* Whether nobody has read the file since it was changed. Not where times of reading are not kept. */
+static bool
+is_unread(const char *path, const struct stat *status)
+{
+        const struct timespec *read = &status->st_atim, *changed = &status->st_mtim;
+        struct statvfs place;
+
+        if (statvfs(path, &place) != 0 || (place.f_flag & ST_NOATIME) != 0)
+                return false;
+        return read->tv_sec < changed->tv_sec ||
+            (read->tv_sec == changed->tv_sec && read->tv_nsec <= changed->tv_nsec);
+}
+
+static void
+find_old_daemon(const struct entries *entries, struct entry *entry)
+{
+        struct holder holder;
+        struct stat status;
+        time_t start;
+
+        if (entry->launcher == SYSTEMD || entry->launcher == COMMAND || stat(entry->file, &status) != 0)
+                return;
+        find_holder(entry->port, &holder);
+        start = start_of(holder.pid);
+        if (holder.pid == 0 || start == 0 || !entry_is_by(entries, entry, holder.name) ||
+            status.st_mtim.tv_sec <= start + 1 || !is_unread(entry->file, &status))
+                return;
+        entry_trouble(entry, "warn", "\ncause: it was changed after %s (process %d) was started, and not read "
+            "since\nremedy: kill -HUP %d, or restart %s", holder.name, holder.pid, holder.pid, holder.name);
+}
+
+/* Switched off in its file, but its launcher still has the port. */
+static void
+find_still_on(const struct entries *entries, struct entry *entry)
+{
+        struct holder holder;
+
+        if (entry_of_port(entries, entry->port, PORT, "") != NULL || entry->launcher == STUNNEL)
+                return;
+        find_holder(entry->port, &holder);
+        if (holder.pid != 0 && entry_is_by(entries, entry, holder.name))
+                entry_trouble(entry, "warn", "\ncause: it is switched off, but %s (process %d) has not read that "
+                    "yet and still has port %u\nremedy: kill -HUP %d, or restart %s", holder.name, holder.pid,
+                    entry->port, holder.pid, holder.name);
+}
+
+/* ---- The whole --------------------------------------------------------------------------------- */
+
+void
+entry_find_troubles(const struct entries *entries, struct entry *entry)
+{
+        if (!entry->is_on) {
+                find_still_on(entries, entry);
+                return;
+        }
+        find_wrong_program(entries, entry);
+        find_wrong_user(entry);
+        find_waiting(entry);
+        find_missing_secured(entry);
+        find_proxy_trouble(entries, entry);
+        find_socket_trouble(entries, entry);
+        find_inner_stunnel(entries, entry);
+        find_twin(entries, entry);
+        find_old_daemon(entries, entry);
+}

@@ -1,0 +1,22 @@
+/*
+ * troubles.h - what the rows of entries ask of what looks at them.
+ * Runs in:   pop3d-check alone, as root where it can.
+ * May touch: nothing.
+ */
+#ifndef POP3D_XINETD_TROUBLES_H
+#define POP3D_XINETD_TROUBLES_H
+
+#include "entries.h"
+
+/* Who listens on a port: the process and its name, or 0 and "". */
+struct holder {
+        int pid;
+        char name[64];
+};
+
+void find_holder(unsigned port, struct holder *holder);
+
+/* Adds to the entry what is wrong with it, beside what its reader has found. */
+void entry_find_troubles(const struct entries *entries, struct entry *entry);
+
+#endif
