@@ -148,22 +148,50 @@ def test_debian_s_courier_auth_filter_matches_as_it_is(world):
     check(sorted(found) == sorted([CLIENT] * len(HOSTILE) + [CLIENT6, "192.0.2.8"]), f"found {found}")
 
 
-def test_the_journal(world):
-    """The same lines as a journal holds them, found by the filter's journalmatch."""
+def journal(name, lines):
+    """A journal that holds these lines; each is (the uid that journald vouches for, the line)."""
     remote = "/lib/systemd/systemd-journal-remote"
     if not os.path.exists(remote):
         need("systemd-journal-remote")
     stamp = int(time.time() * 1e6)
     entries = []
-    for number, line in enumerate(logged(world)):
+    for number, (uid, line) in enumerate(lines):
         program, pid, text = re.match(r"([\w-]+)\[(\d+)\]: (.*)", line, re.DOTALL).groups()
         entries.append(f"__REALTIME_TIMESTAMP={stamp + number}\n__MONOTONIC_TIMESTAMP={number + 1}\n"
-                       f"_BOOT_ID={'0' * 31}1\nSYSLOG_IDENTIFIER={program}\n_PID={pid}\n"
+                       f"_BOOT_ID={'0' * 31}1\nSYSLOG_IDENTIFIER={program}\n_PID={pid}\n_UID={uid}\n"
                        f"_HOSTNAME=mailhost\nMESSAGE={text}\n\n")
-    folder = f"{ROOM}/journal"
+    folder = f"{ROOM}/{name}"
     os.makedirs(folder, exist_ok=True)
     common.run(remote, "-o", f"{folder}/pop3d.journal", "-", input="".join(entries))
-    expect(banned(f"systemd-journal[journalpath={folder}]", our_filter()))
+    return f"systemd-journal[journalpath={folder}]"
+
+
+def test_the_journal(world):
+    """The same lines as a journal holds them, found by the filter's journalmatch."""
+    expect(banned(journal("journal", [(0, line) for line in logged(world)]), our_filter()))
+
+
+def test_a_line_that_a_user_wrote_bans_nobody(world):
+    """logger -t pop3d, by an ordinary user or any other account than root."""
+    forged = (f"pop3d[99]: LOGIN FAILED, user=alice, ip=[{INNOCENT}], category=Authentication, "
+              "reason=wrong-password, method=PASS")
+    check(banned(plain([forged]), our_filter()) == [INNOCENT], "the forged line is no good one")
+    lines = [(0, line) for line in logged(world)] + [(uid, forged) for uid in (1, 33, 1000, 30002, 65534)]
+    expect(banned(journal("forged", lines), our_filter()))
+
+
+def test_the_jail_with_the_journal(world):
+    """The line that is there for it, in place of the other: fail2ban takes the jail."""
+    folder = f"{ROOM}/jail"
+    common.run("cp", "-a", "/etc/fail2ban", folder)
+    for path in os.listdir(f"{folder}/jail.d"):
+        os.unlink(f"{folder}/jail.d/{path}")
+    shipped("fail2ban-filter.conf", f"{folder}/filter.d/pop3d.conf")
+    shipped("fail2ban-jail.conf", f"{folder}/jail.d/pop3d.conf", [
+        ("\nlogpath  = /var/log/mail.log", ""), ("#backend = systemd", "backend = systemd")])
+    said = common.run(need("fail2ban-client"), "-c", folder, "-d")
+    check("['add', 'pop3d', 'systemd']" in said, said[-600:])
+    check("['set', 'pop3d', 'addjournalmatch', 'SYSLOG_IDENTIFIER=pop3d', '_UID=0']" in said, said[-600:])
 
 
 def test_a_ban_from_end_to_end(world):

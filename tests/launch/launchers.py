@@ -5,11 +5,12 @@ launchers.py - pop3d under each super-server, by the file that is shipped for it
 Runs in:   namespaces of its own, as root.
 May touch: see common.py.
 """
+import contextlib
 import glob
 import os
 import re
-import signal
 import socket
+import threading
 import time
 
 import common
@@ -38,6 +39,32 @@ def test_xinetd_limits_close_without_a_greeting(world):
     other = Client(SERVER, 110, CLIENT)
     for client in held + [other]:
         client.ask("QUIT", "+OK")
+
+
+def test_xinetd_one_source_shuts_no_other_out(world):
+    """It opens and closes as fast as it can, which is more than a hundred times a second."""
+    start_xinetd(world, 110)
+    ended = threading.Event()
+
+    def hurry():
+        while not ended.is_set():
+            with contextlib.suppress(OSError), socket.socket() as client:
+                client.bind((CLIENT, 0))
+                client.connect((SERVER, 110))
+
+    threads = [threading.Thread(target=hurry) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(6):
+            time.sleep(0.5)
+            client = Client(SERVER, 110, "192.0.2.8")
+            client.ask("QUIT", "+OK")
+            client.ended()
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_xinetd_starts_stunnel(world):
@@ -107,7 +134,7 @@ def test_tcpsvd(world):
 
 
 def test_tcpsvd_says_what_the_limit_is(world):
-    world.start(shell=command("tcpsvd").replace("-C '20:", "-C '2:"), port=110)
+    world.start(shell=command("tcpsvd").replace("-C '40:", "-C '2:"), port=110)
     held = [Client("127.0.0.1", 110), Client("127.0.0.1", 110)]
     third = socket.create_connection(("127.0.0.1", 110), timeout=10)
     said = third.recv(100)
