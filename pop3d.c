@@ -1205,7 +1205,7 @@ open_maildrop(struct session *session)
                 log_event(LOG_NOTICE, "NO MAILDROP YET", session->who, session->peer.address,
                     "path", path, NULL);
         }
-        confine_transaction(directory);
+        confine_transaction(directory, maildir_memory(directory));
         session->drop = maildrop_open(directory, session->options->id_format,
             LOCK_MILLISECONDS, session->options->index_seconds, &part);
         if (session->drop != NULL)

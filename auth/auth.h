@@ -260,12 +260,12 @@ void process_die_at(int64_t milliseconds);
 
 /*
  * These fences hold until the process ends. AUTHORIZATION keeps its descriptors and a handful of
- * system calls. TRANSACTION keeps the Maildir that directory is (-1: no directory at all) and the
- * system calls that serve it. A forbidden system call is logged and ends the process; a layer that
- * the kernel lacks is logged, and the other layers hold.
+ * system calls. TRANSACTION keeps the Maildir that directory is (-1: no directory at all), the
+ * system calls that serve it, and so many octets of memory. A forbidden system call is logged and
+ * ends the process; a layer that the kernel lacks is logged, and the other layers hold.
  */
 void confine_authorization(int pam);
-void confine_transaction(int directory);
+void confine_transaction(int directory, uint64_t memory);
 
 /* Opens syslog, facility mail; with to_stderr each line goes to descriptor 2 as well. */
 void log_open(bool to_stderr);

@@ -15,16 +15,21 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Takes every capability away but one, if keeps_chroot and if it is there; proves it. */
+#define BIT(number) (1U << (number))
+
+/* Those of xinetd.d/pop3d@.service, for PAM's modules: shadow, homes, tallies, the kernel's audit. */
+static const uint32_t pam_capabilities = BIT(CAP_SETUID) | BIT(CAP_SETGID) | BIT(CAP_SYS_CHROOT) |
+    BIT(CAP_KILL) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_DAC_READ_SEARCH) | BIT(CAP_AUDIT_WRITE);
+
+/* Takes away every capability that is not among these, which are all below 32; proves it. */
 static void
-limit_capabilities(bool keeps_chroot)
+limit_capabilities(uint32_t kept)
 {
         struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
         struct __user_cap_data_struct has[2] = { 0 }, wanted[2] = { 0 }, left[2] = { 0 };
 
         must(syscall(SYS_capget, &header, has) == 0, "cannot tell the capabilities");
-        if (keeps_chroot)
-                wanted[0].permitted = wanted[0].effective = has[0].permitted & 1U << CAP_SYS_CHROOT;
+        wanted[0].permitted = wanted[0].effective = has[0].permitted & kept;
         must(syscall(SYS_capset, &header, wanted) == 0, "cannot give up capabilities");
         must(syscall(SYS_capget, &header, left) == 0 && memcmp(left, wanted, sizeof(left)) == 0,
             "capabilities are left");
@@ -44,7 +49,7 @@ become(uid_t uid, gid_t gid, bool keeps_chroot)
             "cannot become the user");
         if (keeps_chroot)
                 (void)prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
-        limit_capabilities(keeps_chroot);
+        limit_capabilities(keeps_chroot ? BIT(CAP_SYS_CHROOT) : 0);
         must(setuid(0) != 0 && seteuid(0) != 0 && setgid(0) != 0 && setegid(0) != 0,
             "root came back");
         must(getresuid(&real, &effective, &saved) == 0 && real == uid && effective == uid &&
@@ -109,9 +114,21 @@ become_prisoner(int directory)
         bool is_jailed = directory < 0 ? enter_empty_jail()
             : fchdir(directory) == 0 && chroot(".") == 0;
 
-        limit_capabilities(false);
+        limit_capabilities(0);
         must(chroot(".") != 0, "a root directory can be left");
         return is_jailed;
+}
+
+void
+become_bounded(void)
+{
+        bool may_drop = prctl(PR_CAPBSET_DROP, CAP_SYS_BOOT, 0, 0, 0) == 0;
+
+        /* a container that forbids it has a set of its own; without root there is nothing to bound */
+        for (int number = 0; may_drop && prctl(PR_CAPBSET_READ, number, 0, 0, 0) >= 0; number++)
+                must((number < 32 && (pam_capabilities & BIT(number)) != 0) ||
+                    prctl(PR_CAPBSET_DROP, number, 0, 0, 0) == 0, "cannot bound capabilities");
+        limit_capabilities(pam_capabilities);
 }
 
 void

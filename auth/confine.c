@@ -1,6 +1,6 @@
 /*
  * confine.c - the fences: the files and system calls that a process keeps.
- * Runs in:   AUTHORIZATION, TRANSACTION.
+ * Runs in:   AUTHORIZATION, TRANSACTION, and pop3d between the two.
  * May touch: this process's own rights; the log.
  */
 #include "internal.h"
@@ -39,7 +39,8 @@ log_missing(const char *layer)
 #define __has_feature(name) 0
 #endif
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-/* no filter */
+/* no filter, and no limit of memory: they map all of the address space */
+#define IS_SANITIZED
 #elif defined(__x86_64__) && defined(__LP64__)
 #define FILTERED_MACHINE AUDIT_ARCH_X86_64
 #elif defined(__aarch64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -88,6 +89,7 @@ log_missing(const char *layer)
 #define UNLESS(test, value, skipped) BPF_JUMP(BPF_JMP | (test) | BPF_K, value, 0, skipped)
 #define ANSWER(answer) BPF_STMT(BPF_RET | BPF_K, answer)
 #define ALLOW(call) UNLESS(BPF_JEQ, __NR_##call, 1), ANSWER(SECCOMP_RET_ALLOW)
+#define ALLOW_NUMBER(number) UNLESS(BPF_JEQ, number, 1), ANSWER(SECCOMP_RET_ALLOW)
 #define DENY(call) UNLESS(BPF_JEQ, __NR_##call, 1), ANSWER(SECCOMP_RET_ERRNO | EACCES)
 
 /*
@@ -97,9 +99,49 @@ log_missing(const char *layer)
 #define SOCKETCALL(function, answer) UNLESS(BPF_JEQ, __NR_socketcall, 4), LOAD(args[0], LOWER), \
         UNLESS(BPF_JEQ, function, 1), ANSWER(answer), LOAD(nr, 0)
 
-static const struct sock_filter authorization_rules[] = {
+/*
+ * Calls that are made often have rules that look at the number alone: the kernel finds out once that
+ * these are always allowed, and runs no filter for them from then on.
+ */
+static const struct sock_filter first_rules[] = {
         LOAD(arch, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FILTERED_MACHINE, 1, 0),
         ANSWER(SECCOMP_RET_KILL_PROCESS), LOAD(nr, 0),
+};
+
+/*
+ * What the waiting process, which is root, may do until it has become TRANSACTION, beside what
+ * follows: to take the identity, to end its helpers, to become the user, to go to the Maildir.
+ */
+static const struct sock_filter waiting_rules[] = {
+        ALLOW(recvfrom), ALLOW(kill), ALLOW(wait4), ALLOW(setgroups), ALLOW(setresgid),
+        ALLOW(setresuid), ALLOW(setuid), ALLOW(setgid), ALLOW(getresuid), ALLOW(getresgid),
+        ALLOW(getuid), ALLOW(prctl), ALLOW(capget), ALLOW(capset), ALLOW(chroot), ALLOW(chdir),
+        ALLOW(fchdir), ALLOW(prlimit64), ALLOW(setitimer), ALLOW(rt_sigaction),
+        ALLOW(rt_sigprocmask), ALLOW_NUMBER(LOCK_CALL), ALLOW(landlock_create_ruleset),
+        ALLOW(landlock_add_rule), ALLOW(landlock_restrict_self),
+#ifdef __NR_close_range
+        ALLOW(close_range),
+#endif
+#ifdef __NR_faccessat2
+        ALLOW(faccessat2),
+#endif
+#if __SIZEOF_LONG__ == 4
+        ALLOW(setgroups32), ALLOW(setresgid32), ALLOW(setresuid32), ALLOW(setuid32),
+        ALLOW(setgid32), ALLOW(getresuid32), ALLOW(getresgid32), ALLOW(getuid32),
+#endif
+#ifdef __NR_access
+        ALLOW(access),
+#endif
+#ifdef __NR_open
+        ALLOW(open),
+#endif
+#ifdef __NR_stat
+        ALLOW(stat), ALLOW(lstat),
+#endif
+};
+
+/* What AUTHORIZATION may do. */
+static const struct sock_filter authorization_rules[] = {
         ALLOW(read), ALLOW(write), ALLOW(shutdown), ALLOW(rt_sigreturn), ALLOW(restart_syscall),
         ALLOW(clock_gettime), ALLOW(exit), ALLOW(exit_group), ALLOW(ppoll),
 #ifdef __NR_poll
@@ -127,7 +169,7 @@ static const struct sock_filter authorization_rules[] = {
 #endif
 };
 
-/* What TRANSACTION may do as well; these rules follow those of AUTHORIZATION. */
+/* What TRANSACTION may do as well. */
 static const struct sock_filter transaction_rules[] = {
         ALLOW(pread64), ALLOW(writev), ALLOW(openat), ALLOW(close), ALLOW(fstat),
         ALLOW(getdents64), ALLOW(lseek), ALLOW(renameat2),
@@ -214,31 +256,60 @@ can_filter_calls(void)
         return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL) != 0 && errno == EFAULT;
 }
 
+/* A part of a filter. */
+struct rules {
+        const struct sock_filter *code;
+        size_t count;
+};
+#define RULES(array) (struct rules){ array, COUNT(array) }
+
+/*
+ * Sets a filter that consists of these parts, and gives the last answer where no rule fits. False,
+ * with errno, if this kernel has none.
+ */
+static bool
+set_filter(const struct rules *parts, size_t count, uint32_t last)
+{
+        struct sock_filter code[COUNT(first_rules) + COUNT(waiting_rules) +
+            COUNT(authorization_rules) + COUNT(transaction_rules) + 1];
+        struct sock_fprog program = { .filter = code };
+        int error;
+
+        for (size_t i = 0; i < count; i++) {
+                memcpy(code + program.len, parts[i].code, parts[i].count * sizeof(*code));
+                program.len = (unsigned short)(program.len + parts[i].count);
+        }
+        code[program.len++] = (struct sock_filter)ANSWER(last);
+        if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
+                return true;
+        error = errno;
+        must(!can_filter_calls(), "cannot filter system calls");
+        errno = error;
+        return false;
+}
+
 /* Sets the filter of AUTHORIZATION, whose channel to PAM this is, or of TRANSACTION if it is -1. */
 static void
 filter_calls(int channel)
 {
         struct sigaction action = { .sa_sigaction = report_violation, .sa_flags = SA_SIGINFO };
-        struct sock_filter code[COUNT(authorization_rules) + COUNT(transaction_rules) + 1];
-        struct sock_fprog program = { .filter = code };
-        size_t count = COUNT(authorization_rules);
-        int error;
+        const struct rules parts[] = { RULES(first_rules), RULES(authorization_rules),
+                RULES(transaction_rules) };
 
-        memcpy(code, authorization_rules, sizeof(authorization_rules));
-        if (channel < 0) {
-                memcpy(code + count, transaction_rules, sizeof(transaction_rules));
-                count += COUNT(transaction_rules);
-        }
-        code[count] = (struct sock_filter)ANSWER(SECCOMP_RET_TRAP);
-        program.len = (unsigned short)(count + 1);
         reporting_channel = channel;
         must(sigaction(SIGSYS, &action, NULL) == 0, "cannot watch over system calls");
-        if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
-                return;
-        error = errno;
-        must(!can_filter_calls(), "cannot filter system calls");
-        errno = error;
-        log_missing("seccomp");
+        if (!set_filter(parts, channel < 0 ? 3 : 2, SECCOMP_RET_TRAP))
+                log_missing("seccomp");
+}
+
+/* What has no rule fails, as if it were forbidden to that user: no module and no parser runs here. */
+static void
+filter_waiting(void)
+{
+        const struct rules parts[] = { RULES(first_rules), RULES(waiting_rules),
+                RULES(authorization_rules), RULES(transaction_rules) };
+
+        (void)set_filter(parts, 4, SECCOMP_RET_ERRNO | EPERM);
 }
 #else
 static bool
@@ -252,6 +323,11 @@ filter_calls(int channel)
 {
         errno = ENOSYS;
         log_missing("seccomp");
+}
+
+static void
+filter_waiting(void)
+{
 }
 #endif
 
@@ -322,6 +398,28 @@ confine_authorization(int pam)
         filter_calls(pam);
 }
 
+void
+confine_waiting(void)
+{
+        must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "cannot confine the waiting process");
+        filter_waiting();
+}
+
+/* Memory that is not shared: more than that a maildrop cannot need (see maildir_memory()). */
+static void
+limit_memory(uint64_t octets)
+{
+#ifndef IS_SANITIZED
+        struct rlimit limit;
+
+        must(getrlimit(RLIMIT_DATA, &limit) == 0, "cannot tell the limit of memory");
+        if (octets < limit.rlim_max)
+                limit.rlim_max = (rlim_t)octets;
+        limit.rlim_cur = limit.rlim_max;
+        must(setrlimit(RLIMIT_DATA, &limit) == 0, "cannot limit memory");
+#endif
+}
+
 /*
  * Where the Maildir can be made the root directory, nothing outside it has a name any more. That
  * costs nothing when a message is opened, while Landlock looks at each folder on the way to the root. What
@@ -329,10 +427,11 @@ confine_authorization(int pam)
  * calls forbids, too. So Landlock is needed only where one of these two is lacking.
  */
 void
-confine_transaction(int directory)
+confine_transaction(int directory, uint64_t memory)
 {
         bool is_jailed = become_prisoner(directory);
 
+        limit_memory(memory);
         must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "cannot confine TRANSACTION");
         if (!is_jailed || !can_filter_calls())
                 keep_to(directory);

@@ -138,8 +138,22 @@ void become_session_user(const struct identity *identity);
  */
 bool become_prisoner(int directory);
 
+/*
+ * PAM keeps the capabilities that the shipped systemd unit leaves it, and what its modules start
+ * can get no other.
+ */
+void become_bounded(void);
+
 /* AUTHORIZATION leaves root, the file system, the log and all descriptors but 0, 1, 2 and pam. */
 void become_powerless(uid_t uid, gid_t gid, int pam);
+
+/* confine.c; auth.h has the rest */
+
+/*
+ * For pop3d, once PAM has been forked: it still may become the user, but not start anything, open
+ * sockets, mount or trace. This fence, too, holds until the process ends.
+ */
+void confine_waiting(void);
 
 /* processes.c */
 

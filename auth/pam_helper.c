@@ -111,6 +111,7 @@ pam_helper(const struct auth *auth, int logins, int identities)
         const pid_t self = getpid();
         uint32_t verdict = 0;
 
+        become_bounded();
         must(log_leave_standard(0), "cannot leave descriptors to /dev/null");
         for (int tries = 0; tries < LOGIN_TRIES && verdict != VERDICT_GRANTED; tries++) {
                 struct timespec start;

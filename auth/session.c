@@ -109,6 +109,7 @@ auth_session(const struct auth *auth,
         if (pam == 0)
                 pam_helper(auth, logins, identities);
         (void)close(logins);
+        confine_waiting();
         if (channel_receive(identities, identity, sizeof(*identity), MSG_TRUNC) !=
             (ssize_t)sizeof(*identity))
                 return end_session(auth, child, pam);

@@ -66,3 +66,14 @@ file_system_of(int fd)
                 kind++;
         return kind;
 }
+
+bool
+file_system_tells_sizes(int fd)
+{
+        switch (file_system_of(fd)->type) {
+        case 0x0000ef53: case 0x58465342: case 0x9123683e: case 0x01021994: case 0xf2f52010:
+                return true;    /* ext2/3/4, xfs, btrfs, tmpfs, f2fs */
+        default:
+                return false;
+        }
+}

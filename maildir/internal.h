@@ -294,6 +294,8 @@ char *former_next(struct former *former, char id[UNIQUE_ID_MAX + 1]);
 
 /* filesystem.c: never NULL; where nothing is known, the kind with the name "unknown" */
 const struct file_system *file_system_of(int fd);
+/* Whether the size of a folder is, at least roughly, in proportion to what is in it. */
+bool file_system_tells_sizes(int fd);
 
 /* Whether only its owner may open a Maildir; group's bits bound what an ACL grants, too. */
 static inline bool

@@ -58,6 +58,12 @@ const char *maildir_id_format_problem(const char *format);
 int maildir_open(const char *path);
 
 /*
+ * The octets of memory that a session needs at most to serve this Maildir (-1: none): a fixed sum, and
+ * for each octet of its folders and lists, which somebody has paid for on a disk, a fixed number.
+ */
+uint64_t maildir_memory(int directory);
+
+/*
  * Whether the path names a maildrop that no mail has reached yet: nothing lies there, not
  * even a dangling link, and the folder above exists, belongs to uid, and can be written by
  * it. (One that cannot be is a home that is locked, or not mounted.) Such a maildrop is

@@ -12,6 +12,18 @@
 
 #include "internal.h"
 
+enum {
+        MEMORY_LEAST = 64,      /* MiB that a session may take with an empty Maildir */
+        MEMORY_UNTOLD = 1024,   /* MiB, where a folder's size does not tell how much is in it */
+        /*
+         * Octets of memory for each octet of a folder or list. The least that a folder has for a
+         * message is 20 octets, on tmpfs; the most memory that one takes, with a name of 255 octets
+         * whose unique-id is kept anew, is some 2,500.
+         */
+        MEMORY_FACTOR = 128,
+        COMPRESSION = 64,
+};
+
 const char *const folder_parts[FOLDERS] = { "/new", "/cur" };
 
 static int
@@ -98,6 +110,40 @@ maildir_open(const char *path)
         if (directory < 0 && errno == EWOULDBLOCK)
                 errno = EIO;
         return directory;
+}
+
+/*
+ * The octets of a folder or of a list. Those of a list are bounded by its blocks, because a hole costs
+ * nothing; COMPRESSION times, because a file system may store less than there is.
+ */
+static uint64_t
+octets_held(int directory, const char *name)
+{
+        struct stat status;
+        uint64_t size, stored;
+
+        if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
+                return 0;
+        size = (uint64_t)status.st_size;
+        stored = (uint64_t)status.st_blocks * 512 * COMPRESSION;
+        return S_ISDIR(status.st_mode) || size < stored ? size : stored;
+}
+
+uint64_t
+maildir_memory(int directory)
+{
+        static const char *const names[] = { "new", "cur", INDEX_NAME, "pop3d.ids",
+                "dovecot-uidlist", "courierpop3dsizelist" };
+        const uint64_t most = UINT64_C(1) << 40;        /* no sum overflows */
+        uint64_t sum = (uint64_t)(directory < 0 || file_system_tells_sizes(directory)
+            ? MEMORY_LEAST : MEMORY_UNTOLD) << 20;
+
+        for (size_t i = 0; directory >= 0 && i < sizeof(names) / sizeof(*names); i++) {
+                uint64_t held = octets_held(directory, names[i]);
+
+                sum += (held < most ? held : most) * MEMORY_FACTOR;
+        }
+        return sum;
 }
 
 bool

@@ -115,7 +115,7 @@ check_mail(struct report *report, void *context)
         become_user(&check->found.identity);
         if (find_maildrop(check, path) != 0 || (directory = maildir_open(path)) < 0)
                 return;
-        confine_transaction(directory);
+        confine_transaction(directory, maildir_memory(directory));
         maildir_check_mail(directory, path, check->options->id_format,
             check->options->index_seconds, print_row, report);
 }

@@ -18,7 +18,8 @@
 
 enum { FLOOR_PIECE = 256 * 1024 };
 
-void confine_transaction(int directory);        /* of auth/, whose names the floors use as well */
+/* of auth/, whose names the floors use as well */
+void confine_transaction(int directory, uint64_t memory);
 
 static const char *const floor_folders[2] = { "new", "cur" };
 
@@ -40,7 +41,7 @@ static inline void
 floor_fence(int argc, char **argv)
 {
         if (argc > 1 && strcmp(argv[1], "-f") == 0)
-                confine_transaction(open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+                confine_transaction(open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), UINT64_MAX);
 }
 
 static inline void

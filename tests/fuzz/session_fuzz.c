@@ -316,8 +316,9 @@ confine_authorization(int pam)
 }
 
 void
-confine_transaction(int directory)
+confine_transaction(int directory, uint64_t memory)
 {
+        require(memory == 12345);
         require(world.is_granted && !world.is_open);
         require(directory == (world.fault == NO_MAILDROP_YET ? -1 : 9));
 }
@@ -389,6 +390,13 @@ maildir_path(char *path, size_t size, const char *template, const struct maildir
         path[0] = '/';
         path[size - 1] = '\0';
         return 0;
+}
+
+uint64_t
+maildir_memory(int directory)
+{
+        require(directory == (world.fault == NO_MAILDROP_YET ? -1 : 9));
+        return 12345;
 }
 
 int

@@ -1,10 +1,10 @@
 /*
  * fence_hooks.c - tries from inside what a process that was taken over would try.
- * Runs in:   AUTHORIZATION and TRANSACTION of a variant of pop3d, linked with
- *            --wrap=base64_decode --wrap=maildrop_unique_id.
+ * Runs in:   AUTHORIZATION, TRANSACTION and the waiting pop3d of a variant, linked with
+ *            --wrap=base64_decode --wrap=maildrop_unique_id --wrap=identity_is_sound.
  * May touch: whatever the fences let it.
  *
- * The product is not changed for it: the linker puts these two functions in the place of
+ * The product is not changed for it: the linker puts these functions in the place of
  * the product's. What to try stands in the environment, PLACE:WHAT:ARGUMENT:
  *
  *     AUTHORIZATION:call:57          a system call by its number, with zeros
@@ -34,6 +34,8 @@
 
 ssize_t __real_base64_decode(char *out, size_t size, const char *text, size_t length);
 ssize_t __wrap_base64_decode(char *out, size_t size, const char *text, size_t length);
+bool __real_identity_is_sound(const struct identity *identity);
+bool __wrap_identity_is_sound(const struct identity *identity);
 size_t __real_maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UNIQUE_ID_MAX]);
 size_t __wrap_maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UNIQUE_ID_MAX]);
 
@@ -562,6 +564,14 @@ attempt(const char *here)
                         return;
                 }
         _exit(98);
+}
+
+/* pop3d calls this one when it has received an identity, still as root. */
+bool
+__wrap_identity_is_sound(const struct identity *identity)
+{
+        attempt("WAITING");
+        return __real_identity_is_sound(identity);
 }
 
 ssize_t

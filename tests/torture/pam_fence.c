@@ -3,8 +3,8 @@
  * Runs in:   the PAM helper of the pop3d under test.
  * May touch: the file that its argument names.
  *
- * Notes, a line each: whether the process is dumpable, its core limit, what each descriptor
- * is, and what became of trying to speak to the client through every one of them.
+ * Notes, a line each: whether the process is dumpable, its core limit, its capabilities and those of
+ * a program that it starts, what each descriptor is, and what became of trying to speak to the client through every one of them.
  */
 #include <dirent.h>
 #include <security/pam_modules.h>
@@ -39,6 +39,33 @@ note_descriptors(FILE *file)
                 (void)closedir(directory);
 }
 
+/* The lines of capabilities in a file of /proc. */
+static void
+note_capabilities(FILE *file, FILE *status)
+{
+        char line[256];
+
+        while (status != NULL && fgets(line, sizeof(line), status) != NULL)
+                if (strncmp(line, "Cap", 3) == 0)
+                        fputs(line, file);
+        if (status != NULL)
+                (void)fclose(status);
+}
+
+/* As pam_exec does: a program that is started as root has what the bounding set leaves it. */
+static void
+note_program(FILE *file)
+{
+        FILE *program = popen("exec sed s/^/program-/ /proc/self/status", "r");
+        char line[256];
+
+        while (program != NULL && fgets(line, sizeof(line), program) != NULL)
+                if (strncmp(line, "program-CapPrm", 14) == 0)
+                        fputs(line, file);
+        if (program != NULL)
+                (void)pclose(program);
+}
+
 PAM_EXTERN int
 pam_sm_authenticate(pam_handle_t *pam, int flags, int count, const char **arguments)
 {
@@ -51,6 +78,8 @@ pam_sm_authenticate(pam_handle_t *pam, int flags, int count, const char **argume
         fprintf(file, "dumpable=%d\ncore=%llu\n", prctl(PR_GET_DUMPABLE, 0, 0, 0, 0),
             (unsigned long long)core.rlim_max);
         note_descriptors(file);
+        note_capabilities(file, fopen("/proc/self/status", "r"));
+        note_program(file);
         (void)fclose(file);
         return PAM_SUCCESS;
 }
