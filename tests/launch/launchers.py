@@ -41,6 +41,22 @@ def test_xinetd_limits_close_without_a_greeting(world):
         client.ask("QUIT", "+OK")
 
 
+def test_xinetd_limits_a_session(world):
+    """Each shipped entry: the memory of a process, its descriptors, sessions in all, and of one source where that is known."""
+    for name in ("pop3", "pop3s", "pop3-inner", "pop3-node"):
+        text = common.read_text(f"{DOCS}/{name}")
+        words = "instances", "cps", "rlimit_as", "rlimit_files", *(("per_source",) if name in ("pop3", "pop3s") else ())
+        for word in words:
+            check(len(re.findall(rf"(?m)^ +{word} += \d", text)) == len(re.findall("(?m)^service ", text)), f"{name}: {word}")
+    start_xinetd(world, 110)
+    client = Client("127.0.0.1", 110)
+    limits = {common.read_text(path.replace("comm", "limits")) for path in glob.glob("/proc/[0-9]*/comm")
+              if common.read_text(path) == "pop3d\n"}
+    check(len(limits) == 2, f"{len(limits)} processes")
+    check(all(re.search(rf"Max address space +{512 << 20} +{512 << 20} ", text) for text in limits), f"{limits}")
+    client.ask("QUIT", "+OK")
+
+
 def test_xinetd_one_source_shuts_no_other_out(world):
     """It opens and closes as fast as it can, which is more than a hundred times a second."""
     start_xinetd(world, 110)

@@ -70,10 +70,10 @@ def await_address(address, port, said=b""):
             time.sleep(0.05)
 
 
-def ask(address, port, said, source=BALANCER):
+def ask(address, port, said, source=BALANCER, seconds=15):
     """What is answered to these octets by the end of the connection; b"" where it is just closed."""
     with socket.socket() as client:
-        client.settimeout(15)
+        client.settimeout(seconds)
         client.bind((source, 0))
         client.connect((address, port))
         try:
@@ -337,6 +337,10 @@ def test_a_node_with_systemd(world):
     check(not os.path.exists("/var/lib/haproxy/pop3d.sock"), "the socket for this machine is there too")
     await_address(NODES[0], 302)
     check(ask(NODES[0], 303, b"") == b"up\n", "it is not up")
+    for port in (302, 303):
+        said = common.as_account("root", lambda: ask(NODES[0], port, b"PROXY UNKNOWN\r\n", "10.0.0.9", seconds=2))
+        check(said == "TimeoutError" or "BPF" in read_text(f"{ROOM}/launcher.log"),
+              f"another machine is answered on port {port}: {said}")
     balancer_of_one(world)
     world.secured_port()
     world.refused_in_clear(SERVER, 110, CLIENT)

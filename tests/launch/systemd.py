@@ -129,10 +129,22 @@ def test_units_are_well_fenced(world):
         for word in ("PrivateNetwork", "IPAddressDeny", "PrivateUsers"):
             check(word not in text, f"{name} takes the network or the accounts from PAM's modules: {word}")
         check("AF_INET AF_INET6 AF_NETLINK" in text, f"{name} does not let modules use the network")
+    level = exposure(write_unit("pop3d-alive@test.service", read_text(f"{DOCS}/pop3d-alive@.service")))
+    check(level < 1.5, f"pop3d-alive@.service: exposure {level}")
     bare = read_text("/lib/systemd/system/stunnel@.service")
     without = exposure(write_unit("stunnel@test.service", bare))
     fenced = exposure(write_unit("stunnel@test.service", bare + read_text(f"{DOCS}/stunnel-exec-unit.conf")))
     check(without > 8 and fenced < 3.2, f"stunnel: {without} without the drop-in, {fenced} with it")
+
+
+def check_is_content(*words):
+    """pop3d -c finds nothing to say of what is set up, but that TLS is missing where it is."""
+    done = subprocess.run(["/usr/local/sbin/pop3d", "-c", "alice"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    loud = [line for line in done.stdout.split("\n") if line.startswith(("warn", "fail")) and
+            "nothing known does it in front" not in line]
+    check(done.returncode != 2 and not loud, f"status {done.returncode}, {loud}")
+    for word in words:
+        check(word in done.stdout, f"it does not speak of {word}: {done.stdout}")
 
 
 def write_unit(name, text):
@@ -152,9 +164,11 @@ def test_the_services_are_alike(world):
 
 def test_the_socket_on_port_110(world):
     machine = Machine(world)
+    os.unlink("/etc/xinetd.d/pop3")
     install("pop3d.socket", "pop3d@.service", "pop3d.slice")
     machine.systemctl("enable", "--now", "pop3d.socket")
     world.clear_text_port()
+    check_is_content("pop3d.socket")
 
 
 def test_limits_of_the_socket(world):
@@ -281,6 +295,10 @@ def test_the_readme_s_way_to_pop3s(world):
     world.secured_port()
     tls.is_powerless(machine.main_process("stunnel@pop3s"), "stunnel4")
     tls.closed_to_others(tls.SOCKET, "stunnel4")
+    # what the README says for pop3s alone
+    entry = read_text("/etc/xinetd.d/pop3")
+    write("/etc/xinetd.d/pop3", entry.replace("disable         = no", "disable         = yes"))
+    check_is_content("/run/pop3d-stunnel.sock")
 
 
 def test_the_readme_s_way_without_systemd(world):
@@ -314,12 +332,14 @@ def test_stunnel_exec_with_its_drop_in(world):
 
 def test_haproxy_through_its_socket(world):
     machine = Machine(world)
+    os.unlink("/etc/xinetd.d/pop3")
     install("pop3d-haproxy.socket", "pop3d-haproxy@.service", "pop3d.slice")
     machine.systemctl("enable", "--now", "pop3d-haproxy.socket")
     shipped("haproxy.cfg", "/etc/haproxy/haproxy.cfg")
     tls.haproxy(world)
     tls.haproxy_serves(world)
     tls.closed_to_others("/var/lib/haproxy/pop3d.sock", "haproxy")
+    check_is_content("/etc/haproxy/haproxy.cfg")
 
 
 if __name__ == "__main__":
