@@ -21,6 +21,35 @@
 
 #include "internal.h"
 
+enum { PACKED_SAMPLE = 100 };   /* messages at either end that are looked into */
+
+/* Whether a part of the path is a link that leads nowhere; where it leads to. */
+static bool
+is_dangling(const char *part, char target[PATH_MAX])
+{
+        struct stat status;
+        ssize_t length = readlink(part, target, PATH_MAX - 1);
+
+        target[length < 0 ? 0 : length] = '\0';
+        return length >= 0 && stat(part, &status) != 0 && errno == ENOENT;
+}
+
+/* What is wrong with a part that is not there. */
+static void
+report_missing(const char *part, const char *state, const char *but, check_row row, void *context)
+{
+        char target[PATH_MAX];
+
+        if (is_dangling(part, target))
+                row(context, state, "maildrop", "%s is a link to %s, which is not there%s\n"
+                    "cause: that disk is not mounted, or what the link led to was moved\n"
+                    "remedy: mount it, or set the link anew: ln -sfn FOLDER %s", part, target, but,
+                    part);
+        else
+                row(context, state, "maildrop", "%s: %s%s\nremedy: create it as uid %u, or see -m",
+                    part, strerror(ENOENT), but, (unsigned)geteuid());
+}
+
 /*
  * Checks a part of the path. needed: the access(2) rights that a session must have there,
  * wanted: those that it should have. Returns whether it has those that are needed; a row says
@@ -46,8 +75,10 @@ check_part(const char *part, int needed, int wanted, check_row row, void *contex
                     "cause: an mbox file is not read\n"
                     "remedy: convert it and deliver to a Maildir, or see -m", part, but);
         else if (error == ENOENT)
-                row(context, state, "maildrop", "%s: %s%s\nremedy: create it as uid %u, or see -m",
-                    part, strerror(error), but, (unsigned)geteuid());
+                report_missing(part, state, but, row, context);
+        else if (error == ELOOP)
+                row(context, state, "maildrop", "%s: %s%s\ncause: a link that leads to itself\n"
+                    "remedy: set it anew: ln -sfn FOLDER %s", part, strerror(error), but, part);
         else if (error != 0 && error != EROFS)
                 row(context, state, "maildrop", "%s: %s%s\n"
                     "cause: it belongs to uid %u, gid %u and has mode %04o; uid %u may not %s it\n"
@@ -57,6 +88,22 @@ check_part(const char *part, int needed, int wanted, check_row row, void *contex
                     wanted == X_OK ? "let that uid pass it (chmod, group)"
                     : "give it to that user (chown), or open it (chmod)");
         return will_do;
+}
+
+/* new/ and cur/ themselves are opened without following a link: a user could set one anywhere. */
+static bool
+check_is_no_link(const char *part, check_row row, void *context)
+{
+        char target[PATH_MAX];
+        ssize_t length = readlink(part, target, sizeof(target) - 1);
+
+        if (length < 0)
+                return true;
+        target[length] = '\0';
+        row(context, "fail", "maildrop", "%s is a link, to %s\n"
+            "cause: pop3d follows no link in a Maildir; the Maildir itself may be one\n"
+            "remedy: rm %s; mv %s %s", part, target, part, target, part);
+        return false;
 }
 
 /* Checks the folders above the Maildir, then those in it; false if a session would fail. */
@@ -77,7 +124,7 @@ check_path(const char *path, check_row row, void *context)
         for (size_t i = 0; i < 4 && is_good; i++) {
                 (void)snprintf(part, sizeof(part), "%s%s", path, folders[i]);
                 is_good = check_part(part, i < 3 ? R_OK | X_OK : 0, R_OK | W_OK | X_OK, row,
-                    context);
+                    context) && (i == 0 || i == 3 || check_is_no_link(part, row, context));
         }
         return is_good;
 }
@@ -248,13 +295,21 @@ find_holder(int directory)
 static void
 check_lock(int directory, bool is_private, check_row row, void *context)
 {
+        int error = is_private && flock(directory, LOCK_SH | LOCK_NB) != 0 ? errno : 0;
+
+        (void)flock(directory, LOCK_UN);
         if (is_file_locked(directory))
                 row(context, "warn", "maildrop", "a session is open, here or on another machine: "
                     "others get [IN-USE]");
-        else if (is_private && flock(directory, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        else if (error == EWOULDBLOCK)
                 row(context, "warn", "maildrop", "process %d has a session open: others get "
                     "[IN-USE]", find_holder(directory));
-        (void)flock(directory, LOCK_UN);
+        else if (error != 0)
+                row(context, "warn", "maildrop", "the folder cannot be locked: %s\n"
+                    "cause: this file system, or how it is mounted, has no locks: of two sessions "
+                    "at once each sees the other's removals\n"
+                    "remedy: mount it with locks (NFS: without nolock), or move the Maildir",
+                    strerror(error));
 }
 
 /* By the system call itself, because the fences have no rule for the newer one that libc prefers. */
@@ -346,6 +401,53 @@ check_readable(const struct maildrop *drop, check_row row, void *context)
                     unreadable, (unsigned)geteuid());
 }
 
+/* Whether a message begins as what a program made of it that is not to be served so. */
+static const char *
+packing_of(int folder, const char *name)
+{
+        static const struct {
+                const char *start, *name;
+        } known[] = { { "\037\213", "gzip" }, { "BZh", "bzip2" }, { "\375" "7zXZ", "xz" },
+                { "\050\265\057\375", "zstd" }, { "Dovecot-LZ4", "lz4" }, { "CRYPTED", "mail_crypt" } };
+        char start[16] = "";
+        int fd = open_file(folder, name);
+
+        if (fd < 0 || read(fd, start, sizeof(start) - 1) < 0)
+                start[0] = '\0';
+        if (fd >= 0)
+                (void)close(fd);
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+                if (strncmp(start, known[i].start, strlen(known[i].start)) == 0)
+                        return known[i].name;
+        return NULL;
+}
+
+/* Looks at some messages, the oldest and the youngest: a server that packs them packs most. */
+static void
+check_packed(const struct maildrop *drop, check_row row, void *context)
+{
+        size_t packed = 0, looked_at = 0;
+        const char *how = NULL;
+
+        for (size_t i = 0; i < drop->totals.count; i++) {
+                const struct record *record = &drop_records(drop)[i];
+                const char *found;
+
+                if (i >= PACKED_SAMPLE && i + PACKED_SAMPLE < drop->totals.count)
+                        continue;
+                found = packing_of(record_folder(drop, record), record_name(drop, record));
+                looked_at++;
+                packed += found != NULL;
+                how = found != NULL ? found : how;
+        }
+        if (packed > 0)
+                row(context, "warn", "maildrop", "of %zu messages looked at %zu are packed (%s): "
+                    "clients get them so\ncause: another server stored them so; pop3d sends what "
+                    "is in the file\nremedy: switch that off there, and unpack them (%s)", looked_at,
+                    packed, how, strcmp(how, "mail_crypt") == 0 || strcmp(how, "lz4") == 0
+                    ? "doveadm sync to a new Maildir" : "each by that program, under its own name");
+}
+
 void
 maildir_check_place(const char *path, int index_seconds, check_row row, void *context)
 {
@@ -377,5 +479,6 @@ maildir_check_mail(int directory, const char *path, const char *id_format, int i
         row(context, "ok", "maildrop", "%s: %zu messages, %" PRIu64 " octets; the index is %s",
             path, drop->totals.count, drop->totals.octets, index_state);
         check_readable(drop, row, context);
+        check_packed(drop, row, context);
         check_unique_ids(drop, row, context);
 }

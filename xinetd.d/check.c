@@ -52,19 +52,27 @@ check_pam(struct report *report, void *context)
             report);
 }
 
+/* Whose maildrop it is, as a template names it. */
+static struct maildir_names
+names_of(const struct check *check, char domain[LOGIN_PART_MAX + 1])
+{
+        const struct identity *identity = &check->found.identity;
+
+        auth_domain(&check->options->auth, &identity->name, domain);
+        return (struct maildir_names){ identity->name.user, domain, identity->name.mailbox,
+            identity->home };
+}
+
 /* Where the maildrop lies: 0, or an error, which is about the template. */
 static int
 find_maildrop(const struct check *check, char path[PATH_MAX])
 {
         const struct options *options = check->options;
-        const struct identity *identity = &check->found.identity;
         char domain[LOGIN_PART_MAX + 1];
-        const struct maildir_names names = { identity->name.user, domain, identity->name.mailbox,
-            identity->home };
+        const struct maildir_names names = names_of(check, domain);
 
-        auth_domain(&options->auth, &identity->name, domain);
         return maildir_path(path, PATH_MAX, options->maildir, &names,
-            auth_tells_domains(&options->auth, identity,
+            auth_tells_domains(&options->auth, &check->found.identity,
                 maildir_template_has_home(options->maildir))) != 0 ? errno : 0;
 }
 
@@ -78,30 +86,43 @@ check_spelling(struct report *report, void *context)
         maildir_check_spelling(check->options->maildir, check->found.owner.home, print_row, report);
 }
 
+static bool
+is_below(const char *path, const char *folder)
+{
+        size_t length = strlen(folder);
+
+        return strncmp(path, folder, length) == 0 && path[length] == '/';
+}
+
 /* In a process of its own, for it becomes the user for ever; that process has seen no shadow file. */
 static void
 check_place(struct report *report, void *context)
 {
         struct check *check = context;
-        char path[PATH_MAX], found[PATH_MAX];
-        int error;
+        bool is_virtual = check->options->auth.virtual_account != NULL;
+        char path[PATH_MAX], found[PATH_MAX], domain[LOGIN_PART_MAX + 1];
+        const struct maildir_names names = names_of(check, domain);
+        int error = find_maildrop(check, path);
 
         become_user(&check->found.identity);
-        error = find_maildrop(check, path);
         if (error != 0)
                 print_row(report, "fail", "maildrop", "%s: %s\n"
                     "cause: -m does not tell domains apart", check->options->maildir, strerror(error));
-        else if (check->options->auth.virtual_account != NULL &&
-            maildir_is_spelt_otherwise(path, found, sizeof(found)))
+        else if (is_virtual && maildir_is_spelt_otherwise(path, found, sizeof(found)))
                 print_row(report, "fail", "maildrop", "%s is not there, but %s is\n"
                     "cause: virtual users log in in small letters\n"
                     "remedy: rename it to small letters", path, found);
+        else if (is_below(path, names.home) &&
+            !maildir_check_home(&names, is_virtual, print_row, report))
+                return;
         else if (maildir_is_not_yet_there(path, check->found.identity.uid))
                 print_row(report, "warn", "maildrop", "%s is not there yet, and served as empty\n"
                     "remedy: none before the first mail comes; if mail goes elsewhere, as to "
                     "/var/mail, have it delivered here, or see -m", path);
         else
                 maildir_check_place(path, check->options->index_seconds, print_row, report);
+        if (error == 0)
+                maildir_check_elsewhere(path, &names, print_row, report);
 }
 
 /* In one more, which keeps the fences of a session: what a user put there is read as there. */
