@@ -1258,6 +1258,7 @@ serve(struct options *options, const char *problem)
         static struct session session;
         struct auth *auth = &options->auth;
         enum session_end end, status = END_USAGE;
+        enum proxy_trust trust;
 
         if (!process_begin(options->logs_to_stderr)) {
                 problem = "/dev/null cannot be opened";
@@ -1277,6 +1278,8 @@ serve(struct options *options, const char *problem)
         }
         peer_find(&auth->peer, 0);
         session.peer = auth->peer;
+        if (auth->expects_proxy && (trust = proxy_trust(0)) != PROXY_TRUSTED)
+                return (int)(trust == PROXY_GONE ? END_DISCONNECT : END_REFUSED);
         end = auth_session(auth, authorization, &session, &session.identity);
         if (end != END_GRANTED)
                 return end == END_SILENT ? END_DISCONNECT : (int)end;

@@ -1,7 +1,7 @@
 /*
  * account.c - looks system accounts up: their numbers, and the hash of a password.
  * Runs in:   pop3d before the first fork; PAM; the check (-c).
- * May touch: the account databases.
+ * May touch: the account databases, login.defs.
  */
 #include "internal.h"
 
@@ -11,6 +11,8 @@
 #include <shadow.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+enum { LINE_SIZE = 512 };       /* of a line's beginning, which is all that is looked at */
 
 /* Reads the two numbers of "name:password:uid:gid:..."; false unless both are there and sound. */
 static bool
@@ -29,55 +31,66 @@ parse_numbers(const char *line, unsigned long *uid, unsigned long *gid)
         return *end == ':' && *uid > 0 && *uid < UINT_MAX && *gid > 0 && *gid < UINT_MAX;
 }
 
-/* Whether the line is the account's; then its numbers are set, to 0 where they are not sound. */
-static bool
-take_line(const char *line, const char *name, unsigned long *uid, unsigned long *gid)
-{
-        const size_t length = strlen(name);
-
-        if (strncmp(line, name, length) != 0 || line[length] != ':')
-                return false;
-        if (!parse_numbers(line, uid, gid))
-                *uid = *gid = 0;
-        return true;
-}
-
 /*
- * Looks an account up in /etc/passwd, of which a part at a time is in memory. False: it is not
- * there, or not plain. A line that is longer than a part is passed over.
+ * Finds the line of a file that begins with name and one of the characters ends, and copies as much
+ * of it as fits. The file, which is closed, is in memory a part at a time, and then no more:
+ * AUTHORIZATION is forked from this process, and must have no list of accounts in memory.
  */
 static bool
-find_in_file(const char *name, unsigned long *uid, unsigned long *gid)
+find_line(int fd, const char *name, const char *ends, char line[LINE_SIZE])
 {
-        char text[4096];
-        size_t length = 0;              /* of text: the line that the last part ended in */
-        ssize_t count;
-        bool is_found = false, is_passed_over = false;
-        int fd = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+        const size_t length = strlen(name);
+        char part[4096];
+        size_t used = 0;
+        ssize_t count = 1;
+        bool is_found = false;
 
-        while (!is_found && (count = read(fd, text + length, sizeof(text) - 1 - length)) > 0) {
-                char *line = text, *end;
-
-                length += (size_t)count;
-                for (; !is_found && (end = memchr(line, '\n', length)) != NULL; line = end + 1) {
-                        *end = '\0';
-                        is_found = !is_passed_over && take_line(line, name, uid, gid);
-                        is_passed_over = false;
-                        length -= (size_t)(end + 1 - line);
-                }
-                memmove(text, line, length);
-                if (length == sizeof(text) - 1) {
-                        is_passed_over = true;
-                        length = 0;
+        while (!is_found && count > 0) {
+                count = read(fd, part, sizeof(part));
+                /* the last line may lack its end */
+                for (ssize_t i = 0; !is_found && i < (count > 0 ? count : 1); i++) {
+                        if (count > 0 && part[i] != '\n') {
+                                if (used < LINE_SIZE - 1)
+                                        line[used++] = part[i];
+                                continue;
+                        }
+                        line[used] = '\0';
+                        used = 0;
+                        is_found = strncmp(line, name, length) == 0 && line[length] != '\0' &&
+                            strchr(ends, line[length]) != NULL;
                 }
         }
         (void)close(fd);
-        /* the last line may lack its end */
-        text[length] = '\0';
-        is_found = is_found || (!is_passed_over && take_line(text, name, uid, gid));
-        /* AUTHORIZATION is forked from this process, and must have no list of accounts in memory */
-        explicit_bzero(text, sizeof(text));
-        return is_found && *uid != 0;
+        explicit_bzero(part, sizeof(part));
+        if (!is_found)
+                explicit_bzero(line, LINE_SIZE);
+        return is_found;
+}
+
+bool
+account_find_plain(const char *name, uid_t *uid, gid_t *gid)
+{
+        char line[LINE_SIZE];
+        unsigned long user = 0, group = 0;
+        /* '+', '#' and ':' have a meaning of their own to libc */
+        bool is_found = strpbrk(name, "+#:") == NULL &&
+            find_line(open("/etc/passwd", O_RDONLY | O_CLOEXEC), name, ":", line) &&
+            parse_numbers(line, &user, &group);
+
+        *uid = (uid_t)user;
+        *gid = (gid_t)group;
+        return is_found;
+}
+
+uid_t
+account_least_uid(void)
+{
+        char line[LINE_SIZE];
+        unsigned long least = 0;
+
+        if (find_line(open("/etc/login.defs", O_RDONLY | O_CLOEXEC), "UID_MIN", " \t", line))
+                least = strtoul(line + strlen("UID_MIN"), NULL, 0);
+        return least > 0 && least < UINT_MAX ? (uid_t)least : 1000;
 }
 
 const struct passwd *
@@ -96,35 +109,25 @@ account_service_is_down(void)
 const char *
 account_powerless(const struct auth *auth)
 {
-        unsigned long uid = 0, gid = 0;
+        uid_t uid;
+        gid_t gid;
 
         if (auth->powerless_account != NULL)
                 return auth->powerless_account;
-        return find_in_file("pop3d", &uid, &gid) ? "pop3d" : "nobody";
+        return account_find_plain("pop3d", &uid, &gid) ? "pop3d" : "nobody";
 }
 
-/*
- * The powerless account is looked up for each connection. find_in_file() comes first, because
- * getpwnam(3) takes as long as all else that is done before the greeting, and leaves what it read
- * in memory.
- */
 bool
 account_find(const char *name, uid_t *uid, gid_t *gid)
 {
-        unsigned long user = 0, group = 0;
-        const struct passwd *entry = NULL;
-        /* '+', '#' and ':' have a meaning of their own to libc */
-        bool is_found = strpbrk(name, "+#:") == NULL && find_in_file(name, &user, &group);
+        const struct passwd *entry;
 
-        if (!is_found) {
-                entry = account_get(name);
-                is_found = entry != NULL;
-                user = is_found ? entry->pw_uid : 0;
-                group = is_found ? entry->pw_gid : 0;
-        }
-        *uid = (uid_t)user;
-        *gid = (gid_t)group;
-        return is_found;
+        if (account_find_plain(name, uid, gid))
+                return true;
+        entry = account_get(name);
+        *uid = entry == NULL ? 0 : entry->pw_uid;
+        *gid = entry == NULL ? 0 : entry->pw_gid;
+        return entry != NULL;
 }
 
 const char *

@@ -39,9 +39,9 @@ enum {
 bool process_begin(bool keeps_stderr);
 
 struct peer {
-        char address[INET6_ADDRSTRLEN + IF_NAMESIZE];   /* "" for a pipe, a Unix socket */
+        char address[INET6_ADDRSTRLEN + IF_NAMESIZE];   /* "": unknown */
         /* octets, not bool: the struct is sent from process to process, and may hold any value */
-        uint8_t is_remote;              /* an internet address other than loopback */
+        uint8_t is_remote;              /* an internet address other than loopback; or unknown */
         uint8_t is_secured;             /* TLS in front, by -S or by a PROXY header */
 };
 
@@ -53,8 +53,9 @@ bool peer_set_address(struct peer *peer, const char *text);
 
 /*
  * Finds the client's address: the socket's peer or, where fd is no internet socket or its peer is
- * loopback, what REMOTE_HOST, REMOTE_ADDR or TCPREMOTEIP says. Then clears the environment. Sets
- * the socket so that a dead client is noticed within about two minutes.
+ * loopback, what REMOTE_HOST, REMOTE_ADDR, TCPREMOTEIP, SOCAT_PEERADDR or NCAT_REMOTE_ADDR says.
+ * Where nothing does, the client is local at a pipe, a terminal or a socketpair, else remote. Then
+ * clears the environment. Sets the socket so that a dead client is noticed within about two minutes.
  */
 void peer_find(struct peer *peer, int fd);
 
@@ -63,6 +64,20 @@ void peer_find(struct peer *peer, int fd);
  * as read(2) does; -1 with ENOTSOCK if fd is no socket, where nobody can look.
  */
 ssize_t peer_peek(int fd, void *data, size_t size);
+
+enum proxy_trust {
+        PROXY_TRUSTED,
+        PROXY_REFUSED,          /* it was logged whom */
+        PROXY_GONE,             /* who connected has closed already, so nobody can be asked for */
+};
+
+/*
+ * Whether who connected to fd may say in a PROXY header who the client is. Over a Unix socket root
+ * may, the user as whom pop3d was started, and the owner of the socket's file. Over TCP from this
+ * machine anybody but an ordinary account (of account_least_uid() and above); one whom the kernel
+ * does not tell is trusted, and that is logged. What comes from another machine is trusted.
+ */
+enum proxy_trust proxy_trust(int fd);
 
 /*
  * Parses a PROXY protocol header, version 1 or 2, at the beginning of data. 0: it is whole, and

@@ -174,6 +174,8 @@ help_for(const struct auth *auth, const struct login *login, enum reason reason,
                     "DOMAIN\\USER\\MAILBOX";
         case REASON_ROOT_IS_REFUSED:
                 return "an account with root's uid or gid is never served";
+        case REASON_SYSTEM_ACCOUNT:
+                return "its uid is below UID_MIN of /etc/login.defs, as services' are\nremedy: lower that";
         case REASON_STARTED_WITHOUT_ROOT:
                 return "only root may look at another's account";
         case REASON_TOO_MANY_GROUPS:

@@ -71,6 +71,18 @@ is_out_of_reach(const struct passwd *entry)
         return geteuid() != 0 && (entry == NULL || entry->pw_uid != getuid());
 }
 
+/*
+ * Whether an account is a service's, such as www-data or backup, and no user's: useradd(8) gives
+ * people uids from UID_MIN on. Such accounts have passwords by mistake alone. The owner of virtual
+ * users' maildrops was named by -v; without root a process serves its own account, whichever.
+ */
+static bool
+is_service(const struct auth *auth, const struct passwd *entry)
+{
+        return auth->virtual_account == NULL && geteuid() == 0 &&
+            entry->pw_uid < account_least_uid();
+}
+
 bool
 identity_is_out_of_reach(const struct auth *auth, const struct login *login)
 {
@@ -110,6 +122,8 @@ identity_find(const struct auth *auth, const struct login *login, struct identit
                 return errno != 0 ? REASON_NAME_SERVICE_DOWN : REASON_NO_SYSTEM_ACCOUNT;
         if (entry->pw_uid == 0 || entry->pw_gid == 0)
                 return REASON_ROOT_IS_REFUSED;
+        if (is_service(auth, entry))
+                return REASON_SYSTEM_ACCOUNT;
         if (is_out_of_reach(entry))
                 return REASON_STARTED_WITHOUT_ROOT;
         identity->uid = entry->pw_uid;

@@ -7,7 +7,7 @@
  * No two files of auth/ call each other in a circle. From the ground up:
  *
  *     account  login  libpam  log  peer  reasons      call no other file of auth/
- *     must  proxy  identity                           one step above
+ *     must  proxy  identity  connector                one step above
  *     become  confine  processes  pam
  *     pam_helper
  *     session                                         what pop3d.c calls
@@ -28,10 +28,20 @@
 /* account.c */
 
 /*
- * Finds an account's numbers. False, and both are 0, if the account is unknown; errno is then as
- * getpwnam(3) leaves it.
+ * Finds an account's numbers in /etc/passwd, and leaves nothing else of that file in memory. False,
+ * and both are 0: it is not there, or not plain. It also spares getpwnam(3), which takes as long as
+ * all else that is done before the greeting.
+ */
+bool account_find_plain(const char *name, uid_t *uid, gid_t *gid);
+
+/*
+ * The same by the whole name service, if need be, which leaves lists of accounts in memory. errno is
+ * as getpwnam(3) leaves it.
  */
 bool account_find(const char *name, uid_t *uid, gid_t *gid);
+
+/* The least uid of people's accounts: UID_MIN of /etc/login.defs, which useradd(8) obeys; 1000 without it. */
+uid_t account_least_uid(void);
 
 /*
  * The account under which strangers are listened to: that of -n, else pop3d where /etc/passwd has
@@ -75,6 +85,7 @@ enum reason {
         REASON_ACCOUNT_EXPIRED,
         REASON_PASSWORD_EXPIRED,
         REASON_ROOT_IS_REFUSED,
+        REASON_SYSTEM_ACCOUNT,
         REASON_NO_SERVICE_FILE,
         REASON_NO_LIBPAM,
         REASON_PAM_DOES_NOT_START,

@@ -6,6 +6,7 @@
 #include "internal.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -81,6 +82,38 @@ ask_socket(struct peer *peer, int fd)
             peer_set_address(peer, text);
 }
 
+/*
+ * Whether a client of whom nothing is known is a program on this machine: a script of the
+ * administrator's, at the other end of a pipe, a terminal or a socketpair(2). Any other socket was
+ * made by a launcher that tells nothing of its client, who may be anywhere.
+ */
+static bool
+is_script(int fd)
+{
+        struct sockaddr_storage own = { 0 };
+        socklen_t size = sizeof(own);
+
+        if (getsockname(fd, (struct sockaddr *)&own, &size) != 0)
+                return errno == ENOTSOCK;
+        /* the socket of a connection has the name of the one that listened; that of a pair has none */
+        return own.ss_family == AF_UNIX && size <= sizeof(sa_family_t);
+}
+
+/* Sets peer from a variable that the launcher has set; socat writes "[2001:db8::1]" in full. */
+static bool
+take_hint(struct peer *peer, const char *name)
+{
+        const char *hint = getenv(name);
+        size_t length = hint == NULL ? 0 : strlen(hint);
+        char text[sizeof(peer->address)];
+
+        if (length < 2 || hint[0] != '[' || hint[length - 1] != ']' || length > sizeof(text))
+                return hint != NULL && peer_set_address(peer, hint);
+        memcpy(text, hint + 1, length - 2);
+        text[length - 2] = '\0';
+        return peer_set_address(peer, text);
+}
+
 /* Sets options that help. Failures are ignored, because a session needs none of them. */
 static void
 tune_socket(int fd)
@@ -108,15 +141,16 @@ tune_socket(int fd)
 void
 peer_find(struct peer *peer, int fd)
 {
-        static const char *const hints[] = { "REMOTE_HOST", "REMOTE_ADDR", "TCPREMOTEIP" };
-        bool is_known = ask_socket(peer, fd) && peer->is_remote;
+        static const char *const hints[] = { "REMOTE_HOST", "REMOTE_ADDR", "TCPREMOTEIP",
+                "SOCAT_PEERADDR", "NCAT_REMOTE_ADDR" };
+        bool is_known;
 
+        if (!ask_socket(peer, fd))
+                peer->is_remote = !is_script(fd);
+        is_known = peer->address[0] != '\0' && peer->is_remote;
         tune_socket(fd);
-        for (size_t i = 0; i < 3 && !is_known; i++) {
-                const char *hint = getenv(hints[i]);
-
-                is_known = hint != NULL && peer_set_address(peer, hint);
-        }
+        for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]) && !is_known; i++)
+                is_known = take_hint(peer, hints[i]);
         (void)clearenv();
 }
 

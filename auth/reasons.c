@@ -24,6 +24,7 @@ static const struct {
         [REASON_ACCOUNT_EXPIRED] = { "account-expired", VERDICT_DENIED, false },
         [REASON_PASSWORD_EXPIRED] = { "password-expired", VERDICT_DENIED, false },
         [REASON_ROOT_IS_REFUSED] = { "root-is-refused", VERDICT_DENIED, false },
+        [REASON_SYSTEM_ACCOUNT] = { "system-account", VERDICT_DENIED, false },
         /* denied, because libpam has asked its service "other" instead, and that refused */
         [REASON_NO_SERVICE_FILE] = { "no-PAM-service-file", VERDICT_DENIED, true },
         /* no name: the log has libpam_problem() in its place */

@@ -62,6 +62,36 @@ end_session(const struct auth *auth, pid_t authorization, pid_t pam)
         return end;
 }
 
+/*
+ * Finds the powerless account. Where /etc/passwd alone does not tell it, another process asks the
+ * name service: AUTHORIZATION is forked from this one, and must have no list of accounts in memory.
+ */
+static void
+find_powerless(const struct auth *auth, unsigned seconds, uid_t *uid, gid_t *gid)
+{
+        const char *name = account_powerless(auth);
+        uint32_t found[3] = { false, 0, 0 };    /* whether there is one; its numbers */
+        int channel;
+        pid_t child;
+
+        if (!account_find_plain(name, uid, gid)) {
+                child = process_fork(&channel, seconds);
+                if (child == 0) {
+                        found[0] = account_find(name, uid, gid);
+                        found[1] = (uint32_t)*uid;
+                        found[2] = (uint32_t)*gid;
+                        _exit(channel_send(channel, found, sizeof(found)) ? 0 : END_FAULT);
+                }
+                (void)channel_receive(channel, found, sizeof(found), MSG_TRUNC);
+                (void)close(channel);
+                (void)process_await(child, "name-service");
+                must(found[0] == true, "the account of -n is unknown");
+                *uid = (uid_t)found[1];
+                *gid = (gid_t)found[2];
+        }
+        must(*uid != 0 && *gid != 0, "the account of -n has root's numbers");
+}
+
 /* Forks AUTHORIZATION, which runs authorization() under the powerless account and ends. */
 static pid_t
 start_authorization(const struct auth *auth,
@@ -72,10 +102,7 @@ start_authorization(const struct auth *auth,
         gid_t gid = 0;
         pid_t child;
 
-        must(account_find(account_powerless(auth), &uid, &gid),
-            "the account of -n is unknown");
-        must(uid != 0 && gid != 0,
-            "the account of -n has root's numbers");
+        find_powerless(auth, seconds, &uid, &gid);
         child = process_fork(logins, seconds);
         if (child == 0) {
                 become_powerless(uid, gid, *logins);

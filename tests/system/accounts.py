@@ -5,9 +5,15 @@ Runs in:   the test runner, as root; /etc is a private one.
 May touch: the homes of the accounts made for the tests.
 """
 import concurrent.futures
+import contextlib
 import os
 import re
+import sys
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import processes
+import proxy
 from harness.box import Box
 from harness.server import Failure, Session, status
 from harness.world import ACCOUNTS, require_root, require_tool
@@ -191,3 +197,77 @@ def test_new_account_at_home(world):
         session.finish()
     if os.listdir(f"{world.root}/home/dave"):
         raise Failure("something was made in the home")
+
+
+@contextlib.contextmanager
+def least_uid(text):
+    """/etc/login.defs with this text in place of its own."""
+    with open("/etc/login.defs") as file:
+        before = file.read()
+    with open("/etc/login.defs", "w") as file:
+        file.write(text)
+    try:
+        yield
+    finally:
+        with open("/etc/login.defs", "w") as file:
+            file.write(before)
+
+
+DEFINITIONS = (("#UID_MIN 7\n UID_MIN 8\nUID_MINIMUM 9\nUID_MIN\t 4002\nUID_MAX 60000\n", 4002),
+               ("UID_MIN 0xFA2", 4002), ("", 1000), ("UID_MIN\n", 1000))
+
+
+def test_services_do_not_log_in(world):
+    """accounts with uids below UID_MIN of login.defs are refused like a wrong password, and the log says why"""
+    world.unix_users()
+    for text, least in DEFINITIONS:
+        with least_uid(text):
+            for name in ("alice", "bob"):       # 4001 and 4002
+                answer, log = answer_to(world, name, ACCOUNTS[name][1])
+                is_served = ACCOUNTS[name][0] >= least
+                if answer.startswith("+OK User") != is_served or ("reason=system-account" in log) == is_served or \
+                        not is_served and answer != UNIFORM:
+                    raise Failure(f"{text!r}, {name}: {answer}\n{log}")
+
+
+def test_owner_of_virtual_users_may_be_a_service(world):
+    """but the account of -v is served, whatever its uid"""
+    require_root()
+    box = Box(world, "alice")
+    with least_uid("UID_MIN 60000\n"), box.session("-v", "alice") as session:
+        session.log_in()
+        session.expect("QUIT", "+OK")
+
+
+def test_floor_of_proxies(world):
+    """and who may not speak for others in a PROXY header is told by the same number"""
+    require_root()
+    with proxy.listening(proxy.socket.AF_INET, ("127.0.0.1", 0)) as listener:
+        for text, least in DEFINITIONS:
+            with least_uid(text):
+                taken = [proxy.as_proxy(world, listener, uid) for uid in (least - 1, least)]
+            if taken != [True, False]:
+                raise Failure(f"{text!r}: {taken}")
+
+
+def test_powerless_account_of_the_name_service(world):
+    """an account of -n that getpwnam(3) alone finds leaves no list of accounts in the process of strangers"""
+    require_root()
+    with open("/etc/passwd") as file:
+        before = file.read()
+    many = "".join(f"unlikely{number:04}:x:{20000 + number}:9::/:/bin/sh\n" for number in range(300))
+    try:
+        with open("/etc/passwd", "w") as file:
+            # its own line begins with a blank, which libc passes over
+            file.write(before + many + " far:x:4042:4043::/:/bin/sh\n")
+        with Box(world).session("-n", "far") as session:
+            session.greeting()
+            authorization, = processes.await_children(session.pid, 1)
+            processes.has_no_power(authorization, 4042, 4043, [])
+            for octets in (b"root:x:0:0:", b"unlikely"):
+                if processes.memory_has(authorization, octets):
+                    raise Failure(f"it has {octets}")
+            session.expect("QUIT", "+OK")
+    finally:
+        with open("/etc/passwd", "w") as file:
+            file.write(before)

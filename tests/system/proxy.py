@@ -1,15 +1,22 @@
 """
-proxy.py - headers of the PROXY protocol at each of their bounds, and one beyond.
+proxy.py - headers of the PROXY protocol at each of their bounds, and one beyond; and who may send one.
 
 Runs in:   the test runner.
 May touch: the sessions it starts.
 """
 import concurrent.futures
+import contextlib
+import os
+import re
+import socket
 import struct
+import subprocess
+import sys
 import time
 
 from harness.box import Box
 from harness.server import Failure
+from harness.world import IS_ROOT, require_root, require_tool
 
 REFUSED = 77
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -94,3 +101,169 @@ def test_size_of_a_header(world):
     judge(world, {"8192": version_2(tlv(NOOP, b"x" * (8192 - fixed)))}, ["-p"], is_good=True)
     judge(world, {"8193": version_2(tlv(NOOP, b"x" * (8193 - fixed))),
                   "65535": version_2(tlv(NOOP, b"x" * (65535 - len(ADDRESSES) - 3)))})
+
+
+# Who connects
+
+HEADER = b"PROXY TCP4 192.0.2.66 192.0.2.2 40000 995\r\n"
+CONNECT = """
+import os, socket, sys
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setresgid(*[{uid}] * 3)
+    os.setresuid(*[{uid}] * 3)
+client = socket.socket({family})
+client.connect({address!r})
+socket.send_fds(socket.socket(fileno=int(sys.argv[1])), [b"x"], [client.fileno()])
+"""
+
+
+def connected(listener, uid):
+    """A connection to a listener, which another user made; the client's end and the server's."""
+    ours, theirs = socket.socketpair()
+    code = CONNECT.format(uid=uid, family=int(listener.family), address=listener.getsockname())
+    subprocess.run([sys.executable, "-c", code, str(theirs.fileno())], pass_fds=[theirs.fileno()], check=True)
+    _, (client,), _, _ = socket.recv_fds(ours, 1, 1)
+    ours.close()
+    theirs.close()
+    server, _ = listener.accept()
+    return socket.socket(fileno=client), server
+
+
+def conversation(world, client, server, said, *options, run_as=0):
+    """What pop3d says over a connection to one who sends these octets; its exit status and its log."""
+    box = Box(world)
+    log = world.folder() + "/log"
+    with open(log, "wb") as file, client, server:
+        process = subprocess.Popen([world.binary, *box.options(*options)], stdin=server, stdout=server, stderr=file,
+                                   env=dict(world.sanitizer_options), **world.run_as(run_as))
+        server.close()
+        client.settimeout(30)
+        heard = b""
+        with contextlib.suppress(ConnectionError):
+            client.sendall(said)
+            while (octets := client.recv(65536)):
+                heard += octets
+    status = process.wait(30)
+    with open(log) as file:
+        return heard, status, file.read()
+
+
+@contextlib.contextmanager
+def listening(family, address, owner=None):
+    with socket.socket(family) as listener:
+        listener.bind(address)
+        if family == socket.AF_UNIX:
+            os.chmod(address, 0o666)
+            os.chown(address, owner or 0, -1)
+        listener.listen(8)
+        yield listener
+
+
+def as_proxy(world, listener, uid, **how):
+    """Whether a PROXY header of this user's is taken."""
+    client, server = connected(listener, uid)
+    heard, status, log = conversation(world, client, server, HEADER + b"QUIT\r\n", "-x", **how)
+    is_taken = heard.startswith(b"+OK pop3d") and status == 0
+    if not is_taken and (heard or status != REFUSED or f"PROXY REFUSED, uid={uid}\n" not in log):
+        raise Failure(f"uid {uid}: {heard!r}, status {status}\n{log}")
+    return is_taken
+
+
+def test_ordinary_users_are_no_proxies(world):
+    """over TCP on this machine root and services may say who the client is, people may not, whatever the address"""
+    require_root()
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET, world.REMOTE), (socket.AF_INET6, "::1"),
+                            (socket.AF_INET6, "::ffff:127.0.0.1")):
+        try:
+            with listening(family, (address, 0)) as listener:
+                taken = {uid: as_proxy(world, listener, uid) for uid in (0, 33, 999, 1000, 4001, 65534)}
+        except OSError:
+            if family == socket.AF_INET:
+                raise
+            continue    # no IPv6 here
+        if taken != {0: True, 33: True, 999: True, 1000: False, 4001: False, 65534: False}:
+            raise Failure(f"{address}: {taken}")
+
+
+def test_proxies_over_unix_sockets(world):
+    """over a Unix socket root, whoever started pop3d and the owner of the socket's file are believed, nobody else"""
+    require_root()
+    path = world.folder() + "/socket"
+    with listening(socket.AF_UNIX, path, 33) as listener:
+        taken = {uid: as_proxy(world, listener, uid) for uid in (0, 33, 34, 4001)}
+        if taken != {0: True, 33: True, 34: False, 4001: False}:
+            raise Failure(str(taken))
+        if not as_proxy(world, listener, 4001, run_as=4001):
+            raise Failure("who started pop3d is not believed")
+
+
+def test_who_connected_and_left(world):
+    """one who has closed already is not believed: the kernel gives out his socket as root's"""
+    require_root()
+    with listening(socket.AF_INET, ("127.0.0.1", 0)) as listener:
+        client, server = connected(listener, 4001)
+        client.sendall(HEADER + b"USER alice\r\nPASS wrong\r\n")
+        client.close()
+        _, status, log = conversation(world, socket.socket(), server, b"", "-x")
+        if status != 1 or "192.0.2.66" in log or "LOGIN" in log:
+            raise Failure(f"status {status}\n{log}")
+
+
+def test_kernel_does_not_tell(world):
+    """where the kernel does not tell who connected the header is taken, and the log says so"""
+    require_root()
+    if world.is_sanitized:
+        return
+    prefix = [require_tool("strace"), "-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto", "-e", "inject=sendto:error=ENOENT:when=1"]
+    with Box(world).session("-x", "-p", prefix=prefix) as session:
+        session.send(HEADER)
+        session.greeting()
+        session.expect("QUIT", "+OK")
+        session.wait()
+        if not re.search("PROXY UNKNOWN, error=ENOENT", session.log()):
+            raise Failure(session.log())
+
+
+# Whose client is unknown
+
+
+def test_unknown_client_of_a_socket(world):
+    """over a Unix socket that somebody listened on nothing is known of the client: no password in clear text"""
+    path = world.folder() + "/socket"
+    said = b"USER alice\r\nPASS secret\r\nQUIT\r\n"
+    me = 4001 if IS_ROOT else os.getuid()
+    with listening(socket.AF_UNIX, path, me) as listener:
+        for options, is_taken in (([], False), (["-S"], True), (["-p"], True)):
+            heard, _, log = conversation(world, *connected(listener, me), said, *options)
+            if (b"User successfully logged on" in heard) != is_taken or ("end=refused" in log) == is_taken:
+                raise Failure(f"{options}: {heard!r}\n{log}")
+
+
+def through_socat(world, port, address, options):
+    """The reply to a login through socat, and what pop3d wrote to the log until then."""
+    server = subprocess.Popen([require_tool("socat"), f"TCP4-LISTEN:{port},bind={world.REMOTE},reuseaddr",
+                               address.format(f"{world.binary} {' '.join(options)}")], stderr=subprocess.PIPE, text=True)
+    for _ in range(100):
+        with contextlib.suppress(OSError):
+            client = socket.create_connection((world.REMOTE, port), 10, (world.REMOTE, 0))
+            break
+        time.sleep(0.05)
+    with client, client.makefile("rb") as lines:
+        lines.readline()
+        client.sendall(b"USER alice\r\nPASS secret\r\n")
+        answers = [lines.readline(), lines.readline()]
+    return answers[1], server.communicate(timeout=30)[1]
+
+
+def test_socat_hides_nobody(world):
+    """socat starts pop3d with its client at a pair of sockets or at pipes: its variable tells who he is"""
+    require_root()
+    box = Box(world)
+    for port, address in enumerate(("EXEC:{}", "SYSTEM:{}", "EXEC:{},pipes", "EXEC:{},nofork"), 4711):
+        answer, log = through_socat(world, port, address, box.options())
+        if not answer.startswith(b"-ERR [AUTH] Passwords are not taken"):
+            raise Failure(f"{address}: {answer!r}\n{log}")
+        answer, log = through_socat(world, port + 10, address, box.options("-p"))
+        if not answer.startswith(b"+OK User") or f"LOGIN, user=alice, ip=[{world.REMOTE}]," not in log:
+            raise Failure(f"{address}: {answer!r}\n{log}")
