@@ -52,7 +52,8 @@ enum {
         LINGER_MILLISECONDS = 1000,
         GRACE_MILLISECONDS = 5000,      /* from the last moment that a deadline may be noticed, to SIGKILL */
         LOGGED_FAULTS_MAX = 20,         /* lines of one session, which its user may cause at will */
-        LINGER_OCTETS = 128 * 1024,
+        LINGER_OCTETS = 64 * 1024,
+        SILENCE_MILLISECONDS = 10000,   /* before a login, while places are short */
         /* a stranger's budget: what one connection may cost before its login */
         STRANGER_OCTETS = 64 * 1024,
         STRANGER_COMMANDS = 100,
@@ -102,6 +103,7 @@ struct session {
         bool may_have_more;             /* the last read filled all that it was given */
         size_t stranger_octets;         /* read before the login */
         unsigned stranger_commands;     /* obeyed before the login */
+        int64_t heard;                  /* when a line came last, before the login */
         int64_t deadline;               /* milliseconds on the monotonic clock */
         int64_t watched;                /* the deadline for which SIGKILL was set; see renew_deadline() */
         int unsent;                     /* octets that the kernel still had for the client */
@@ -143,6 +145,25 @@ now_milliseconds(void)
 static void
 on_tick(int number)
 {
+}
+
+/* Whether connections wait for places. A signal sets it, so it can be in no struct. */
+static volatile sig_atomic_t places_are_short;
+
+static void
+on_shortage(int number)
+{
+        places_are_short = true;
+}
+
+/* Whether a client that has not sent anything is waited for any longer. */
+static bool
+is_late(const struct session *session)
+{
+        int64_t now = now_milliseconds();
+
+        return now >= session->deadline || (places_are_short && !session->is_logged_in &&
+            now >= session->heard + SILENCE_MILLISECONDS);
 }
 
 /*
@@ -318,7 +339,7 @@ read_client(struct session *session, size_t wanted, bool is_line)
             errno == EINTR) {
                 note_progress(session);
                 errno = EINTR;
-                if (now_milliseconds() >= session->deadline)
+                if (is_late(session))
                         break;
         }
         if (count == 0)
@@ -365,6 +386,15 @@ take_line(char *line, size_t length, size_t limit)
                 text--;
         line[text] = '\0';
         return strlen(line) == text;
+}
+
+/* A line came before the login. False if it is one too many. */
+static bool
+hear_stranger(struct session *session)
+{
+        session->heard = now_milliseconds();
+        return ++session->stranger_commands <= STRANGER_COMMANDS ||
+            end_of_budget(session, "commands");
 }
 
 /*
@@ -472,10 +502,8 @@ converse(struct session *session, const struct command *own, const struct comman
                 renew_deadline(session);
                 if (!next_line(session, COMMAND_MAX, &line))
                         return;
-                if (!session->is_logged_in && ++session->stranger_commands > STRANGER_COMMANDS) {
-                        (void)end_of_budget(session, "commands");
+                if (!session->is_logged_in && !hear_stranger(session))
                         return;
-                }
                 outcome = line != NULL ? obey(session, own, other, line)
                     : bad_command(session, "The line is too long, or has a NUL in it");
                 session->has_spoken = true;
@@ -1068,31 +1096,47 @@ static const struct command transaction_commands[] = {
 
 /* ---- Processes ----------------------------------------------------------------------- */
 
-/* Reads the PROXY header (-x), which comes before all else. False: none came, or not in time. */
+/*
+ * Reads the PROXY header (-x), which comes before all else. told is the peer that it names, without
+ * an address if it names none. False: none came, or not in time.
+ */
 static bool
-read_proxy_header(struct session *session)
+read_proxy_header(struct session *session, struct peer *told)
 {
         int64_t login_deadline = session->deadline;
         int64_t own_deadline = now_milliseconds() + PROXY_SECONDS * 1000;
         const unsigned char *header = (unsigned char *)session->input;
         int wanted;
 
+        *told = session->peer;
+        told->address[0] = '\0';
         if (own_deadline < session->deadline)
                 session->deadline = own_deadline;
         do {
                 /* version 1 is a line, version 2 tells its length */
                 bool is_line = session->filled > 0 && header[0] == 'P';
 
-                wanted = proxy_parse(header, session->filled, &session->peer);
+                wanted = proxy_parse(header, session->filled, told);
                 if (wanted > 0 && !read_client(session, is_line ? PROXY_LINE_MAX : (size_t)wanted,
                     is_line))
                         break;
         } while (wanted > 0);
         if (wanted != 0)
                 return false;
+        if (told->address[0] != '\0')
+                session->peer = *told;
         session->filled = 0;
         session->deadline = login_deadline;
         return true;
+}
+
+/* Tells a client that too many, in all or from his network, wait for their logins already. */
+static enum session_end
+refuse_connection(struct session *session)
+{
+        reply(session, "-ERR [SYS/TEMP] Too many connections wait for a login; please try again");
+        (void)flush_output(&session->output);
+        return END_TOO_MANY;
 }
 
 /* The AUTHORIZATION process, from its first octet to its last. */
@@ -1101,8 +1145,11 @@ authorization(void *context, int pam)
 {
         struct session *session = context;
         const struct auth *auth = &session->options->auth;
+        struct sigaction action = { .sa_handler = on_shortage };
+        struct peer told;
 
         session->pam = pam;
+        must(sigaction(SHORTAGE_SIGNAL, &action, NULL) == 0, "cannot hear that places are short");
         start_ticks(auth->expects_proxy && PROXY_SECONDS < auth->login_seconds ? PROXY_SECONDS
             : auth->login_seconds);
         /* on its way while the fences are put up: nothing has been read yet */
@@ -1112,9 +1159,11 @@ authorization(void *context, int pam)
         }
         confine_authorization(pam);
         if (auth->expects_proxy) {
-                if (!read_proxy_header(session))
+                if (!read_proxy_header(session, &told))
                         return session->end == END_TIMEOUT ? END_TIMEOUT
                             : session->filled == 0 ? END_SILENT : END_REFUSED;
+                if (!auth_announce(pam, &told))
+                        return refuse_connection(session);
                 reply(session, GREETING);
         }
         converse(session, authorization_commands, transaction_commands);
@@ -1268,7 +1317,8 @@ serve(struct options *options, const char *problem)
         session.options = options;
         session.end = END_DISCONNECT;
         session.output = (struct output){ data, 0, OUTPUT_SIZE_BEFORE_LOGIN, flush_output };
-        session.deadline = now_milliseconds() + (int64_t)auth->login_seconds * 1000;
+        session.heard = now_milliseconds();
+        session.deadline = session.heard + (int64_t)auth->login_seconds * 1000;
         if (problem != NULL) {
                 log_event(LOG_ERR, "FAULT", NULL, NULL, "category", "Configuration", "reason",
                     problem, NULL);
@@ -1280,6 +1330,8 @@ serve(struct options *options, const char *problem)
         session.peer = auth->peer;
         if (auth->expects_proxy && (trust = proxy_trust(0)) != PROXY_TRUSTED)
                 return (int)(trust == PROXY_GONE ? END_DISCONNECT : END_REFUSED);
+        if (!auth->expects_proxy && !auth_admits(&auth->peer))
+                return (int)refuse_connection(&session);
         end = auth_session(auth, authorization, &session, &session.identity);
         if (end != END_GRANTED)
                 return end == END_SILENT ? END_DISCONNECT : (int)end;

@@ -141,6 +141,13 @@ struct login {
 enum {
         LOGIN_QUESTION = 1,
         LOGIN_VIOLATION = 2,    /* AUTHORIZATION was made to try a forbidden system call */
+        LOGIN_ANNOUNCEMENT = 3,
+};
+
+/* What AUTHORIZATION sends to pop3d, once and only with -x, before any login. */
+struct announcement {
+        uint32_t kind;                          /* LOGIN_ANNOUNCEMENT */
+        struct peer peer;                       /* of the PROXY header; no address: it told none */
 };
 
 enum verdict {
@@ -242,6 +249,7 @@ enum session_end {
         END_ABUSE = 3,          /* failed logins or bad commands */
         END_CUT = 4,            /* a message failed while it was sent */
         END_USAGE = 64,         /* EX_USAGE */
+        END_TOO_MANY = 69,      /* EX_UNAVAILABLE: connections of one network that wait for a login */
         END_FAULT = 70,         /* EX_SOFTWARE: our fault */
         END_IN_USE = 75,        /* EX_TEMPFAIL */
         END_REFUSED = 77,       /* EX_NOPERM */
@@ -259,6 +267,22 @@ const char *session_end_name(enum session_end end);     /* for the log: "quit", 
 enum session_end auth_session(const struct auth *auth,
     enum session_end (*authorization)(void *context, int pam), void *context,
     struct identity *identity);
+
+/*
+ * Takes a place for a connection from this network, until its login or its end. False if the network
+ * has all of its places already; this is logged. True where there are no places: without root, or
+ * without /run, which is logged, or where the peer has no address.
+ */
+bool auth_admits(const struct peer *peer);
+
+/* The same, asked from AUTHORIZATION (-x): whether pop3d admits the peer of the PROXY header. */
+bool auth_announce(int pam, const struct peer *peer);
+
+/*
+ * AUTHORIZATION gets this signal every few seconds while places are short, so that it does not wait
+ * for a silent client. By default it is ignored.
+ */
+#define SHORTAGE_SIGNAL SIGURG
 
 /*
  * Asks PAM, from AUTHORIZATION, and wipes the login's password. VERDICT_UNAVAILABLE if PAM does

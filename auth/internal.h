@@ -8,7 +8,7 @@
  *
  *     account  login  libpam  log  peer  reasons      call no other file of auth/
  *     must  proxy  identity  connector                one step above
- *     become  confine  processes  pam
+ *     become  confine  processes  pam  places
  *     pam_helper
  *     session                                         what pop3d.c calls
  *
@@ -165,6 +165,20 @@ void become_powerless(uid_t uid, gid_t gid, int pam);
  * sockets, mount or trace. This fence, too, holds until the process ends.
  */
 void confine_waiting(void);
+/* places.c */
+
+/*
+ * Waits until there is something to be received, and tells AUTHORIZATION meanwhile, again and again,
+ * when places are short.
+ */
+void places_wait(int channel, pid_t authorization);
+
+/*
+ * Around the examination of a login, in the PAM process: no more of them at once than the machine has
+ * memory for; the others wait.
+ */
+void places_begin_examination(void);
+void places_end_examination(void);
 
 /* processes.c */
 

@@ -122,7 +122,9 @@ pam_helper(const struct auth *auth, int logins, int identities)
                 next_login(auth, logins, &login);
                 (void)alarm(auth->login_seconds + FAILED_LOGIN_SECONDS);
                 (void)clock_gettime(CLOCK_MONOTONIC, &start);
+                places_begin_examination();
                 reason = examine(auth, &login, &identity);
+                places_end_examination();
                 explicit_bzero(login.password, sizeof(login.password));
                 /* a module forked, and its child returned to us as well: the child ends here */
                 if (getpid() != self)

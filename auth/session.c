@@ -26,6 +26,7 @@ session_end_name(enum session_end end)
         case END_ABUSE: return "abuse";
         case END_CUT: return "cut";
         case END_IN_USE: return "in-use";
+        case END_TOO_MANY: return "too-many";
         case END_REFUSED: return "refused";
         case END_DISCONNECT: case END_SILENT: return "disconnect";
         default: return "fault";
@@ -111,6 +112,44 @@ start_authorization(const struct auth *auth,
         return child;
 }
 
+/* Answers AUTHORIZATION's announcement. False if the peer is not admitted. */
+static bool
+answer_announcement(int channel)
+{
+        struct announcement announcement;
+        struct peer peer = { 0 };
+        uint32_t verdict;
+
+        errno = 0;
+        must(channel_receive(channel, &announcement, sizeof(announcement), MSG_TRUNC) ==
+            (ssize_t)sizeof(announcement) && IS_STRING(announcement.peer.address) &&
+            (announcement.peer.address[0] == '\0' ||
+            peer_set_address(&peer, announcement.peer.address)), "AUTHORIZATION announced no peer");
+        verdict = auth_admits(&peer) ? VERDICT_GRANTED : VERDICT_UNAVAILABLE;
+        (void)channel_send(channel, &verdict, sizeof(verdict));
+        return verdict == VERDICT_GRANTED;
+}
+
+/* Waits for a first login, which stays in the channel. False: AUTHORIZATION has ended without one. */
+static bool
+await_login(const struct auth *auth, pid_t authorization, int logins)
+{
+        bool is_admitted = !auth->expects_proxy;
+        uint32_t kind;
+
+        for (;;) {
+                places_wait(logins, authorization);
+                if (channel_receive(logins, &kind, sizeof(kind), MSG_PEEK) != (ssize_t)sizeof(kind))
+                        return false;
+                if (kind != LOGIN_ANNOUNCEMENT || is_admitted)
+                        break;
+                is_admitted = answer_announcement(logins);
+        }
+        errno = 0;
+        must(is_admitted || kind == LOGIN_VIOLATION, "AUTHORIZATION did not announce its peer");
+        return true;
+}
+
 enum session_end
 auth_session(const struct auth *auth,
     enum session_end (*authorization)(void *context, int pam), void *context,
@@ -125,18 +164,17 @@ auth_session(const struct auth *auth,
         const unsigned patience = 2 * auth->login_seconds + FAILED_LOGIN_SECONDS;
         pid_t child, pam;
         int logins, identities;
-        char octet;
 
         process_die_after(patience + 15);
         child = start_authorization(auth, authorization, context, &logins, patience + 10);
-        /* waits for a first login; where AUTHORIZATION ends without one, no PAM is needed */
-        if (channel_receive(logins, &octet, 1, MSG_PEEK) != 1)
+        if (!await_login(auth, child, logins))
                 return end_session(auth, child, 0);
         pam = process_fork(&identities, patience + 1);
         if (pam == 0)
                 pam_helper(auth, logins, identities);
         (void)close(logins);
         confine_waiting();
+        places_wait(identities, child);
         if (channel_receive(identities, identity, sizeof(*identity), MSG_TRUNC) !=
             (ssize_t)sizeof(*identity))
                 return end_session(auth, child, pam);
@@ -147,6 +185,17 @@ auth_session(const struct auth *auth,
         (void)process_await(pam, NULL);
         (void)process_await(child, NULL);
         return END_GRANTED;
+}
+
+bool
+auth_announce(int pam, const struct peer *peer)
+{
+        struct announcement announcement = { LOGIN_ANNOUNCEMENT, *peer };
+        uint32_t verdict;
+
+        return channel_send(pam, &announcement, sizeof(announcement)) &&
+            channel_receive(pam, &verdict, sizeof(verdict), 0) == (ssize_t)sizeof(verdict) &&
+            verdict == VERDICT_GRANTED;
 }
 
 enum verdict

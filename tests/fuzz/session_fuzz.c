@@ -249,6 +249,20 @@ proxy_trust(int fd)
         return PROXY_TRUSTED;
 }
 
+bool
+auth_admits(const struct peer *peer)
+{
+        require(!world.expects_proxy && strcmp(peer->address, "192.0.2.7") == 0);
+        return true;
+}
+
+bool
+auth_announce(int pam, const struct peer *peer)
+{
+        require(pam == 7 && world.expects_proxy && memchr(peer->address, '\0', sizeof(peer->address)) != NULL);
+        return true;
+}
+
 /* Every process has its memory: what AUTHORIZATION did to the session is not seen after it. */
 enum session_end
 auth_session(const struct auth *auth, enum session_end (*state)(void *context, int pam),
