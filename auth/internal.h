@@ -8,7 +8,7 @@
  *
  *     account  login  libpam  log  peer  reasons      call no other file of auth/
  *     must  proxy  identity  connector                one step above
- *     become  confine  processes  pam  places
+ *     become  confine  processes  pam  places  equal
  *     pam_helper
  *     session                                         what pop3d.c calls
  *
@@ -215,6 +215,14 @@ const char *libpam_problem(void);
  * pam_ask() has returned.
  */
 bool libpam_met_nologin(void);
+
+/* Whether it was pam_unix(8) that examined the last login, or one of several; known like that. */
+bool libpam_met_unix(void);
+
+/* equal.c */
+
+/* Spends the work of a hash on a login that PAM has refused, unless PAM has done it. */
+void equal_work(const struct auth *auth, const struct login *login);
 
 /* pam.c, pam_helper.c */
 

@@ -124,13 +124,19 @@ libpam_start(const struct auth *auth, struct login *login, pam_handle_t **pam)
         return status;
 }
 
-/* For dl_iterate_phdr(3): whether a loaded object is the module pam_nologin. */
+/* For dl_iterate_phdr(3): whether a loaded object is the module that context names. */
 static int
-is_nologin(struct dl_phdr_info *object, size_t size, void *context)
+is_module(struct dl_phdr_info *object, size_t size, void *context)
 {
         const char *slash = strrchr(object->dlpi_name, '/');
 
-        return slash != NULL && strcmp(slash, "/pam_nologin.so") == 0;
+        return slash != NULL && strcmp(slash, context) == 0;
+}
+
+static bool
+is_loaded(char *module)
+{
+        return dl_iterate_phdr(is_module, module) != 0;
 }
 
 /*
@@ -142,7 +148,8 @@ void
 libpam_end(pam_handle_t *pam, int status)
 {
         libpam.met_nologin = (libpam.has_warned || access("/var/run/nologin", F_OK) == 0 ||
-            access("/etc/nologin", F_OK) == 0) && dl_iterate_phdr(is_nologin, NULL) != 0;
+            access("/etc/nologin", F_OK) == 0) && is_loaded((char[]){ "/pam_nologin.so" });
+        libpam.met_unix = is_loaded((char[]){ "/pam_unix.so" });
         (void)libpam.end(pam, status);
 }
 
@@ -150,4 +157,10 @@ bool
 libpam_met_nologin(void)
 {
         return libpam.met_nologin;
+}
+
+bool
+libpam_met_unix(void)
+{
+        return libpam.met_unix;
 }

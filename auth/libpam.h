@@ -25,7 +25,7 @@ struct libpam {
         const char *problem;
         bool has_warned;        /* a module sent a message of errors before it wanted the password */
         bool has_asked;         /* a module wanted the password */
-        bool met_nologin;
+        bool met_nologin, met_unix;
 };
 extern struct libpam libpam;
 

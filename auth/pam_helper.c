@@ -40,6 +40,8 @@ examine(const struct auth *auth, struct login *login, struct identity *identity)
         if (!identity_name_account(auth, login))
                 return REASON_FOREIGN_DOMAIN;
         reason = pam_ask(auth, login);
+        if (reason != REASON_NONE)
+                equal_work(auth, login);
         if (reason == REASON_NONE)
                 reason = identity_find(auth, login, identity);
         /* without root PAM can seldom check another's password, so its own reason would mislead */

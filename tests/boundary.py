@@ -294,9 +294,12 @@ def test_binaries_need_libc_and_libpam(world):
         needed = set(re.findall(r"\(NEEDED\).*\[(\w+)", readelf(binary, "-d")))
         assert needed == {"libc"}, f"{binary} needs {needed}"
     loading = {name for name, path in objects().items() if "dlopen" in imports(path)}
-    assert loading == {"auth/libpam", "auth/rules"}, f"libraries are loaded by {loading}"
+    assert loading == {"auth/libpam", "auth/equal", "auth/rules"}, f"libraries are loaded by {loading}"
     with open(f"{TREE}/auth/libpam.c") as file:
         assert re.findall(r"\bdlopen\(([^,]*),", file.read()) == ['"libpam.so.0"'], "auth/libpam.c loads another library"
+    with open(f"{TREE}/auth/equal.c") as file:
+        assert set(re.findall(r"\bdlopen\(([^,]*),", file.read())) == {'"libcrypt.so.1"', '"libcrypt.so.2"'}, \
+            "auth/equal.c loads another library"
 
 
 def test_binary_is_small(world):
