@@ -214,6 +214,7 @@ check_login(struct report *report, void *context)
         const char *login = check->trial.login;
 
         auth_check_process(&check->options->auth, print_row, report);
+        stuck_check(report);
         if (login != NULL)
                 found->is_good = auth_check_login(&check->options->auth, login, &found->login,
                     &found->identity, print_row, report);

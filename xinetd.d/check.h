@@ -52,6 +52,9 @@ void print_row(void *context, const char *state, const char *what, const char *f
  */
 void report_print(const struct report *report, bool is_quiet);
 
+/* stuck.c: a row for each session that was killed and does not end. */
+void stuck_check(struct report *report);
+
 /* parts.c: a part of the check. */
 
 /* Sets signals: those by which the administrator ends it end the part that is running, and its row. */

@@ -7,10 +7,12 @@ May touch: maildrops of its own; a FUSE file system mounted on one of them.
 With -t 1 the kernel kills a session that does not come back to its deadline after 6.2 seconds: a second,
 two tenths of it, and five seconds of grace.
 """
+import contextlib
 import ctypes
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
 
@@ -65,10 +67,10 @@ def test_client_that_goes_on(world):
             raise Failure(f"status {session.wait()}")
 
 
-def mount_silent(box, answers):
+def mount_silent(box, answers, reads=False):
     """
     A FUSE file system in place of the Maildir, as any user may mount one; the device from which its server
-    should read. It reads nothing, or with answers just the first request.
+    should read. It reads nothing, with answers just the first request, with reads all of them.
     """
     require_root()
     os.mknod(f"{box.root}/fuse", 0o020600, os.makedev(10, 229))
@@ -81,18 +83,21 @@ def mount_silent(box, answers):
         os.close(device)
         raise Skip(f"no FUSE: {os.strerror(ctypes.get_errno())}")
     if answers:
-        threading.Thread(target=answer_init, args=(device,), daemon=True).start()
+        threading.Thread(target=answer_init, args=(device, reads), daemon=True).start()
     return device
 
 
-def answer_init(device):
-    """Says hello to the kernel, so that it asks for more, and leaves all further requests unread."""
+def answer_init(device, reads):
+    """Says hello to the kernel, so that it asks for more, and leaves all further requests without an answer."""
     request = os.read(device, 65536)
     unique = request[8:16]
     major, minor = request[40:44], request[44:48]
     body = major + minor + request[48:52] + bytes(4) + (1 << 16).to_bytes(4, "little") + (4096).to_bytes(4, "little")
     body = body.ljust(64, b"\0")
     os.write(device, (16 + len(body)).to_bytes(4, "little") + bytes(4) + unique + body)
+    with contextlib.suppress(OSError):
+        while reads:
+            os.read(device, 65536)
 
 
 def test_home_that_does_not_answer(world):
@@ -107,6 +112,35 @@ def test_home_that_does_not_answer(world):
         finally:
             LIBC.umount2(box.maildir.encode(), 2)
             os.close(device)
+
+
+def is_killed_in_vain(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return any(int(mask, 16) >> (signal.SIGKILL - 1) & 1
+                   for mask in re.findall(r"^(?:Sig|Shd)Pnd:\t(\w+)$", file.read(), re.M))
+
+
+def test_server_that_keeps_a_request(world):
+    """a session that the kernel does not let die, for a FUSE server holds its request, is named by the check, and its remedy works"""
+    box = Box(world)
+    device = mount_silent(box, answers=True, reads=True)
+    try:
+        with box.session("-t", "1") as session:
+            send_login(session)
+            end = time.monotonic() + PATIENCE
+            while not is_killed_in_vain(session.pid) and time.monotonic() < end:
+                time.sleep(0.1)
+            said = subprocess.run([world.binary, "-c", "-C", world.configuration], capture_output=True, text=True).stdout
+            row = re.search(rf"session {session.pid} of uid {box.uid} was killed and does not end.*"
+                            rf"the FUSE file system on {box.maildir} .*umount -fl (\S+)", said, re.S)
+            is_there = session.process.poll() is None
+            # as the remedy says; in any case, for the process would outlive the test
+            subprocess.run(["umount", "-fl", row[1] if row else box.maildir], check=True)
+            ends_by_kill(session)
+            if not is_there or not row:
+                raise Failure(f"there {is_there}, said {said[-2000:]}")
+    finally:
+        os.close(device)
 
 
 def slow_box(world, count):
