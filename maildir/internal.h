@@ -170,8 +170,14 @@ struct search {
 
 /* What RETR sent of a message; all zero if it was not sent. */
 struct sent {
-        uint64_t size, modified;        /* of the file when it was opened; nanoseconds */
+        uint64_t size;          /* of the file when it was opened */
+        uint64_t modified;      /* of the same, nanoseconds; 0: not asked, see maildrop.unasked */
         uint64_t digest;        /* of its octets, 0 if it is larger than PIECE_SIZE - 1 */
+};
+
+/* A moment by the wall clock, whose setting back shows in ahead: by how much it is so of another. */
+struct moment {
+        time_t seconds, ahead;
 };
 
 /* message.c alone uses this: the message that message_open() opened. */
@@ -197,6 +203,7 @@ struct maildrop {
         uint64_t clock;         /* the file system's time when the folders were read; 0: unknown */
         struct area marks;      /* the numbers marked deleted, counted from 0, for RSET */
         struct area sent;       /* a struct sent for each message, from the first RETR on */
+        struct moment unasked;  /* when the first was sent whose file was not asked about; 0: none */
         const char *id_format;  /* of the unique-ids to take over: see maildrop_open() */
         bool has_list;          /* of another server, which may still be at work: see uniqueid.c */
         int keep_error;         /* errno, if pop3d.ids lacks unique-ids because of it; else 0 */

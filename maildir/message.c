@@ -6,9 +6,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
+
+enum { CLEARLY = 2 };   /* seconds by which one moment is before another beyond doubt */
 
 int
 record_open(struct maildrop *drop, struct record *record)
@@ -193,6 +196,29 @@ sent_of(const struct maildrop *drop, const struct record *record)
         return (struct sent *)(void *)drop->sent.data + (record - drop_records(drop));
 }
 
+/* The seconds of the wall clock, and how far they are ahead of a clock that nobody sets. */
+static struct moment
+moment_now(void)
+{
+        struct timespec wall = { 0 }, running = { 0 };
+
+        (void)clock_gettime(CLOCK_REALTIME, &wall);
+        (void)clock_gettime(CLOCK_MONOTONIC, &running);
+        return (struct moment){ .seconds = wall.tv_sec, .ahead = wall.tv_sec - running.tv_sec };
+}
+
+/*
+ * Whether a file has not changed, nor got its name, since the first message was sent whose file was not
+ * asked about: its ctime is older. A file system may tell whole seconds, and a clock that was set
+ * back tells nothing, so both have to be clear.
+ */
+static bool
+is_older_than_sending(const struct maildrop *drop, const struct stat *status)
+{
+        return status->st_ctim.tv_sec + CLEARLY < drop->unasked.seconds &&
+            moment_now().ahead + CLEARLY > drop->unasked.ahead;
+}
+
 bool
 record_fits(struct maildrop *drop, const struct record *record, int folder, const char *name,
     const struct stat *status)
@@ -203,8 +229,8 @@ record_fits(struct maildrop *drop, const struct record *record, int folder, cons
                 return true;
         sent = sent_of(drop, record);
         return (uint64_t)status->st_size == sent->size &&
-            (time_nanoseconds(&status->st_mtim) == sent->modified ||
-            has_octets(drop, folder, name, sent));
+            ((sent->modified != 0 ? time_nanoseconds(&status->st_mtim) == sent->modified
+                : is_older_than_sending(drop, status)) || has_octets(drop, folder, name, sent));
 }
 
 /* Opening and sending */
@@ -300,6 +326,41 @@ read_beginning(struct maildrop *drop)
         return 0;
 }
 
+/*
+ * Opens a message and reads it at once, and does not ask what its file is. What was read is all of it
+ * if it makes just the octets that were counted: on a local file system read(2) gives less than it is
+ * asked for at the end alone. What fstat(2) would tell is not needed, because the name is no other
+ * message's, and UPDATE sees by the file's ctime whether it changed since. False: it is not so here.
+ */
+static bool
+open_unasked(struct maildrop *drop)
+{
+        struct reading *reading = &drop->reading;
+        const struct record *record = reading->record;
+        struct wire wire;
+        ssize_t length;
+
+        if (!drop->kind->tells_changes || (record->flags & UNCOUNTED) != 0 ||
+            record->octets >= PIECE_SIZE || drop->is_disordered || record_has_namesake(drop, record))
+                return false;
+        reading->file = open_file(record_folder(drop, record), record_name(drop, record));
+        if (reading->file < 0)
+                return false;
+        length = RETRY(read(reading->file, drop->piece, PIECE_SIZE));
+        wire_begin(&wire, UINT64_MAX);
+        if (length > 0 && length < PIECE_SIZE)
+                wire_count(&wire, drop->piece, (size_t)length);
+        if (length <= 0 || wire_total(&wire) != record->octets) {
+                close(reading->file);
+                return false;
+        }
+        reading->piece_length = (size_t)length;
+        reading->before = (struct stat){ .st_size = length };
+        if (drop->unasked.seconds == 0)
+                drop->unasked = moment_now();
+        return true;
+}
+
 int
 message_open(struct maildrop *drop, size_t number)
 {
@@ -308,6 +369,8 @@ message_open(struct maildrop *drop, size_t number)
         reading->record = drop_records(drop) + number - 1;
         if (area_reserve(&drop->sent, drop_length(drop) * sizeof(struct sent)) != 0)
                 return -1;
+        if (open_unasked(drop))
+                return 0;
         for (int tries = 0;; tries++) {
                 if (open_record(drop, reading->record) != 0)
                         return -1;

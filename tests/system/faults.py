@@ -302,3 +302,49 @@ def test_rewritten_while_sent(world):
             raise Failure("more than the message")
         if "FAULT, user=alice, " not in session.log() or "end=cut" not in session.log():
             raise Failure(session.log())
+
+
+def test_three_calls_a_message(world):
+    """a message of one piece takes three system calls, and its removal two; what changed meanwhile stays all the same"""
+    require_tool("strace")
+    require_root()
+    box = Box(world, messages=[b"Subject: %d\n\ntext\n" % number for number in range(9)])
+    with box.session() as session:
+        session.log_in()                # counts
+        session.expect("QUIT", "+OK")
+    # a file that is as old as these is known not to have changed by its ctime alone
+    time.sleep(4)
+    prefix, trace = strace(world, "openat,fstat,newfstatat,read,close,unlinkat,statx,pread64")
+    with box.session(prefix=prefix, transport="socketpair") as session:
+        session.log_in()
+        session.expect("STAT", "+OK 9")
+        session.expect("UIDL 9", "+OK")         # the index is read for it
+        before = os.path.getsize(trace)
+        for number in range(1, 10):
+            session.expect(f"RETR {number}", "+OK")
+            session.block()
+        retrieved = os.path.getsize(trace)
+        # two are written anew in their time and size, in place and by a rename
+        for number, ways in ((3, "in place"), (6, "by a rename")):
+            path = f"{box.maildir}/{[name for name in box.listing() if f'M{number}P' in name][0]}"
+            status = os.stat(path)
+            other = path if ways == "in place" else f"{box.maildir}/tmp/other"
+            with open(other, "wb") as file:
+                file.write(b"Subject: !\n\ntext\n")
+            os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+            os.chown(other, box.uid, box.uid)
+            os.rename(other, path)
+        for number in range(1, 10):
+            session.expect(f"DELE {number}", "+OK")
+        session.expect("QUIT", "-ERR [SYS/TEMP] 2 of 9 deleted messages not removed")
+        session.wait()
+    with open(trace, errors="replace") as file:
+        text = file.read()
+    calls = [re.findall(r"^\d+ +(\w+)\((?!0<|1<)[^\n]*/new[/>]", part, re.M)
+             for part in (text[before:retrieved], text[retrieved:])]
+    if calls[0] != ["openat", "read", "close"] * 9:
+        raise Failure(f"{calls[0]}")
+    # of the seven that are as they were no content is looked at again
+    opened = set(re.findall(r'openat\([^\n]*/new>, "\d+\.M(\d)P', text[retrieved:]))
+    if opened != {"3", "6"} or calls[1].count("unlinkat") != 7:
+        raise Failure(f"{opened} opened, {calls[1]}")
