@@ -4,6 +4,7 @@
 # make check      all tests
 # make sanitize   all tests under the address and undefined-behaviour sanitizers
 # make torture    every system call fails, every instant is the last, each fence is tried
+# make fleet      three nodes behind HAProxy over GlusterFS, in namespaces: what breaks, and what must hold
 # make machines   the tests on other machines, emulated: MACHINES="s390x armhf" takes these two
 # make mutants    wrong changes to the product that a test must notice; TENTH=N: a tenth of them
 # make prove      the pure parts for all inputs up to a length, by Frama-C or by trying them all
@@ -265,7 +266,11 @@ mutants:
 
 .PHONY: mutants
 
+# Three nodes in namespaces, HAProxy, GlusterFS, and what may happen to them; some five minutes, as root.
+fleet: all
+	@python3 tests/fleet/run.py
+
 bench: all
 	@python3 tests/bench/run.py --peers
 
-.PHONY: bench
+.PHONY: fleet bench
