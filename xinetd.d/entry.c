@@ -89,7 +89,7 @@ entry_set(struct entry *entry, enum change change, const char *name, const char 
         } else if (change == SET) {
                 word->value = copy_text(value);
         } else if (change == ADD) {
-                if (asprintf(&joined, "%s %s", word->value, value) >= 0)
+                if (asprintf(&joined, "%s%s%s", word->value, *word->value == '\0' ? "" : " ", value) >= 0)
                         word->value = joined;
         } else if (change == REMOVE) {
                 remove_words(word->value, value);

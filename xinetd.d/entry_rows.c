@@ -3,6 +3,7 @@
  * Runs in:   pop3d-check, as root where it can.
  * May touch: what troubles.c touches.
  */
+#include "access.h"
 #include "troubles.h"
 
 #include <stdio.h>
@@ -88,4 +89,5 @@ entries_check(struct entries *entries)
                     "no entry in xinetd, inetd, systemd, stunnel or HAProxy, and no process that starts it");
         if (!has_tls)
                 report_no_tls(entries, takes_clear_text);
+        access_check(entries);
 }

@@ -217,8 +217,8 @@ read_service(struct entries *entries, struct entry *entry)
                 entry_trouble(entry, "fail", "\ncause: without Accept=yes systemd hands over the listening "
                     "socket, not a connection\nremedy: write Accept=yes in its [Socket], then: systemctl "
                     "daemon-reload; systemctl restart %s", entry->name);
-        else if (entry_word(entry, "StandardInput") == NULL ||
-            strcmp(entry_word(entry, "StandardInput"), "socket") != 0)
+        else if (!entry->cannot_listen && (entry_word(entry, "StandardInput") == NULL ||
+            strcmp(entry_word(entry, "StandardInput"), "socket") != 0))
                 entry_trouble(entry, "fail", "\ncause: without StandardInput=socket pop3d does not get the "
                     "connection\nremedy: write StandardInput=socket in the [Service] of %s, then: systemctl "
                     "daemon-reload", name);

@@ -77,6 +77,15 @@ forbid(struct entry *entry, const char *service, const char *name, const char *w
             what, remedy, service);
 }
 
+/* Whether nothing can be written but what ReadWritePaths= names; that has a row of its own. */
+static bool
+is_strict(const struct entry *entry)
+{
+        const char *system = entry_word(entry, "ProtectSystem");
+
+        return system != NULL && strcmp(system, "strict") == 0;
+}
+
 /* The homes behind ProtectHome=. */
 static void
 find_protected_home(struct entry *entry, const char *service, const char *mail)
@@ -88,7 +97,7 @@ find_protected_home(struct entry *entry, const char *service, const char *mail)
         if (is_yes(value) || strcmp(value, "tmpfs") == 0) {
                 if (covers(entry_word(entry, "BindPaths"), mail) == 0)
                         forbid(entry, service, "ProtectHome", "sessions see no homes", "ProtectHome=no");
-        } else if (strcmp(value, "read-only") == 0 &&
+        } else if (strcmp(value, "read-only") == 0 && !is_strict(entry) &&
             covers(entry_word(entry, "ReadWritePaths"), mail) == 0) {
                 forbid(entry, service, "ProtectHome", "sessions cannot remove mail", "ProtectHome=no");
         }
@@ -100,18 +109,20 @@ find_closed_paths(struct entry *entry, const char *service, const char *mail)
 {
         size_t writable = covers(entry_word(entry, "ReadWritePaths"), mail);
         size_t bound = covers(entry_word(entry, "BindPaths"), mail);
-        const char *system = entry_word(entry, "ProtectSystem");
+        size_t hidden = covers(entry_word(entry, "InaccessiblePaths"), mail);
+        size_t closed = covers(entry_word(entry, "ReadOnlyPaths"), mail);
         char remedy[2 * VALUE_SIZE];
 
         (void)snprintf(remedy, sizeof(remedy), "ReadWritePaths=%s", mail);
-        if (covers(entry_word(entry, "InaccessiblePaths"), mail) > bound)
+        /* of two that name one folder the stricter one counts */
+        if (hidden > 0 && hidden >= bound)
                 forbid(entry, service, "InaccessiblePaths", "sessions see no mail", "InaccessiblePaths=");
         if (covers(entry_word(entry, "TemporaryFileSystem"), mail) > bound)
                 forbid(entry, service, "TemporaryFileSystem", "sessions see an empty folder",
                     "TemporaryFileSystem=");
-        if (covers(entry_word(entry, "ReadOnlyPaths"), mail) > (writable > bound ? writable : bound))
-                forbid(entry, service, "ReadOnlyPaths", "sessions cannot remove mail", remedy);
-        else if (system != NULL && strcmp(system, "strict") == 0 && writable == 0 && bound == 0)
+        if (closed > 0 && closed >= writable && closed >= bound)
+                forbid(entry, service, "ReadOnlyPaths", "sessions cannot remove mail", "ReadOnlyPaths=");
+        else if (is_strict(entry) && writable == 0 && bound == 0)
                 forbid(entry, service, "ProtectSystem", "sessions cannot write where the mail lies", remedy);
         if (covers(entry_word(entry, "NoExecPaths"), entry->value[PROGRAM]) >
             covers(entry_word(entry, "ExecPaths"), entry->value[PROGRAM])) {

@@ -104,10 +104,12 @@ find_wrong_user(struct entry *entry)
                 "start it without -u",
         };
         const char *user = entry->value[USER];
+        bool tells_unknown = entry->launcher == XINETD || entry->launcher == INETD ||
+            entry->launcher == STUNNEL;         /* an account that is not there has its row already */
         uid_t uid = 1;
 
         if (entry->value[PROGRAM][0] == '\0' || *user == '\0' || is_stunnel(entry) ||
-            (account_uid(user, &uid) && uid == 0) || entry->options.auth.virtual_account != NULL)
+            (account_uid(user, &uid) ? uid == 0 : tells_unknown) || entry->options.auth.virtual_account != NULL)
                 return;
         entry_trouble(entry, "fail", "\ncause: without root neither PAM nor the users' mail is in reach\n"
             "remedy: %s; pop3d becomes the mail user by itself", remedies[entry->launcher]);

@@ -8,7 +8,7 @@
  * logs that once, when it starts. Files of an included folder are passed over if their names have
  * a dot or end in a tilde.
  */
-#include "entries.h"
+#include "xinetd.h"
 
 #include <glob.h>
 #include <stdio.h>
@@ -65,17 +65,6 @@ is_changeable(const char *name)
 {
         for (size_t i = 0; i < sizeof(changeable) / sizeof(changeable[0]); i++)
                 if (strcmp(changeable[i], name) == 0)
-                        return true;
-        return false;
-}
-
-static bool
-is_one_of(const char *list, const char *word)
-{
-        size_t length = strlen(word);
-
-        for (const char *at = list; (at = strstr(at, word)) != NULL; at += length)
-                if ((at == list || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0'))
                         return true;
         return false;
 }
@@ -222,156 +211,26 @@ find_why_off(const struct reading *reading, struct entry *entry)
         if (id == NULL)
                 id = entry->name;
         entry->is_stray = reading->is_passed_over;
-        if (entry->is_stray)
-                entry_switch_off(entry, "\ncause: xinetd does not read %s: %s\nremedy: mv %s " FOLDER "/%.*s",
-                    entry->file, strchr(name, '.') != NULL ? "its name has a dot"
-                    : name[strlen(name) - 1] == '~' ? "its name ends in ~"
-                    : "no includedir in " CONFIGURATION " names its folder",
-                    entry->file, (int)strcspn(name, ".~"), name);
+        if (entry->is_stray && strpbrk(name, ".~") == NULL)
+                entry_switch_off(entry, "\ncause: xinetd does not read %s: no includedir in " CONFIGURATION " names "
+                    "its folder\nremedy: echo 'includedir " FOLDER "' >>" CONFIGURATION "; then restart xinetd",
+                    entry->file);
+        else if (entry->is_stray)
+                entry_switch_off(entry, "\ncause: xinetd does not read %s, for its name has a dot or ends in ~\n"
+                    "remedy: mv %s " FOLDER "/%.*s; then restart xinetd", entry->file, entry->file,
+                    (int)strcspn(name, ".~"), name);
         else if (disable != NULL && strcmp(disable, "no") != 0)
                 entry_switch_off(entry, "\ncause: it is switched off (disable = %s)\n"
                     "remedy: write disable = no there, then: systemctl reload xinetd, or kill -HUP "
                     "its process", disable);
-        else if (enabled != NULL && !is_one_of(enabled, id))
+        else if (enabled != NULL && !xinetd_lists(enabled, id))
                 entry_switch_off(entry, "\ncause: it is switched off, for the list enabled in the defaults "
                     "of " CONFIGURATION " lacks it: %s\nremedy: write there: enabled += %s; then restart "
                     "xinetd", enabled, id);
-        else if (disabled != NULL && is_one_of(disabled, id))
+        else if (disabled != NULL && xinetd_lists(disabled, id))
                 entry_switch_off(entry, "\ncause: it is switched off, for the list disabled in the defaults "
                     "of " CONFIGURATION " has it: %s\nremedy: take %s out there; then restart xinetd",
                     disabled, id);
-}
-
-static bool
-is_listed(const char *list, const char *flag)
-{
-        return list != NULL && is_one_of(list, flag);
-}
-
-/* The port: it must be told in one of two ways, or xinetd drops the entry. */
-static void
-find_port(struct entry *entry)
-{
-        const char *port = entry_word(entry, "port"), *name = entry->name;
-        bool is_unlisted = is_listed(entry_word(entry, "type"), "UNLISTED");
-        bool is_secured = strncmp(name, "pop3s", 5) == 0;
-        unsigned listed = service_port(name), usual = is_secured ? POP3S_PORT : POP3_PORT;
-
-        entry->port = port != NULL ? service_port(port) : listed;
-        if (entry->port == 0 && strncmp(name, "pop", 3) == 0)
-                entry->port = usual;    /* so it is meant */
-        if (is_unlisted && port == NULL)
-                entry_refused(entry, "\ncause: type = UNLISTED needs a port, so xinetd drops the entry\n"
-                    "remedy: write there: port = %u", usual);
-        else if (!is_unlisted && listed == 0 && strcmp(name, is_secured ? "pop3s" : "pop3") == 0)
-                entry_refused(entry, "\ncause: /etc/services lacks %s, so xinetd drops the entry\n"
-                    "remedy: printf '%s\\t%u/tcp\\n' >>/etc/services; then restart xinetd", name, name,
-                    usual);
-        else if (!is_unlisted && listed == 0)
-                entry_refused(entry, "\ncause: /etc/services has no service name %s, so xinetd drops the "
-                    "entry\nremedy: write: service %s (or, in the entry: type = UNLISTED and port = %u)",
-                    name, is_secured ? "pop3s" : "pop3", usual);
-        else if (!is_unlisted && port != NULL && service_port(port) != listed)
-                entry_refused(entry, "\ncause: /etc/services gives %s the port %u, not %s, so xinetd drops "
-                    "the entry\nremedy: write there: type = UNLISTED", name, listed, port);
-}
-
-/* What xinetd must be told; without it the entry is dropped. */
-static void
-find_missing(struct entry *entry)
-{
-        static const char *const needed[][2] = {
-                { "socket_type", "stream" }, { "wait", "no" }, { "user", "root" },
-        };
-        bool has_protocol = entry_word(entry, "protocol") != NULL;
-
-        for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
-                if (entry_word(entry, needed[i][0]) == NULL && (i > 0 || !has_protocol))
-                        entry_refused(entry, "\ncause: the attribute %s is missing, so xinetd drops the "
-                            "entry\nremedy: write there: %s = %s", needed[i][0], needed[i][0],
-                            needed[i][1]);
-        if (!has_protocol && is_listed(entry_word(entry, "type"), "UNLISTED"))
-                entry_refused(entry, "\ncause: the attribute protocol is missing, so xinetd drops the entry\n"
-                    "remedy: write there: protocol = tcp");
-        if (entry->value[PROGRAM][0] == '\0' && entry_word(entry, "redirect") == NULL &&
-            !is_listed(entry_word(entry, "type"), "INTERNAL"))
-                entry_refused(entry, "\ncause: the attribute server is missing, so xinetd drops the entry\n"
-                    "remedy: write there: server = /usr/local/sbin/pop3d");
-}
-
-/* An attribute with a value that it must not have here. */
-static void
-refuse_value(struct entry *entry, const char *name, const char *wanted, const char *why)
-{
-        const char *value = entry_word(entry, name);
-
-        if (value != NULL && strcmp(value, wanted) != 0)
-                entry_refused(entry, "\ncause: %s = %s: %s\nremedy: write there: %s = %s", name, value, why,
-                    name, wanted);
-}
-
-static void
-find_wrong_values(struct entry *entry)
-{
-        const char *user = entry_word(entry, "user"), *group = entry_word(entry, "group");
-        const char *redirect = entry_word(entry, "redirect"), *type = entry_word(entry, "type");
-        const char *wait = entry_word(entry, "wait"), *flags = entry_word(entry, "flags");
-        uid_t uid;
-
-        refuse_value(entry, "socket_type", "stream", "POP3 is a stream of octets");
-        refuse_value(entry, "protocol", "tcp", "POP3 is spoken over TCP");
-        if (wait != NULL && strcmp(wait, "yes") != 0)
-                refuse_value(entry, "wait", "no", "xinetd knows yes and no alone");
-        if (user != NULL && !account_uid(user, &uid))
-                entry_refused(entry, "\ncause: there is no account %s, so xinetd drops the entry\n"
-                    "remedy: write there: user = root", user);
-        if (group != NULL && !auth_has_group(group))
-                entry_refused(entry, "\ncause: there is no group %s, so xinetd drops the entry\n"
-                    "remedy: take out there the line with group", group);
-        if (is_listed(type, "INTERNAL"))
-                entry_refused(entry, "\ncause: type = INTERNAL: xinetd looks for a service of its own\n"
-                    "remedy: take INTERNAL out there");
-        if (is_listed(flags, "SENSOR"))
-                entry_refused(entry, "\ncause: flags = SENSOR: xinetd starts nothing and shuts out who "
-                    "connects\nremedy: take SENSOR out there");
-        if (redirect != NULL)
-                entry_trouble(entry, "fail", "\ncause: redirect = %s: xinetd passes each connection on, and "
-                    "does not start the server\nremedy: take out there the line with redirect", redirect);
-}
-
-/* What xinetd itself writes to the client comes before the greeting. */
-static void
-find_banner(struct entry *entry)
-{
-        static const char *const banners[] = { "banner", "banner_success" };
-
-        for (size_t i = 0; i < sizeof(banners) / sizeof(banners[0]); i++) {
-                const char *file = entry_word(entry, banners[i]);
-
-                if (file != NULL)
-                        entry_trouble(entry, "fail", "\ncause: %s = %s: xinetd writes that before the greeting, "
-                            "and clients take its first line for the greeting\n"
-                            "remedy: take out there, or in the defaults, the line with %s", banners[i], file,
-                            banners[i]);
-        }
-}
-
-/* The arguments, as xinetd makes them of server and server_args. */
-static void
-find_arguments(struct entry *entry)
-{
-        bool has_name = is_listed(entry->value[FLAGS], "NAMEINARGS");
-
-        if (!has_name)
-                entry_argument(entry, base_name(entry->value[PROGRAM]));
-        entry_arguments(entry, false);
-        if (has_name && entry->argument_count == 0)
-                entry_refused(entry, "\ncause: flags = NAMEINARGS, but there are no server_args\n"
-                    "remedy: write there: server_args = pop3d");
-        else if (has_name && *entry->arguments[0] == '-')
-                entry_trouble(entry, "fail", "\ncause: flags = NAMEINARGS takes the first word of server_args, "
-                    "%s, for the name of the program\nremedy: write there: server_args = pop3d %s",
-                    entry->arguments[0], entry->value[ARGUMENTS]);
 }
 
 static void
@@ -393,11 +252,7 @@ end_service(struct reading *reading)
         if (entry_word(entry, "bind") != NULL)
                 (void)snprintf(entry->address, sizeof(entry->address), "%s", entry_word(entry, "bind"));
         find_why_off(reading, entry);
-        find_port(entry);
-        find_missing(entry);
-        find_wrong_values(entry);
-        find_banner(entry);
-        find_arguments(entry);
+        xinetd_find_faults(entry);
         (void)entry_end(reading->entries);
 }
 

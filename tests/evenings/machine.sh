@@ -28,6 +28,10 @@ stop() {
 xinetd_start() { daemon xinetd "${1:-110}" xinetd -dontfork -f /etc/xinetd.conf -pidfile /run/xinetd.pid; }
 xinetd_restart() { stop xinetd; xinetd_start "$@"; }
 xinetd_off() { sed -i 's/disable\( *\)= no/disable\1= yes/' /etc/xinetd.d/pop3; }
+# Changes of the shipped entry: a line more; another value; a word taken out
+xinetd_line() { sed -i "0,/^{/s|^{|{\n\t$1|" /etc/xinetd.d/pop3; }
+xinetd_value() { sed -i "s|^\(\s*$1\s*=\).*|\1 $2|" /etc/xinetd.d/pop3; }
+xinetd_drop() { sed -i "/^\s*$1\s*[+=-]/d" /etc/xinetd.d/pop3; }
 # packages = ["openbsd-inetd"]
 inetd_start() { daemon inetd "${1:-110}" "$PACKAGES/openbsd-inetd/usr/sbin/inetd" -i /etc/inetd.conf; }
 stunnel_start() { daemon stunnel "${2:-995}" stunnel "${1:-/etc/stunnel/pop3s.conf}"; }

@@ -1,0 +1,402 @@
+/*
+ * access.c - who may connect: what restricts an entry by address and by time.
+ * Runs in:   pop3d-check, as root where it can.
+ * May touch: what entries.c, addresses.c and wrappers.c touch.
+ *
+ * The addresses of this machine are asked for. Each stands for its network, whose clients are taken
+ * to be ours: an entry that lets none of these networks in is a warning, whatever else it lets in.
+ */
+#include "access.h"
+#include "troubles.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Why an address is kept out: the words that do it, and what mends it. */
+struct refusal {
+        char cause[VALUE_SIZE], remedy[VALUE_SIZE];
+};
+
+static bool
+is_listed(const char *list, const char *word)
+{
+        return list != NULL && strstr(list, word) != NULL;
+}
+
+/* ---- xinetd's lists ---------------------------------------------------------------------------- */
+
+/* "128.138.{12,44}": the octets before the brace, then one of those within; the rest may be any. */
+static bool
+is_in_factors(const struct own *own, const char *pattern)
+{
+        const char *brace = strchr(pattern, '{'), *at = brace + 1;
+        unsigned octet = 0;
+
+        if (own->family != AF_INET)
+                return false;
+        for (const char *digit = pattern; digit < brace && octet < 3; octet++) {
+                if (strtoul(digit, NULL, 10) != own->octets[octet])
+                        return false;
+                digit += strspn(digit, "0123456789") + 1;
+        }
+        for (; *at != '\0'; at += *at != '\0') {
+                if (strtoul(at, NULL, 10) == own->octets[octet])
+                        return true;
+                at += strcspn(at, ",}");
+        }
+        return false;
+}
+
+/* A pattern of only_from or no_access. Octets of zero at the end of an IPv4 address may be any. */
+static bool
+matches(const struct own *own, const char *pattern)
+{
+        char name[VALUE_SIZE], network[VALUE_SIZE];
+        unsigned char octets[4];
+        unsigned prefix = 32;
+        size_t length, wanted = strlen(pattern);
+
+        if (strchr(pattern, '{') != NULL)
+                return is_in_factors(own, pattern);
+        if (strchr(pattern, '/') != NULL)
+                return is_in_network(own, pattern);
+        if (inet_pton(AF_INET, pattern, octets) == 1) {
+                while (prefix > 0 && octets[prefix / 8 - 1] == 0)
+                        prefix -= 8;
+                (void)snprintf(network, sizeof(network), "%s/%u", pattern, prefix);
+                return is_in_network(own, network);
+        }
+        if (strchr(pattern, ':') != NULL)
+                return strcmp(pattern, "::") == 0 ? own->family == AF_INET6 : is_in_network(own, pattern);
+        length = strlen(name_of(own, name));
+        if (*pattern == '.')
+                return length > wanted && strcasecmp(name + length - wanted, pattern) == 0;
+        return strcasecmp(name, pattern) == 0;
+}
+
+/* The first pattern of the list that matches, or NULL. */
+static const char *
+find_match(const struct own *own, const char *list, char found[VALUE_SIZE])
+{
+        char text[4 * VALUE_SIZE], *rest;
+
+        (void)snprintf(text, sizeof(text), "%s", list == NULL ? "" : list);
+        for (char *one = strtok_r(text, " \t", &rest); one != NULL; one = strtok_r(NULL, " \t", &rest))
+                if (matches(own, one)) {
+                        (void)snprintf(found, VALUE_SIZE, "%s", one);
+                        return found;
+                }
+        return NULL;
+}
+
+static bool
+xinetd_refuses(const struct entry *entry, const struct own *own, struct refusal *refusal)
+{
+        const char *only = entry_word(entry, "only_from"), *none = entry_word(entry, "no_access");
+        char found[VALUE_SIZE];
+
+        if (find_match(own, none, found) != NULL) {
+                (void)snprintf(refusal->cause, VALUE_SIZE, "no_access = %.900s", none);
+                (void)snprintf(refusal->remedy, VALUE_SIZE, "write there: no_access -= %.900s", found);
+                return true;
+        }
+        if (only == NULL || find_match(own, only, found) != NULL)
+                return false;
+        (void)snprintf(refusal->cause, VALUE_SIZE, "only_from = %.900s", only);
+        (void)snprintf(refusal->remedy, VALUE_SIZE, "write there: only_from += %s", own->network);
+        return true;
+}
+
+/* ---- systemd's lists --------------------------------------------------------------------------- */
+
+static bool
+is_in_list(const struct own *own, const char *list)
+{
+        char text[4 * VALUE_SIZE], *rest;
+
+        (void)snprintf(text, sizeof(text), "%s", list == NULL ? "" : list);
+        for (char *one = strtok_r(text, " \t", &rest); one != NULL; one = strtok_r(NULL, " \t", &rest))
+                if (strcmp(one, "any") == 0 || (strcmp(one, "localhost") == 0 && own->is_loopback) ||
+                    is_in_network(own, one))
+                        return true;
+        return false;
+}
+
+static bool
+systemd_refuses(const struct entry *entry, const struct own *own, struct refusal *refusal)
+{
+        const char *deny = entry_word(entry, "IPAddressDeny");
+
+        if (is_in_list(own, entry_word(entry, "IPAddressAllow")) || !is_in_list(own, deny))
+                return false;
+        (void)snprintf(refusal->cause, VALUE_SIZE, "IPAddressDeny=%.900s", deny);
+        (void)snprintf(refusal->remedy, VALUE_SIZE, "write IPAddressAllow=%s beside it (systemctl edit), then: "
+            "systemctl daemon-reload; systemctl restart %s", own->network, entry->name);
+        return true;
+}
+
+/* ---- tcp wrappers ------------------------------------------------------------------------------ */
+
+/* Whether a process has no libwrap in it, as far as it can be seen. */
+static bool
+lacks_libwrap(int pid)
+{
+        char path[NAME_SIZE], line[VALUE_SIZE];
+        bool is_found = false;
+        FILE *maps;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+        maps = pid == 0 ? NULL : fopen(path, "re");
+        if (maps == NULL)
+                return false;
+        while (!is_found && fgets(line, sizeof(line), maps) != NULL)
+                is_found = strstr(line, "libwrap") != NULL;
+        (void)fclose(maps);
+        return !is_found;
+}
+
+/* Under which name tcp wrappers know the daemon, or NULL if nothing asks them. */
+static const char *
+wrapped_name(const struct entries *entries, const struct entry *entry)
+{
+        const char *libwrap = entry_word(entry, "libwrap");
+        bool has_tcpd = strcmp(base_name(entry->value[PROGRAM]), "tcpd") == 0;
+        struct holder holder;
+
+        if (entry->launcher == STUNNEL)
+                return libwrap != NULL && strcasecmp(libwrap, "yes") == 0 ? entry->name : NULL;
+        if (has_tcpd)
+                return base_name(entry->arguments[0]);
+        find_holder(entry->port, &holder);
+        if (lacks_libwrap(holder.pid))
+                return NULL;
+        if (entry->launcher == XINETD && !is_listed(entry->value[FLAGS], "NOLIBWRAP"))
+                return is_listed(entry->value[FLAGS], "NAMEINARGS") ? base_name(entry->arguments[0])
+                    : base_name(entry->value[PROGRAM]);
+        return entry->launcher == INETD && entries->xinetd_reads_inetd
+            ? base_name(entry->value[PROGRAM]) : NULL;
+}
+
+static bool
+wrappers_refuse_entry(const struct entries *entries, const struct entry *entry, const struct own *own,
+    struct refusal *refusal)
+{
+        const char *daemon = wrapped_name(entries, entry);
+        char where[VALUE_SIZE];
+
+        if (daemon == NULL || !wrappers_refuse(entries, daemon, own, where))
+                return false;
+        (void)snprintf(refusal->cause, VALUE_SIZE, "%.900s (tcp wrappers, for %s)", where, daemon);
+        if (strstr(where, "hosts.allow") != NULL)
+                (void)snprintf(refusal->remedy, VALUE_SIZE, "let %s in by a line before that one", own->network);
+        else
+                (void)snprintf(refusal->remedy, VALUE_SIZE, "echo '%s: %s%.*s%s%s' >>/etc/hosts.allow", daemon,
+                    own->family == AF_INET6 ? "[" : "", (int)strcspn(own->network, "/"), own->network,
+                    own->family == AF_INET6 ? "]" : "", strchr(own->network, '/'));
+        return true;
+}
+
+/* ---- Who is let in ------------------------------------------------------------------------------ */
+
+static bool
+is_refused(const struct entries *entries, const struct entry *entry, const struct own *own,
+    struct refusal *refusal)
+{
+        if (entry->launcher == XINETD && xinetd_refuses(entry, own, refusal))
+                return true;
+        if (entry->launcher == SYSTEMD && systemd_refuses(entry, own, refusal))
+                return true;
+        return wrappers_refuse_entry(entries, entry, own, refusal);
+}
+
+static bool
+is_loopback_address(const char *address)
+{
+        return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0 ||
+            strcmp(address, "localhost") == 0;
+}
+
+/* Whether its clients are other programs of this machine: it stands behind a proxy or stunnel. */
+static bool
+is_inner(const struct entries *entries, const struct entry *entry)
+{
+        return entry->port == 0 || entry->options.auth.expects_proxy ||
+            entry_of_port(entries, entry->port, CONNECT, "") != NULL ||
+            (is_loopback_address(entry->address) && entry->port != POP3_PORT && entry->port != POP3S_PORT);
+}
+
+/* Whether another entry, on its port or with TLS, is for the clients on other machines. */
+static bool
+is_for_local_use(const struct entries *entries, const struct entry *entry)
+{
+        for (size_t i = 0; i < entries->count; i++) {
+                const struct entry *other = &entries->entry[i];
+
+                bool does_tls = other->launcher == STUNNEL || other->launcher == HAPROXY ||
+                    other->port == POP3S_PORT;
+
+                if (other == entry || !other->is_on || is_loopback_address(other->address))
+                        continue;
+                if ((other->port == entry->port && is_loopback_address(entry->address)) || (does_tls &&
+                    entry->port == POP3_PORT && !entry->options.allows_clear_text))
+                        return true;
+        }
+        return false;
+}
+
+/* The words of the entry that restrict, as they are. */
+static void
+describe(const struct entry *entry, char text[4 * VALUE_SIZE])
+{
+        static const char *const words[] = {
+                "bind", "only_from", "no_access", "access_times", "instances", "per_source", "cps", "max_load",
+                "rlimit_as", "rlimit_cpu", "rlimit_data", "deny_time", "IPAddressAllow", "IPAddressDeny",
+                "MaxConnections", "MaxConnectionsPerSource", "BindIPv6Only", "libwrap", "wait",
+        };
+        size_t used = (size_t)snprintf(text, 4 * VALUE_SIZE, "%.900s", entry->file), bare = used;
+
+        for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+                const char *value = entry_word(entry, words[i]);
+
+                if (value != NULL && strcmp(value, "no") != 0 && used < 3 * VALUE_SIZE)
+                        used += (size_t)snprintf(text + used, 4 * VALUE_SIZE - used, "%s %s = %.600s",
+                            used == bare ? ":" : ",", words[i], value);
+        }
+        if (used == bare)
+                (void)snprintf(text + used, 4 * VALUE_SIZE - used, ": nothing there restricts who may connect");
+}
+
+/* Whether one of this machine's networks of a family is let in, or its loopback; true without any. */
+static bool
+lets_family_in(const struct entries *entries, const struct entry *entry, const struct owns *owns,
+    bool inner, int family, struct refusal *refusal)
+{
+        bool is_any = false;
+
+        for (size_t i = 0; i < owns->count; i++) {
+                struct refusal last;
+
+                if (owns->own[i].is_loopback != inner || owns->own[i].family != family)
+                        continue;
+                is_any = true;
+                if (!is_refused(entries, entry, &owns->own[i], &last))
+                        return true;
+                /* the first one is told of */
+                if (refusal->cause[0] == '\0')
+                        *refusal = last;
+        }
+        return !is_any;
+}
+
+/* Over IPv4 most clients come; over IPv6 alone only where this machine has no other network. */
+static bool
+lets_in(const struct entries *entries, const struct entry *entry, const struct owns *owns, bool inner,
+    struct refusal *refusal)
+{
+        bool has_four = false;
+
+        for (size_t i = 0; i < owns->count; i++)
+                has_four |= owns->own[i].family == AF_INET && owns->own[i].is_loopback == inner;
+        return lets_family_in(entries, entry, owns, inner, has_four ? AF_INET : AF_INET6, refusal);
+}
+
+static void
+check_addresses(const struct entries *entries, const struct entry *entry, const struct owns *owns)
+{
+        bool inner = is_inner(entries, entry);
+        struct refusal refusal = { .cause = "" };
+        char text[4 * VALUE_SIZE];
+
+        describe(entry, text);
+        if (entry->address[0] != '\0' && !owns_has(owns, entry->address))
+                print_row(entries->report, "fail", "access", "%s\ncause: it listens on %s, which is no address of "
+                    "this machine (bind), so nobody can connect\nremedy: take out %s there, then restart %s", text,
+                    entry->address, entry->address, launcher_names[entry->launcher]);
+        else if (!inner && is_loopback_address(entry->address) && !is_for_local_use(entries, entry))
+                print_row(entries->report, "warn", "access", "%s\ncause: it listens on %s alone (bind), so that "
+                    "no other machine can connect\nremedy: take out %s there, then restart %s", text,
+                    entry->address, entry->address, launcher_names[entry->launcher]);
+        else if (!lets_in(entries, entry, owns, inner, &refusal) && !is_for_local_use(entries, entry))
+                print_row(entries->report, inner ? "fail" : "warn", "access", "%s\ncause: %s keeps out %s\n"
+                    "remedy: %s, then restart %s, or see that your clients come from elsewhere", text,
+                    refusal.cause, inner ? "this machine itself" : "the networks of this machine",
+                    refusal.remedy, launcher_names[entry->launcher]);
+        else
+                print_row(entries->report, "ok", "access", "%s", text);
+}
+
+/* ---- Times -------------------------------------------------------------------------------------- */
+
+/* "8:00-12:00 14:00-18:30": whether one of these has this minute in it. */
+static bool
+is_open_now(const char *times)
+{
+        time_t seconds = time(NULL);
+        const struct tm *now = localtime(&seconds);
+        unsigned minute = now == NULL ? 0 : (unsigned)(now->tm_hour * 60 + now->tm_min);
+        unsigned from[2], until[2];
+        int length;
+
+        while (sscanf(times, " %u:%u-%u:%u%n", &from[0], &from[1], &until[0], &until[1], &length) == 4) {
+                if (from[0] * 60 + from[1] <= minute && minute <= until[0] * 60 + until[1])
+                        return true;
+                times += length;
+        }
+        return false;
+}
+
+static void
+check_times(const struct entries *entries, const struct entry *entry)
+{
+        const char *times = entry_word(entry, "access_times");
+
+        if (times != NULL && !is_open_now(times))
+                print_row(entries->report, "fail", "access", "%s: access_times = %s\ncause: it is closed at this "
+                    "hour\nremedy: take out there the line with access_times, or change it, then restart xinetd",
+                    entry->file, times);
+}
+
+/* xinetd asks the client's machine who the user is, and waits for the answer. */
+static void
+check_ident(const struct entries *entries, const struct entry *entry)
+{
+        static const char *const words[] = { "log_on_success", "log_on_failure" };
+
+        for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+                if (entry->launcher == XINETD && is_listed(entry_word(entry, words[i]), "USERID"))
+                        print_row(entries->report, "warn", "access", "%s: %s has USERID\ncause: xinetd asks the "
+                            "client's machine by ident (port 113) who connects; where a firewall drops that, the "
+                            "greeting comes half a minute late\nremedy: write there: %s -= USERID, then restart "
+                            "xinetd", entry->file, words[i], words[i]);
+        if (entry->launcher == XINETD && is_listed(entry->value[FLAGS], "IDONLY") &&
+            is_listed(entry_word(entry, "log_on_success"), "USERID"))
+                print_row(entries->report, "fail", "access", "%s: flags = %s\ncause: IDONLY lets in only clients "
+                    "whose machine answers to ident (port 113), and hardly one does\nremedy: take IDONLY out "
+                    "there, then restart xinetd", entry->file, entry->value[FLAGS]);
+        if (entry->launcher == XINETD && entry_word(entry, "v6only") != NULL &&
+            strcmp(entry_word(entry, "v6only"), "yes") == 0)
+                print_row(entries->report, "warn", "access", "%s: v6only = yes\ncause: clients over IPv4 are "
+                    "refused\nremedy: write there: v6only = no, then restart xinetd", entry->file);
+}
+
+void
+access_check(const struct entries *entries)
+{
+        struct owns owns;
+
+        owns_read(&owns);
+        for (size_t i = 0; i < entries->count; i++) {
+                const struct entry *entry = &entries->entry[i];
+
+                /* a stunnel file without a port is for what starts that stunnel, and so has its entry */
+                if (!entry->is_on || entry->cannot_listen || (entry->port == 0 && entry->socket[0] == '\0'))
+                        continue;
+                check_addresses(entries, entry, &owns);
+                check_times(entries, entry);
+                check_ident(entries, entry);
+                limits_check(entries, entry);
+        }
+}
