@@ -17,6 +17,7 @@ maildrop-, two- (two faults at once). What may stand in it:
     clients = ["here 110"]  # how users come, and this is the default: all must fail before the remedy, and fetch after it.
                             # here, here6: over loopback; own, own6: from this machine to 192.0.2.1, 2001:db8::1;
                             # elsewhere, elsewhere6: to these from another machine. Then port; then tls or stls
+    article = "..."         # the step of the old articles that this is; tests/system/listed.py has them all
     user = "alice"          # who comes, and who is looked at: the default
     fails = false           # the fault is latent: clients fetch before the remedy as well
     options = ["-q"]        # more options for -c
@@ -31,6 +32,8 @@ maildrop-, two- (two faults at once). What may stand in it:
     state = "fail"          # this is the default; "fail|warn": either
     words = ["/etc/xinetd.d/pop3", "disable = yes"]         # all in this row, in any case
     remedy = "disable = no" # words of its remedy
+    table = "fail launcher ... switched off"                # the row of the README's table that it is; NAME, FILE, PATH, N
+                            # stand for a word, ... for many
 
     [remedy]
     does = "..."            # shell: what the remedy says, to the letter. Then the clients must fetch, and no row that
@@ -57,7 +60,7 @@ from common import Failure, Skip, check, run
 
 AT_ONCE = 2
 SECONDS = 120                           # within which a file must end
-KEYS = {"about", "setup", "clients", "user", "fails", "options", "password", "status", "packages", "beside", "named", "remedy"}
+KEYS = {"about", "article", "setup", "clients", "user", "fails", "options", "password", "status", "packages", "beside", "named", "remedy"}
 PLACES = {"here": "127.0.0.1", "here6": "::1", "own": common.SERVER, "own6": common.SERVER6,
           "elsewhere": common.SERVER, "elsewhere6": common.SERVER6}
 SEVERITY = {"ok": 0, "skip": 0, "warn": 1, "fail": 2}
@@ -134,6 +137,13 @@ class Said:
         return None
 
 
+def pattern_of(cell):
+    """What a row of the README's table stands for."""
+    words = re.split(r"\b(NAME|FILE|PATH|N)\b|(\.\.\.) ?", re.sub(" +", " ", cell))
+    return re.compile("".join({"...": ".*"}.get(word, r"\S+" if word in ("NAME", "FILE", "PATH", "N") else re.escape(word))
+                              for word in words if word))
+
+
 def judge(fault, said):
     """Each row that must be there is, with its remedy; no other is loud."""
     told = []
@@ -141,6 +151,8 @@ def judge(fault, said):
         row = said.find(named)
         check(row is not None, f"not named: {named}")
         check(named.get("remedy", "").lower() in row[4].lower(), f"the remedy should have {named.get('remedy')!r}: {row[4]}")
+        if "table" in named:
+            check(pattern_of(named["table"]).match(" ".join(row)), f"the README's `{named['table']}` is not {row}")
         told.append(row)
     for row in said.rows:
         loud = SEVERITY[row[0]] > 0 and row not in told and row[1] not in fault.get("beside", [])
@@ -177,7 +189,7 @@ def read(path):
         fault = tomllib.load(file)
     check(set(fault) <= KEYS and "about" in fault and "setup" in fault, f"keys: {set(fault) ^ KEYS}")
     for named in fault.get("named", []):
-        check(set(named) <= {"row", "state", "words", "remedy"} and "row" in named, f"keys: {named}")
+        check(set(named) <= {"row", "state", "words", "remedy", "table"} and "row" in named, f"keys: {named}")
     check(bool(fault.get("named")) == ("/faults/" in path), "a fault has [[named]], what is sound has none")
     check(set(fault.get("remedy", {})) <= {"does"}, "[remedy] has does, and no more")
     return {"clients": ["here 110"], "user": "alice", **fault}
