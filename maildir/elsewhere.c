@@ -23,6 +23,7 @@ enum {
 /* What the entries of one folder or more are. */
 struct entries {
         size_t files, links, folders;
+        bool is_closed;         /* not all of it could be listed */
 };
 
 /* The kind of an entry by readdir(3), or where that does not tell by stat(2); a link is not followed. */
@@ -50,6 +51,8 @@ count(const char *path, const char *folder, struct entries *entries)
 
         (void)snprintf(whole, sizeof(whole), "%s%s", path, folder);
         list = opendir(whole);
+        if (list == NULL && errno != ENOENT)
+                entries->is_closed = true;
         for (size_t i = 0; list != NULL && i < ENTRIES_MAX && (entry = readdir(list)) != NULL; i++) {
                 unsigned char kind = entry->d_name[0] == '.' ? DT_UNKNOWN
                     : kind_of(dirfd(list), entry);
@@ -232,7 +235,8 @@ maildir_check_elsewhere(const char *path, const struct maildir_names *names, che
         if (entries.folders > 0)
                 row(context, "skip", "maildrop", "%zu of the entries in %s/new and cur are folders, "
                     "which are no messages", entries.folders, path);
-        if (entries.files > 0)
+        /* a Maildir that may not be read is not empty for that */
+        if (entries.files > 0 || entries.is_closed)
                 return;
         (void)stat(path, &own);
         check_folders(path, &own, row, context);
@@ -299,8 +303,7 @@ find_home(const char *user, char found[PATH_MAX])
 }
 
 bool
-maildir_check_home(const struct maildir_names *names, bool is_of_one_owner, check_row row,
-    void *context)
+maildir_check_home(const struct maildir_names *names, check_row row, void *context)
 {
         const char *home = names->home, *error;
         char found[PATH_MAX];
@@ -313,7 +316,7 @@ maildir_check_home(const struct maildir_names *names, bool is_of_one_owner, chec
                 row(context, "fail", "maildrop", "%s: %s\n"
                     "cause: /etc/fstab has a file system for %s, and none is mounted there\n"
                     "remedy: mount %s", home, error, found, found);
-        else if (!is_of_one_owner && find_home(names->mailbox, found))
+        else if (find_home(names->mailbox, found))
                 row(context, "fail", "maildrop", "%s: %s\n"
                     "cause: passwd says that this is the home of %s, whose folder seems to be %s\n"
                     "remedy: usermod -d %s %s", home, error, names->mailbox, found, found,

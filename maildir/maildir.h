@@ -209,12 +209,8 @@ void maildir_check_place(const char *path, int index_seconds, check_row row, voi
 void maildir_check_elsewhere(const char *path, const struct maildir_names *names, check_row row,
     void *context);
 
-/*
- * Whether the home is there. Else a row tells why it may not be, and what mends it. is_of_one_owner:
- * it is that of one account for all maildrops.
- */
-bool maildir_check_home(const struct maildir_names *names, bool is_of_one_owner, check_row row,
-    void *context);
+/* Whether the home of a system account is there. Else a row tells why not, and what mends it. */
+bool maildir_check_home(const struct maildir_names *names, check_row row, void *context);
 
 /*
  * Tells of the mail itself: it is read as a session reads it, and may be read behind a session's

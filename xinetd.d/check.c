@@ -112,8 +112,8 @@ check_place(struct report *report, void *context)
                 print_row(report, "fail", "maildrop", "%s is not there, but %s is\n"
                     "cause: virtual users log in in small letters\n"
                     "remedy: rename it to small letters", path, found);
-        else if (is_below(path, names.home) &&
-            !maildir_check_home(&names, is_virtual, print_row, report))
+        else if (!is_virtual && is_below(path, names.home) &&
+            !maildir_check_home(&names, print_row, report))
                 return;
         else if (maildir_is_not_yet_there(path, check->found.identity.uid))
                 print_row(report, "warn", "maildrop", "%s is not there yet, and served as empty\n"
