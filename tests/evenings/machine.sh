@@ -25,7 +25,17 @@ stop() {
         for ((i = 0; i < 100; i++)); do kill -0 "$pid" 2>/dev/null && [ "$(cut -d' ' -f3 /proc/"$pid"/stat)" != Z ] || break; sleep 0.05; done
 }
 
-xinetd_start() { daemon xinetd "${1:-110}" xinetd -dontfork -f /etc/xinetd.conf -pidfile /run/xinetd.pid; }
+# xinetd opens its ports right after it has written its number: a port that is not bound a little later will not be
+xinetd_start() {
+        local i left=6
+        rm -f /run/xinetd.pid
+        daemon xinetd 0 xinetd -dontfork -f /etc/xinetd.conf -pidfile /run/xinetd.pid
+        for ((i = 0; i < 100 && left > 0; i++)); do
+                ! ss -Hltn "sport = :${1:-110}" | grep -q . || return 0
+                [ ! -s /run/xinetd.pid ] || left=$((left - 1))
+                sleep 0.05
+        done
+}
 xinetd_restart() { stop xinetd; xinetd_start "$@"; }
 xinetd_off() { sed -i 's/disable\( *\)= no/disable\1= yes/' /etc/xinetd.d/pop3; }
 # Changes of the shipped entry: a line more; another value; a word taken out

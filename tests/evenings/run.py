@@ -49,6 +49,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -250,6 +251,9 @@ def main():
     run("make", "-s", "-C", common.TREE)
     common.unpack_packages({package for path in paths for package in read(path).get("packages", [])})
     count = {0: 0, 1: 0, 77: 0}
+    installed = tempfile.TemporaryDirectory()
+    os.environ[common.INSTALLED] = f"{installed.name}/root"
+    run("make", "-s", "-C", common.TREE, "install", f"DESTDIR={installed.name}/root")
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         for name, (status, output) in zip(names, pool.map(start, paths)):
             status = status if status in count else 1
