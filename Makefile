@@ -2,8 +2,10 @@
 #                 V=1 shows each command as it is run
 # make demo       one session through real PAM, in a temporary folder
 # make check      all tests
-# make sanitize   all tests under the address and undefined-behaviour sanitizers
-# make torture    every system call fails, every instant is the last, each fence is tried
+# make sanitize   all tests under the address and undefined-behaviour sanitizers;
+#                 COMPILERS=clang: by this compiler alone
+# make torture    every system call fails, every instant is the last, each fence is tried; TURN=N: a third of
+#                 what takes long
 # make fleet      three nodes behind HAProxy over GlusterFS, in namespaces: what breaks, and what must hold
 # make machines   the tests on other machines, emulated: MACHINES="s390x armhf" takes these two
 # make mutants    wrong changes to the product that a test must notice; TENTH=N: a tenth of them
@@ -112,9 +114,10 @@ $(BUILD)/tests/property/%.bin: tests/property/%.c $(BUILD)/product.a
 SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 REPORTS = tests/harness/reports.c
 WRONG = tests/harness/wrong.c
+COMPILERS = gcc clang
 WRAP = -Wl,--wrap=base64_decode,--wrap=channel_send,--wrap=become_user,--wrap=maildrop_unique_id
 sanitize:
-	@for compiler in gcc clang; do \
+	@for compiler in $(COMPILERS); do \
 		echo "== $$compiler, the address and the undefined-behaviour sanitizer" && \
 		folder=build/$$compiler-sanitize && \
 		build() { $(MAKE) --no-print-directory CC=$$compiler CFLAGS='$(SANITIZE)' FORTIFY= HARDENING= \
@@ -129,7 +132,7 @@ sanitize:
 
 # Each system call fails, each instant is the last, each fence is tried; some minutes, as root.
 torture: all
-	@python3 tests/torture/run.py
+	@python3 tests/torture/run.py $(if $(TURN),--turn $(TURN))
 
 # Other widths and orders of octets, by Debian's cross compilers and qemu.
 MACHINES = s390x armhf i386 arm64 ppc64el riscv64
@@ -262,7 +265,7 @@ $(BUILD)/prove/%: tests/prove/%.c tests/prove/every.h $(BUILD)/product.a
 
 # Small wrong changes to the product, one at a time: does a test notice? An hour or two, as root.
 mutants:
-	@python3 tests/mutants/run.py $(if $(TENTH),--tenth $(TENTH))
+	@python3 tests/mutants/run.py $(if $(TENTH),--quick --tenth $(TENTH))
 
 .PHONY: mutants
 

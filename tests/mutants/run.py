@@ -7,12 +7,13 @@ run.py - small wrong changes to the product, one at a time: does a test notice?
     python3 tests/mutants/run.py --tenth N    a tenth of them; N is a number or a commit's hash
     python3 tests/mutants/run.py --quick      only the tests that should notice, and not all others when they do not
     python3 tests/mutants/run.py --record F   what is found is added to file F, and what F says was noticed is not tried again
+    python3 tests/mutants/run.py -j 1         one at a time, not two
     python3 tests/mutants/run.py --apply      only whether each still applies
     python3 tests/mutants/run.py -l           lists them, with the promise that each breaks
 
 list.toml says how an entry is written. Each is made in a copy of the tree and built; then the tests
 run that should notice. Those that none of them noticed are tried once more at the end, by all of make
-check. A tenth is chosen for CI by the hash of the commit, so that all have their turn. The last line
+check. A tenth is chosen for CI by the number of the commit, so that all have their turn. The last line
 is "N passed, N failed, N skipped": passed is what was noticed; failed what survived, no longer applies
 or does not build.
 
@@ -20,19 +21,20 @@ Runs in:   the test runner, as root (as an ordinary user fewer tests can notice)
 May touch: build/mutants.
 """
 import argparse
+import concurrent.futures
 import fnmatch
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TREE = os.path.dirname(os.path.dirname(HERE))
-COPY = f"{TREE}/build/mutants/tree"
-SOUND = f"{TREE}/build/mutants/sound"           # what is built there is of no mutant
+WORK = f"{TREE}/build/mutants"
 FOLDERS = ("auth", "maildir", "xinetd.d", "tests")
 FILES = ("Makefile", "pop3d.c", "pop3d.8", "README.md", "LICENSE")
 ALL = ["tests/run.py"]  # whoever else might notice
@@ -77,50 +79,68 @@ def load():
     return mutants
 
 
-def make_copy():
-    """The tree as it is, built; what was built before is kept where it is still true."""
-    os.makedirs(COPY, exist_ok=True)
-    for name in FILES:
-        shutil.copy2(f"{TREE}/{name}", f"{COPY}/{name}")
-    for folder in FOLDERS:
-        shutil.rmtree(f"{COPY}/{folder}", ignore_errors=True)
-        shutil.copytree(f"{TREE}/{folder}", f"{COPY}/{folder}", symlinks=True,
-                        ignore=shutil.ignore_patterns("__pycache__"))
-    # a run that was broken off may have left objects of a mutant, which are no older than their source
-    if os.path.exists(SOUND):
-        os.unlink(SOUND)
-    else:
-        shutil.rmtree(f"{COPY}/build", ignore_errors=True)
-    problem = build()
-    if problem:
-        raise SystemExit(f"the tree as it is does not build:\n{problem}")
+class Copy:
+    """A copy of the tree, in which one mutant after the other is made and built."""
 
+    def __init__(self, number):
+        self.path = f"{WORK}/tree{number}"
+        self.sound = f"{WORK}/sound{number}"    # it is there while what is built is of no mutant
+        self.changed = None             # the file that is not as it was
+        os.makedirs(self.path, exist_ok=True)
+        for name in FILES:
+            shutil.copy2(f"{TREE}/{name}", f"{self.path}/{name}")
+        for folder in FOLDERS:
+            shutil.rmtree(f"{self.path}/{folder}", ignore_errors=True)
+            shutil.copytree(f"{TREE}/{folder}", f"{self.path}/{folder}", symlinks=True,
+                            ignore=shutil.ignore_patterns("__pycache__"))
+        # a run that was broken off may have left objects of a mutant, which are no older than their source
+        if os.path.exists(self.sound):
+            os.unlink(self.sound)
+        else:
+            shutil.rmtree(f"{self.path}/build", ignore_errors=True)
+        problem = self.build()
+        if problem:
+            raise SystemExit(f"the tree as it is does not build:\n{problem}")
 
-def build():
-    done = subprocess.run(["make", "-s", "-C", COPY, "all", "programs"] if has_all() else
-                          ["make", "-s", "-C", COPY, "pop3d", "programs"], capture_output=True, text=True)
-    return done.stdout + done.stderr if done.returncode else ""
+    def build(self):
+        done = subprocess.run(["make", "-s", "-C", self.path, "all", "programs"], capture_output=True, text=True)
+        return done.stdout + done.stderr if done.returncode else ""
 
+    def change(self, mutant):
+        """Makes the change and builds it; the file that was changed before is mended by the same build."""
+        self.restore()
+        self.changed = mutant.place()[0]
+        with open(f"{self.path}/{self.changed}") as file:
+            text = file.read()
+        with open(f"{self.path}/{self.changed}", "w") as file:
+            file.write(mutant.find.sub(lambda _: mutant.put.strip("\n"), text))
+        return self.build()
 
-def has_all():
-    with open(f"{COPY}/Makefile") as file:
-        return re.search(r"^all:", file.read(), re.M) is not None
+    def restore(self):
+        if self.changed is not None:
+            shutil.copy(f"{TREE}/{self.changed}", f"{self.path}/{self.changed}")
+            os.utime(f"{self.path}/{self.changed}")
+            self.changed = None
 
+    def end(self):
+        self.restore()
+        if not self.build():
+            open(self.sound, "w").close()
 
-def failures(command):
-    """Names of the tests that fail when a command of tests runs."""
-    try:
-        done = subprocess.run([sys.executable, "-B", *command], cwd=COPY, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, errors="replace", timeout=SECONDS,
-                              env={name: value for name, value in os.environ.items() if name != "POP3D"})
-    except subprocess.TimeoutExpired:
-        return ["(the run did not end)"]
-    said = done.stdout + done.stderr
-    names = re.findall(r"^FAIL (.+?)(?: \(.*)?$", said, re.M) + re.findall(r"^not ok (.+?)(?: - .*)?$", said, re.M)
-    names = [re.sub(r" over \w+ in \w+.*", "", name) for name in names]
-    if done.returncode and not names:
-        names = [f"({' '.join(command)} broke down: {said[-200:]!r})"]
-    return sorted(set(names))
+    def failures(self, command):
+        """Names of the tests that fail when a command of tests runs."""
+        try:
+            done = subprocess.run([sys.executable, "-B", *command], cwd=self.path, stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True, errors="replace", timeout=SECONDS,
+                                  env={name: value for name, value in os.environ.items() if name != "POP3D"})
+        except subprocess.TimeoutExpired:
+            return ["(the run did not end)"]
+        said = done.stdout + done.stderr
+        names = re.findall(r"^FAIL (.+?)(?: \(.*)?$", said, re.M) + re.findall(r"^not ok (.+?)(?: - .*)?$", said, re.M)
+        names = [re.sub(r" over \w+ in \w+.*", "", name) for name in names]
+        if done.returncode and not names:
+            names = [f"({' '.join(command)} broke down: {said[-200:]!r})"]
+        return sorted(set(names))
 
 
 def commands(words):
@@ -146,52 +166,34 @@ class Record:
 
 
 class Run:
+    """Some mutants, a few at a time, each in a copy of its own."""
+
     def __init__(self, record):
         self.record = record
         self.passed = self.failed = self.skipped = 0
         self.sound = {}                 # by command: what fails of these tests on the tree as it is
-        self.changed = None             # the file that is not as it was
+        self.lock = threading.Lock()
+        self.copies = []                # those that no mutant is in
 
-    def tell(self, mutant, is_good, why):
-        self.passed += is_good
-        self.failed += not is_good
-        print(f"{'ok' if is_good else 'not ok'} {mutant.name} - {why}", flush=True)
+    def tell(self, mutant, is_good, why, verdict=None):
+        with self.lock:
+            self.passed += is_good
+            self.failed += not is_good
+            if verdict:
+                self.record.add(verdict, mutant, why)
+            print(f"{'ok' if is_good else 'not ok'} {mutant.name} - {why}", flush=True)
 
-    def fails_anyway(self, command):
-        key = " ".join(command)
-        if key not in self.sound:
-            self.restore()
-            build()
-            self.sound[key] = failures(command)
+    def notice(self, copy, mutant, command):
+        """The tests that fail with the mutant, but not without it; nobody believes a run that fails anyway."""
+        names, key = copy.failures(command), " ".join(command)
+        if names and key not in self.sound:
+            copy.restore()
+            copy.build()
+            self.sound[key] = copy.failures(command)
             if self.sound[key]:
                 print(f"# {key} fails without any mutant: {self.sound[key]}", flush=True)
-        return self.sound[key]
-
-    def notice(self, mutant, command):
-        """The tests that fail with the mutant, but not without it; nobody believes a run that fails anyway."""
-        names = failures(command)
-        if names:
-            anyway = self.fails_anyway(command)
-            names = [name for name in names if name not in anyway]
-            if self.changed is None:
-                self.change(mutant)
-        return names
-
-    def change(self, mutant):
-        """Makes the change and builds it; the file that was changed before is mended by the same build."""
-        self.restore()
-        self.changed = mutant.place()[0]
-        with open(f"{COPY}/{self.changed}") as file:
-            text = file.read()
-        with open(f"{COPY}/{self.changed}", "w") as file:
-            file.write(mutant.find.sub(lambda _: mutant.put.strip("\n"), text))
-        return build()
-
-    def restore(self):
-        if self.changed is not None:
-            shutil.copy(f"{TREE}/{self.changed}", f"{COPY}/{self.changed}")
-            os.utime(f"{COPY}/{self.changed}")
-            self.changed = None
+            copy.change(mutant)
+        return [name for name in names if name not in self.sound[key]]
 
     def try_one(self, mutant, runs):
         """True if these runs of tests leave open whether anybody notices."""
@@ -199,45 +201,52 @@ class Run:
         if place is None:
             return self.tell(mutant, False, problem)
         began = time.monotonic()
-        problem = self.change(mutant)
+        copy, names = self.copies.pop(), []
+        try:
+            problem = copy.change(mutant)
+            for command in runs if not problem else []:
+                names = names or self.notice(copy, mutant, command)
+        finally:
+            self.copies.append(copy)
         if problem:
             return self.tell(mutant, False, f"does not build: {problem[-300:]!r}")
-        names = []
-        for command in runs:
-            names = names or self.notice(mutant, command)
         if not names:
             return True
         others = f" and {len(names) - 3} more" if len(names) > 3 else ""
         where = ", not among the tests that should" if runs == [ALL] and mutant.tests else ""
-        why = f"noticed by {', '.join(names[:3])}{others}{where} [{time.monotonic() - began:.0f} s]"
-        self.record.add("noticed", mutant, why)
-        return self.tell(mutant, True, why)
+        return self.tell(mutant, True, f"noticed by {', '.join(names[:3])}{others}{where} "
+                         f"[{time.monotonic() - began:.0f} s]", "noticed")
 
-    def survived(self, mutant):
-        why = f"SURVIVED in {mutant.place()[0]}; it breaks: {mutant.breaks}"
-        self.record.add("survived", mutant, why)
-        self.tell(mutant, False, why)
+    def try_some(self, mutants, runs_of):
+        """Those of them of which it is left open."""
+        with concurrent.futures.ThreadPoolExecutor(len(self.copies)) as pool:
+            is_open = pool.map(lambda mutant: self.try_one(mutant, runs_of(mutant)), mutants)
+            return [mutant for mutant, one in zip(mutants, is_open) if one]
 
-    def try_all(self, mutants, is_quick):
-        left = []
+    def try_all(self, mutants, is_quick, jobs):
+        chosen = []
         for mutant in mutants:
             if self.record.verdicts.get(mutant.name) == "noticed":
                 self.tell(mutant, True, "noticed before")
             elif mutant.equivalent and mutant.place()[0]:
                 self.skipped += 1
                 print(f"ok {mutant.name} # skip, equivalent: {mutant.equivalent}", flush=True)
-            elif self.try_one(mutant, commands(mutant.tests)):
-                left.append(mutant)
-                if not is_quick:
-                    print(f"# {mutant.name}: not noticed by {mutant.tests}; all of make check at the end", flush=True)
+            else:
+                chosen.append(mutant)
+        self.copies = [Copy(number) for number in range(jobs)]
+        left = self.try_some(chosen, lambda mutant: commands(mutant.tests))
+        if left and not is_quick:
+            print(f"# not noticed by the tests that should: {[mutant.name for mutant in left]}", flush=True)
+            left = self.try_some(left, lambda mutant: [ALL])
         for mutant in left:
-            if is_quick or self.try_one(mutant, [ALL]):
-                self.survived(mutant)
+            self.tell(mutant, False, f"SURVIVED in {mutant.place()[0]}; it breaks: {mutant.breaks}", "survived")
+        for copy in self.copies:
+            copy.end()
 
 
 def tenth(text):
-    """A digit for itself; else a commit's hash."""
-    return int(text) % 10 if text.isdigit() and len(text) < 4 else int(text[:12], 16) % 10
+    """A number, as of a commit counted from the first one, for itself; else a commit's hash."""
+    return int(text) % 10 if text.isdigit() and len(text) < 8 else int(text[:12], 16) % 10
 
 
 def main():
@@ -248,6 +257,7 @@ def main():
     parser.add_argument("-l", "--list", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--record", metavar="FILE")
+    parser.add_argument("-j", "--jobs", type=int, default=2)
     arguments = parser.parse_args()
     chosen = [mutant for mutant in load()
               if not arguments.words or any(word in mutant.name for word in arguments.words)]
@@ -262,11 +272,7 @@ def main():
             place, problem = mutant.place()
             run.tell(mutant, place is not None, place or problem)
     else:
-        make_copy()
-        run.try_all(chosen, arguments.quick)
-        run.restore()
-        build()
-        open(SOUND, "w").close()
+        run.try_all(chosen, arguments.quick, arguments.jobs)
     print(f"{run.passed} passed, {run.failed} failed, {run.skipped} skipped")
     return 1 if run.failed else 0
 

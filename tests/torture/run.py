@@ -5,6 +5,7 @@ run.py - all that is meant to break pop3d, with figures of what was tried.
     python3 tests/torture/run.py             all of it, some minutes
     python3 tests/torture/run.py fences load what has one of these words in its name
     python3 tests/torture/run.py --slow      with a million messages and more forged indexes
+    python3 tests/torture/run.py --turn N    all but two thirds of what takes long: N, of any size, says which third
     python3 tests/torture/run.py -l          lists the parts
 
 POP3D names the binary, ./pop3d if it is not set. Each part can be run alone.
@@ -13,6 +14,7 @@ The last line is "N passed, N failed, N skipped".
 Runs in:   the test runner, as root; elsewhere all of it is skipped.
 May touch: build/torture, namespaces of its own.
 """
+import argparse
 import os
 import re
 import subprocess
@@ -37,6 +39,8 @@ PARTS = [
     ("filesystems", ["filesystems.py"], "real file systems whose folders' times do not tell each message"),
     ("load", ["load.py"], "hundreds of sessions at once, through xinetd"),
 ]
+# What takes long, in parts of about the same time, one of which has its turn.
+TURNS = [{"faults"}, {"kinds", "liars"}, {"pairs", "kills", "memory"}]
 NOTE = re.compile(r"# (\d+ of \d+ points, \d+ failed)$")
 COUNTS = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped$")
 
@@ -68,19 +72,28 @@ def run(name, arguments, title, progress):
 
 
 def main():
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    chosen = [part for part in PARTS if not words or any(word in part[0] for word in words)]
-    if "-l" in sys.argv:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--slow", action="store_true")
+    parser.add_argument("--turn", type=int)
+    parser.add_argument("-l", "--list", action="store_true")
+    arguments = parser.parse_args()
+    chosen = [part for part in PARTS if not arguments.words or any(word in part[0] for word in arguments.words)]
+    if arguments.turn is not None:
+        waiting = set().union(*TURNS) - TURNS[arguments.turn % len(TURNS)]
+        chosen = [part for part in chosen if part[0] not in waiting]
+        print(f"# turn {arguments.turn}: without {', '.join(sorted(waiting))}", flush=True)
+    if arguments.list:
         for name, _, title in chosen:
             print(f"{name}: {title}")
         return 0
     began = time.monotonic()
     total = [0, 0, 0]
     progress = Progress({name: None for name, _, _ in chosen})
-    for name, arguments, title in chosen:
-        if name == "hostile" and "--slow" in sys.argv:
-            arguments = [*arguments, "--slow"]
-        total = [sum(pair) for pair in zip(total, run(name, arguments, title, progress))]
+    for name, command, title in chosen:
+        if name == "hostile" and arguments.slow:
+            command = [*command, "--slow"]
+        total = [sum(pair) for pair in zip(total, run(name, command, title, progress))]
     progress.close()
     print(f"# all: {time.monotonic() - began:.0f} s")
     print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped")
