@@ -620,6 +620,96 @@ test_search_fails(void)
         maildrop_close(drop);
 }
 
+static int readings_made;
+
+/* Between the readings of new/ and cur/ a message goes the other way; one reading misses it. */
+static bool
+move_back(void)
+{
+        if (++readings_made == 3)
+                rename(path_of("cur/1.a:2,S"), path_of("new/1.a"));
+        return true;
+}
+
+/* After new/ was read another file takes the place of the one that was met there. */
+static bool
+replace(void)
+{
+        if (++readings_made == 3)
+                rename(path_of("tmp/anew"), path_of("new/1.a"));
+        return true;
+}
+
+static size_t
+count_while(bool (*what)(void))
+{
+        struct maildrop *drop;
+        size_t count;
+
+        wait_for_clock();
+        readings_made = 0;
+        at_reading = what;
+        drop = session();
+        at_reading = NULL;
+        count = maildrop_totals(drop)->count;
+        maildrop_close(drop);
+        return count;
+}
+
+/* Each folder takes two readings, of which the second one finds no more. */
+static void
+test_changes_while_read(void)
+{
+        begin();
+        put_text("cur/1.a:2,S", "one\n");
+        put_text("new/2.b", "two\n");
+        test(count_while(move_back) == 2, "a message that goes from cur/ to new/ is not missed");
+        begin();
+        put_text("new/1.a", "one\n");
+        put_text("new/2.b", "two\n");
+        put_text("tmp/anew", "another\n");
+        test(count_while(replace) == 2, "one that another file replaces is one message");
+}
+
+/* A folder that was changed in the present tick of the clock may change in it once more. */
+static void
+test_tick(void)
+{
+        struct stamp before[FOLDERS], after[FOLDERS];
+        struct maildrop *drop;
+        uint64_t now;
+
+        begin();
+        put_text("new/1.a", "one\n");
+        drop = drop_create(maildir_open(root), INDEX_SECONDS_BY_KIND);
+        test(drop != NULL && folders_open(drop) == 0 && folders_stamp(drop, before) == 0, "stamps of folders");
+        now = before[FOLDER_NEW].changed;
+        test(folders_read(drop, now, after) == 0 && after[FOLDER_NEW].inode == 0,
+            "one of this very moment is not believed");
+        test(folders_read(drop, now + 1, after) == 0 && after[FOLDER_NEW].inode == before[FOLDER_NEW].inode,
+            "one of a moment before is");
+        maildrop_close(drop);
+}
+
+/* Where the folders cannot be looked at nobody knows that a message is gone. */
+static void
+test_search_cannot_begin(void)
+{
+        struct maildrop *drop;
+        int folder;
+
+        begin();
+        put_text("cur/1.a:2,", "one\n");
+        drop = session();
+        rename(path_of("cur/1.a:2,"), path_of("cur/1.a:2,S"));
+        folder = drop->folders[FOLDER_NEW];
+        drop->folders[FOLDER_NEW] = -1;
+        test(retrieve(drop, 1) == -1 && errno == EBADF, "a search that fails is no missing message");
+        drop->folders[FOLDER_NEW] = folder;
+        test(retrieve(drop, 1) == 0, "and it is found later");
+        maildrop_close(drop);
+}
+
 /* Of many messages that are gone only the first few cost a reading of the folders. */
 static void
 test_search_is_remembered(void)
@@ -1111,6 +1201,9 @@ main(void)
         test_index();
         test_ids_last();
         test_search_fails();
+        test_changes_while_read();
+        test_tick();
+        test_search_cannot_begin();
         test_search_is_remembered();
         test_racy_delivery();
         test_forged_header();
