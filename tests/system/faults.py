@@ -151,11 +151,12 @@ def is_kept_first(path):
     calls = calls_of(path)
     told = [n for n, (name, text) in enumerate(calls) if name.startswith("write") and "successfully logged on" in text]
     of_file = [name for name, text in calls[:told[0]] if re.match(r"\d+<[^>]*/pop3d\.ids>", text)] if told else []
-    return "writev" in of_file and of_file[-1] in ("fsync", "fdatasync")
+    of_folder = [name for name, text in calls[:told[0]] if re.fullmatch(r"\d+<[^>]*/Maildir>", text)] if told else []
+    return "writev" in of_file and of_file[-1] in ("fsync", "fdatasync") and "fsync" in of_folder
 
 
 def test_ids_outlive_a_loss_of_power(world):
-    """unique-ids that are not the base name are on the disk before a client is told them"""
+    """unique-ids that are not the base name are on the disk, and their file in its folder, before a client is told them"""
     calls = "write,writev,pwrite64,pwritev,ftruncate,fsync,fdatasync,rename,renameat,renameat2"
     box = Box(world, messages=[b"one\n"])
     write(box, "dovecot-uidlist", f"3 V1600000000 N9 G0123456789abcdef\n1 P{KEPT} :{LISTED}\n")
@@ -169,6 +170,18 @@ def test_ids_outlive_a_loss_of_power(world):
         if not is_kept_first(path):
             raise Failure(f"maildrop {index}: pop3d.ids was not synced before the login's reply:\n" +
                           "\n".join(map(str, calls_of(path))))
+
+
+def test_ids_that_are_cut(world):
+    """unique-ids of which only a part could be written are not told while another server has a list"""
+    box = Box(world, messages=[b"one\n"])
+    write(box, "dovecot-uidlist", f"3 V1600000000 N9 G0123456789abcdef\n1 P{KEPT} :{LISTED}\n")
+    prefix, _ = strace(world, "", "writev:retval=5:when=1")
+    answers, _ = serve(box, "UIDL 1", "LIST 1", "QUIT", prefix=[*prefix, "-P", f"{box.maildir}/pop3d.ids"])
+    if not says(answers[1], "-ERR [SYS/TEMP]") or answers[2] != "+OK 1 5":
+        raise Failure(f"{answers}")
+    if unique_id(box) != KEPT:
+        raise Failure(f"message 1 is {unique_id(box)} now")
 
 
 def test_index_that_is_cut(world):
