@@ -354,6 +354,30 @@ bool auth_check_owner(const struct auth *auth, struct identity *identity);
  */
 void auth_check_pam(const struct auth *auth, struct login *login, check_row row, void *context);
 
+/* tool.c: a program of this machine that is asked something. */
+enum { TOOL_INPUT_MAX = 65536, TOOL_MISSING = -1, TOOL_LATE = -2 };
+
+/* Whether it stays root where the check is, or becomes nobody: what reads from a port has no power. */
+enum tool_power { TOOL_POWERLESS, TOOL_AS_WE_ARE };
+
+struct tool {
+        pid_t pid;
+        int said;                       /* what it writes to its standard output and error */
+};
+
+/*
+ * Starts a program, looked for in the system's folders; words is its argv. It reads input, of which
+ * TOOL_INPUT_MAX octets count. Several may run at once.
+ */
+void tool_start(struct tool *tool, const char *const *words, enum tool_power power,
+    const char *input);
+
+/*
+ * Reads what it says, ends it when the time is over, and waits for it. Returns its exit status;
+ * TOOL_MISSING: there is no such program; TOOL_LATE: it was not done in time.
+ */
+int tool_end(struct tool *tool, unsigned milliseconds, char *said, size_t size);
+
 /*
  * Becomes the mail user for ever, proves it, and closes every descriptor but 0, 1, 2 and the
  * log's. Without root it only proves that the process is that user. (A session does this within

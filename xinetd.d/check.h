@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "../auth/auth.h"
 
@@ -175,29 +176,275 @@ const struct entry *entry_of_socket(const struct entries *entries, const char *p
 /* entry_rows.c: a row for each entry, and one where no entry does TLS. */
 void entries_check(struct entries *entries);
 
-/* ports.c: who listens, and what he says first. */
+/* ports.c: who listens. */
+enum { LISTENERS_MAX = 48, ORDINARY_UID = 1000 };       /* from there on uids are people's */
+
 struct listener {
         unsigned port;
         int family;
         uint32_t address[4];            /* one word or four, as in a socket address */
         char text[INET6_ADDRSTRLEN];    /* the same to be read */
+        unsigned uid;                   /* who made its socket, whatever its process says of itself */
         unsigned long inode;            /* of its socket */
+        int pid;                        /* the process that holds it; 0: none is seen */
+        char name[64];                  /* of that process, or words in its place */
+        char state;                     /* of it, as in /proc: 'T' is stopped */
 };
 
-/* Calls found for each socket that listens on TCP, in both families. */
+/* Calls found for each socket that listens on TCP, in both families. No process is known yet. */
 void listeners_read(void (*found)(void *context, const struct listener *listener), void *context);
 
 /* The process that holds the socket, and its name; 0 if none is seen. */
 int listener_holder(const struct listener *listener, char name[64]);
 
-enum { HEARD_SIZE = 128 };
+struct listeners {
+        bool (*is_wanted)(const void *context, unsigned port);
+        const void *context;
+        size_t count;
+        struct listener listener[LISTENERS_MAX];
+};
 
-/* What whoever listens says first. With expects_proxy a PROXY header that tells nothing is sent. */
-void listener_hear(const struct listener *listener, bool expects_proxy, char heard[HEARD_SIZE]);
+/* Takes those that listen on a port that is_wanted, with their processes. */
+void listeners_take(struct listeners *all);
+
+bool listener_is_wild(const struct listener *listener); /* it listens on all addresses */
+
+int64_t milliseconds_now(void);         /* of a clock that only goes on */
+
+/* doors.c: an address and a port that a client may come to. */
+enum { ADDRESSES_MAX = 48, HEARD_SIZE = 128, DOORS_MAX = 96, PATIENCE_MILLISECONDS = 4000,
+        SECOND_MILLISECONDS = 1000 };
+
+struct address {
+        int family;
+        unsigned char octets[16];       /* of IPv4 the first four */
+        char text[INET6_ADDRSTRLEN];
+        unsigned network;               /* of this machine's: how many bits name the network */
+        bool is_loopback, is_private;
+};
+
+struct addresses {
+        size_t count;
+        struct address address[ADDRESSES_MAX];
+};
+
+/* The addresses under which this machine can be reached; of 127.0.0.0/8 only 127.0.0.1. */
+void addresses_read(struct addresses *own);
+
+/* False if it is of another family; IPv4 in IPv6 becomes IPv4. */
+bool address_take(struct address *address, const struct sockaddr *given);
+
+bool address_is(const struct address *one, const struct address *other);
+bool addresses_have(const struct addresses *own, const struct address *address);
+
+/* Whether it is of a network that one of this machine's addresses is of. */
+bool addresses_are_near(const struct addresses *own, const struct address *other);
+
+/* How a client begins. */
+enum manner { IN_CLEAR_TEXT, WITH_PROXY, WITH_TLS };
+
+/* What came of it. CLOSED: connected, and then closed without a word; SILENT: not even that. */
+enum outcome { UNDECIDED, NOT_CONNECTED, CLOSED, SILENT, HEARD };
+
+struct door {
+        struct address address;
+        unsigned port;
+        enum manner manner;
+        enum outcome outcome;
+        int error;                      /* of connect(2), or of what came then; 0: there is none */
+        bool speaks_tls;                /* what was heard is TLS */
+        char heard[HEARD_SIZE];         /* its first line */
+        /* while it is tried: */
+        int fd;
+        bool has_connected;
+        size_t used;
+};
+
+/* Connects to all of them at once, and hears what each says first, for so long at most. */
+void doors_try(struct door *doors, size_t count, unsigned milliseconds);
+
+/* certificate.c: what the openssl command says of a certificate. */
+enum { PEM_SIZE = 8192, CERTIFICATE_NAMES = 16 };
+
+struct certificate {
+        char pem[PEM_SIZE];             /* the block that it is */
+        char subject[256], issuer[256], signature[64];  /* signature: how it is signed */
+        char key[PEM_SIZE];             /* its public key, in PEM */
+        bool is_rsa;
+        unsigned bits;                  /* of the key */
+        bool is_public;                 /* it names where its issuer's can be fetched */
+        time_t from, until;
+        size_t name_count;
+        char name[CERTIFICATE_NAMES][128];      /* hosts and addresses that it is for */
+};
 
 /*
- * launchers.c: the rows of ports, behind those of the entries. Returns the entry that starts this pop3d, or
- * NULL; of several the one that has port 110. The strings are the check's, for good.
+ * CERTIFICATE_UNSEEN: openssl is not there, or not done in time. CERTIFICATE_WRONG: it cannot be
+ * read. CERTIFICATE_OTHER: it is read, and of another key.
+ */
+enum certificate_state { CERTIFICATE_READ, CERTIFICATE_UNSEEN, CERTIFICATE_WRONG, CERTIFICATE_OTHER };
+
+/* Cuts the first block of this kind ("CERTIFICATE") out of a text; false if there is none. */
+bool pem_cut(const char *text, const char *what, char out[PEM_SIZE]);
+
+/* Reads the first certificate of a text. */
+enum certificate_state certificate_read(struct certificate *certificate, const char *text);
+
+/* Whether a text has the private key of a certificate that was read. */
+enum certificate_state certificate_fits(const struct certificate *certificate,
+    const char *private_key);
+
+/* tls.c: what a client meets inside TLS at a port. */
+enum { TLS_MAX = 6 };
+
+struct tls {
+        unsigned port;
+        const struct door *door;        /* the one that was tried */
+        bool is_stls;                   /* in clear text first, then STLS */
+        bool has_openssl;               /* else nothing below is known */
+        bool is_done;                   /* TLS was agreed on */
+        char version[16];               /* "TLSv1.3" */
+        char reason[128];               /* why it was not, or was broken off: "certificate required" */
+        bool takes_older;               /* TLS 1.2 as well */
+        bool is_late;                   /* it hangs */
+        char heard[HEARD_SIZE];         /* the greeting in TLS, or "" */
+        bool takes_passwords;           /* says CAPA there */
+        int verify;                     /* X509_V_OK, or what is wrong with the chain, for openssl */
+        unsigned sent;                  /* how many certificates were sent */
+        bool is_ordered;                /* each is followed by its issuer's */
+        char last_issuer[256];          /* of the last one that was sent */
+        enum certificate_state state;   /* of the first one: */
+        struct certificate certificate;
+};
+
+/* Fills in survey->tls for each port that speaks TLS or has STLS. */
+struct survey;
+void tls_look(struct survey *survey);
+
+/* survey.c: what is known of the machine. */
+enum { PORTS_MAX = 32 };
+
+struct survey {
+        struct report *report;
+        struct entries entries;
+        const struct entry *ours;       /* what starts us, if anything does */
+        struct addresses own;
+        struct listeners listeners;
+        size_t port_count, door_count;
+        unsigned port[PORTS_MAX];       /* those of POP3 and of the entries, ascending */
+        struct door door[DOORS_MAX];
+        size_t tls_count;
+        struct tls tls[TLS_MAX];
+};
+
+/* Finds out all of it but the entries, which have been read. */
+void survey_machine(struct survey *survey);
+
+/* Whether clients begin with TLS at once on this port. */
+bool port_begins_with_tls(const struct survey *survey, unsigned port);
+
+/* Whether somebody listens where this door is. */
+bool door_is_covered(const struct survey *survey, const struct door *door);
+
+/* Whether a client elsewhere finds somebody at this port, over this family (0: over either). */
+bool port_is_open(const struct survey *survey, unsigned port, int family);
+
+/* port_rows.c: the rows of ports. */
+void ports_check(struct survey *survey);
+
+/* reach_rows.c: the rows of whom a port does not reach. */
+
+/* A port while its rows are made. */
+struct port {
+        struct survey *survey;
+        unsigned number;
+        const struct entry *entry;      /* which listens on it, or NULL */
+        const struct entry *before;     /* which connects to it, or NULL */
+        bool is_foreign;                /* none of its listeners is known to lead to pop3d */
+        bool greets;                    /* as we do, at one door at least, through TLS or not */
+};
+
+/* Prints a row of the port's. */
+void port_row(const struct port *port, const char *state, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Nobody listens on a port that something is set to use, or that is POP3's. */
+void nobody_check(const struct port *port);
+
+/* Somebody listens, but not for clients of one family, or of no other machine. */
+void reach_check(const struct port *port);
+
+/* How a launcher is made to read its configuration again, in words for a remedy. */
+const char *restart_words(const struct entry *entry, char words[VALUE_SIZE]);
+
+/* tls_rows.c: the rows of what was met inside TLS. */
+void tls_check(struct survey *survey);
+
+/* certificate_rows.c: the rows of a certificate's own faults. where: of which it is told. */
+void certificate_check(struct report *report, const struct certificate *certificate,
+    const char *where, const char *remedy);
+
+enum { DATE_SIZE = 16 };
+const char *date_words(time_t when, char date[DATE_SIZE]);      /* "2026-11-30" */
+
+/* certificate_files.c: the rows of the certificates and keys that entries name. */
+void certificate_files_check(struct survey *survey);
+
+/* Where the certificate of a certificate's issuer is: not known, beside it in *path, or there and a root's. */
+enum issuer { ISSUER_IS_UNKNOWN, ISSUER_IS_BESIDE, ISSUER_IS_ROOT };
+enum issuer certificate_issuer(const struct entry *entry, const struct certificate *certificate,
+    char path[PATH_MAX]);
+
+/* names.c: the rows of the names under which clients may know this machine. */
+void names_check(struct survey *survey);
+
+/* firewall_rules.c: the rules of a firewall, as nft and iptables-save write them down. */
+enum { RULES_MAX = 1024, RULES_TEXT = 262144 };
+
+/* Where packets meet a chain: on their way in, before that, elsewhere, or where a rule sends them. */
+enum hook { HOOK_NONE, HOOK_INPUT, HOOK_PREROUTING, HOOK_ELSEWHERE };
+
+struct rule {
+        char table[64], chain[64];
+        enum hook hook;
+        bool is_policy, drops;          /* what becomes of what no rule of the chain has taken */
+        unsigned handle;                /* nft's number for it */
+        const char *text;
+};
+
+struct rules {
+        bool is_nft, is_six;            /* who wrote them down; ip6tables */
+        size_t count;
+        struct rule rule[RULES_MAX];
+        char whole[RULES_TEXT];         /* of nft: all lines, for its sets */
+};
+
+/* Cuts a listing into rules, whose text points into it. */
+void rules_take(struct rules *rules, char *text, bool is_nft);
+
+enum verdict_of_rule { RULE_OTHER, RULE_ACCEPTS, RULE_DROPS, RULE_REDIRECTS };
+
+enum verdict_of_rule rule_verdict(const struct rule *rule, unsigned port);
+bool rule_says(const struct rule *rule, const char *word);
+bool rule_names_port(const struct rules *rules, const struct rule *rule, unsigned port);
+bool rule_names_any_port(const struct rule *rule);
+bool rule_is_for_all(const struct rule *rule);  /* it has no condition */
+bool rule_leads_to(const struct rule *rule, const char *chain);
+unsigned rule_target(const struct rule *rule);  /* the port of a redirection, or 0 */
+
+/* The addresses that it is for, as they are written: "{ 192.0.2.7, ...", or NULL for all. */
+const char *rule_sources(const struct rules *rules, const struct rule *rule);
+
+/* firewall.c: starts what lists rules and bans; then their rows. */
+void firewall_start(void);
+void firewall_check(struct survey *survey);
+
+/* haproxy_rows.c: the rows of what lies between HAProxy and pop3d. */
+void haproxy_check(struct survey *survey);
+
+/*
+ * launchers.c: the rows of entries, ports, TLS, names and firewalls. Returns the entry that starts this pop3d,
+ * or NULL; of several the one that has port 110. The strings are the check's, for good.
  */
 const struct entry *launchers_check(struct report *report);
 

@@ -1,0 +1,188 @@
+/*
+ * reach_rows.c - the rows of whom a port does not reach: nobody listens, or for some alone.
+ * Runs in:   pop3d-check.
+ * May touch: nothing but what the survey has found.
+ */
+#include "check.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum { WORDS_SIZE = 2048 };
+
+void
+port_row(const struct port *port, const char *state, const char *format, ...)
+{
+        char what[16], text[WORDS_SIZE];
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void)vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        (void)snprintf(what, sizeof(what), "port %u", port->number);
+        print_row(port->survey->report, state, what, "%s", text);
+}
+
+const char *
+restart_words(const struct entry *entry, char words[VALUE_SIZE])
+{
+        if (entry->launcher == SYSTEMD)
+                (void)snprintf(words, VALUE_SIZE, "systemctl restart %s", entry->name);
+        else
+                (void)snprintf(words, VALUE_SIZE, "restart %s", launcher_names[entry->launcher]);
+        return words;
+}
+
+static bool
+has_family(const struct survey *survey, int family)
+{
+        for (size_t i = 0; i < survey->own.count; i++)
+                if (!survey->own.address[i].is_loopback && survey->own.address[i].family == family)
+                        return true;
+        return false;
+}
+
+/* Whether the entry itself says that it wants this family alone. */
+static bool
+is_meant(const struct port *port, int family)
+{
+        const struct entry *entry = port->entry;
+        const char *flags = entry == NULL ? NULL : entry_word(entry, "flags");
+
+        for (size_t i = 0; i < port->survey->listeners.count; i++) {
+                const struct listener *listener = &port->survey->listeners.listener[i];
+
+                if (listener->port == port->number && !listener_is_wild(listener))
+                        return true;
+        }
+        if (entry == NULL || entry->launcher == COMMAND)
+                return true;
+        if (flags != NULL && strstr(flags, family == AF_INET ? "IPv4" : "IPv6") != NULL)
+                return true;
+        return strchr(entry->value[PORT], family == AF_INET ? '.' : '[') != NULL;
+}
+
+/* Clients of one family are not served, though this machine has addresses of it. */
+static void
+report_family(const struct port *port, int missing)
+{
+        const char *name = missing == AF_INET ? "IPv4" : "IPv6";
+        const struct entry *entry = port->entry;
+        bool is_by_inetd = entry != NULL && entry->launcher == INETD;
+
+        if (is_meant(port, missing == AF_INET ? AF_INET6 : AF_INET))
+                port_row(port, "skip", "not over %s, as it is set up", name);
+        else if (is_by_inetd && missing == AF_INET)
+                port_row(port, "warn", "nobody listens over IPv4: such clients are refused\n"
+                    "cause: inetd closes a port for ten minutes (\"looping\" in its log) after "
+                    "too many sessions in a minute: %s\nremedy: a higher number, as "
+                    "nowait.60000, in %s, then restart inetd", entry->value[WAIT], entry->file);
+        else
+                port_row(port, "warn", "nobody listens over %s: such clients are refused\n"
+                    "cause: %s\nremedy: %s", name,
+                    is_by_inetd ? "tcp is IPv4 alone for this inetd, or it closed the port "
+                    "(\"looping\" in its log)" : "the launcher was told so, or began when the "
+                    "machine had no such address", is_by_inetd ? "write tcp6 in place of tcp in "
+                    "/etc/inetd.conf, then restart inetd" : "let it listen on ::, and restart it");
+}
+
+/* Whether IPv4 is refused at each door of the port, or there is none. */
+static bool
+is_refused(const struct survey *survey, unsigned port)
+{
+        for (size_t i = 0; i < survey->door_count; i++) {
+                const struct door *door = &survey->door[i];
+
+                if (door->port == port && door->address.family == AF_INET &&
+                    !(door->outcome == NOT_CONNECTED && door->error == ECONNREFUSED))
+                        return false;
+        }
+        return true;
+}
+
+/* Whom the port is out of reach for, if it is one for clients. */
+void
+reach_check(const struct port *port)
+{
+        const struct survey *survey = port->survey;
+        bool is_open = port_is_open(survey, port->number, 0);
+        bool is_for_clients = port->number == POP3_PORT || port->number == POP3S_PORT;
+
+        if (!is_for_clients || port->before != NULL ||
+            (!has_family(survey, AF_INET) && !has_family(survey, AF_INET6)))
+                return;
+        if (!is_open) {
+                /* in clear text for this machine, and TLS for others, is as it should be */
+                bool is_spare = port->number == POP3_PORT && port_is_open(survey, POP3S_PORT, 0);
+
+                port_row(port, is_spare ? "skip" : "warn", "nobody listens but for this machine "
+                    "itself%s%s%s%s", is_spare ? "" : ": others are refused\ncause: ",
+                    is_spare ? "" : port->entry != NULL ? "the address in " : "a loopback address",
+                    is_spare || port->entry == NULL ? "" : port->entry->file,
+                    is_spare ? "" : "\nremedy: let it listen on :: (all addresses), unless all "
+                    "clients are on this machine");
+        } else if (has_family(survey, AF_INET6) && !port_is_open(survey, port->number, AF_INET6)) {
+                report_family(port, AF_INET6);
+        } else if (has_family(survey, AF_INET) && is_refused(survey, port->number)) {
+                report_family(port, AF_INET);
+        }
+}
+
+/* The address that an entry wants to listen on, where this machine does not have it; or NULL. */
+static const char *
+find_strange_address(const struct survey *survey, const struct entry *entry)
+{
+        struct sockaddr_in four = { .sin_family = AF_INET };
+        struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
+        struct address address;
+        bool is_four = inet_pton(AF_INET, entry->address, &four.sin_addr) == 1;
+
+        if (!is_four && inet_pton(AF_INET6, entry->address, &six.sin6_addr) != 1)
+                return NULL;
+        (void)address_take(&address, is_four ? (void *)&four : (void *)&six);
+        if (addresses_have(&survey->own, &address) || strcmp(address.text, "0.0.0.0") == 0 ||
+            strcmp(address.text, "::") == 0)
+                return NULL;
+        return entry->address;
+}
+
+/* Nobody listens on a port that something is set to use. Is that meant? */
+void
+nobody_check(const struct port *port)
+{
+        struct survey *survey = port->survey;
+        const struct entry *entry = port->entry;
+        bool is_bare = survey->entries.count == 0 && port->number == POP3_PORT;
+        const char *address = entry == NULL ? NULL : find_strange_address(survey, entry);
+        const char *cps = entry == NULL ? NULL : entry_word(entry, "cps");
+        char restart[VALUE_SIZE];
+
+        if (address != NULL)
+                print_row(survey->report, "fail", "port", "nobody listens on %u, in spite of %s\n"
+                    "cause: it wants to listen on %s, which this machine does not have (bind, "
+                    "accept, ListenStream)\nremedy: write an address of this machine's there, or "
+                    "none; then %s", port->number, entry->file, address,
+                    restart_words(entry, restart));
+        else if (entry != NULL && entry->cannot_listen)
+                print_row(survey->report, "skip", "port", "nobody listens on %u: why stands in the "
+                    "row of %s", port->number, entry->file);
+        else if (entry != NULL)
+                print_row(survey->report, "fail", "port", "nobody listens on %u, in spite of %s%s%s\n"
+                    "remedy: %s and see its log, or switch it off there", port->number, entry->file,
+                    cps == NULL ? "" : "\ncause: it does not run or could not begin; or it has "
+                    "switched the service off for a while, cps = ", cps == NULL ? "" : cps,
+                    restart_words(entry, restart));
+        else if (port->before != NULL)
+                print_row(survey->report, "fail", "port", "nobody listens on %u, where %s connects\n"
+                    "remedy: mend that, or switch on what is to listen, as pop3-inner",
+                    port->number, port->before->file);
+        else
+                print_row(survey->report, is_bare ? "warn" : "skip", "port",
+                    "nobody listens on %u, and no entry asks for it%s", port->number,
+                    is_bare ? "\nremedy: choose a launcher from xinetd.d/" : "");
+}
+
