@@ -156,9 +156,10 @@ report_culprit(const struct findings *findings, const struct rule *rule, int sta
                 list_addresses(findings, rule, true, list, sizeof(list));
                 (void)snprintf(from, sizeof(from), " (asked as from %s)", list);
         }
-        ROW(findings, "fail", "%s line %u %s %s: %s %s %s%s\n%s", rule->file, rule->line,
+        ROW(findings, "fail", "%s line %u %s %s: %s %s%s%s%s\n%s", rule->file, rule->line,
             status == ANSWER_HANGS ? "hangs when asked about" : "refuses", findings->login->account,
-            rule->is_account ? "account" : "auth", rule->module, rule->arguments, from, help);
+            rule->is_account ? "account" : "auth", rule->module,
+            rule->arguments[0] == '\0' ? "" : " ", rule->arguments, from, help);
 }
 
 /* The row of a rule that refuses some addresses and not others. */
@@ -171,9 +172,10 @@ report_by_address(const struct findings *findings, const struct rule *rule, int 
         list_addresses(findings, rule, true, refused, sizeof(refused));
         list_addresses(findings, rule, false, accepted, sizeof(accepted));
         remedy_write(help, sizeof(help), findings->auth, findings->login, rule, status);
-        ROW(findings, is_local_alone ? "warn" : "skip", "%s line %u goes by the client's address: %s %s "
-            "%s lets %s in from %s, not from %s%s%s", rule->file, rule->line,
-            rule->is_account ? "account" : "auth", rule->module, rule->arguments,
+        ROW(findings, is_local_alone ? "warn" : "skip", "%s line %u goes by the client's address: %s %s%s%s "
+            "lets %s in from %s, not from %s%s%s", rule->file, rule->line,
+            rule->is_account ? "account" : "auth", rule->module,
+            rule->arguments[0] == '\0' ? "" : " ", rule->arguments,
             findings->login->account, accepted, refused, is_local_alone ? "\n" : "",
             is_local_alone ? help : "");
 }
