@@ -148,7 +148,8 @@ report_culprit(const struct findings *findings, const struct rule *rule, int sta
 {
         char help[HELP_SIZE], from[240] = "", list[160];
 
-        remedy_write(help, sizeof(help), findings->auth, findings->login, rule, status);
+        remedy_write(help, sizeof(help), findings->auth, findings->login, rule, status,
+            inquiry_may_go(&findings->inquiry, rule));
         if (strcmp(help, told) == 0 && strstr(help, "this line") == NULL)
                 return;
         memcpy(told, help, sizeof(help));
@@ -168,16 +169,20 @@ report_by_address(const struct findings *findings, const struct rule *rule, int 
     bool is_local_alone)
 {
         char help[HELP_SIZE], refused[200], accepted[200];
+        bool is_warning;
 
         list_addresses(findings, rule, true, refused, sizeof(refused));
         list_addresses(findings, rule, false, accepted, sizeof(accepted));
-        remedy_write(help, sizeof(help), findings->auth, findings->login, rule, status);
-        ROW(findings, is_local_alone ? "warn" : "skip", "%s line %u goes by the client's address: %s %s%s%s "
+        /* an office may be all that is let in, and the check is not there; but not IPv6 alone */
+        is_warning = is_local_alone || strchr(accepted, '.') == NULL;
+        remedy_write(help, sizeof(help), findings->auth, findings->login, rule, status,
+            inquiry_may_go(&findings->inquiry, rule));
+        ROW(findings, is_warning ? "warn" : "skip", "%s line %u goes by the client's address: %s %s%s%s "
             "lets %s in from %s, not from %s%s%s", rule->file, rule->line,
             rule->is_account ? "account" : "auth", rule->module,
             rule->arguments[0] == '\0' ? "" : " ", rule->arguments,
-            findings->login->account, accepted, refused, is_local_alone ? "\n" : "",
-            is_local_alone ? help : "");
+            findings->login->account, accepted, refused, is_warning ? "\n" : "",
+            is_warning ? help : "");
 }
 
 /* The row where rules refuse and none of them alone is to blame: their order is wrong. */
@@ -258,7 +263,7 @@ report_other(const struct findings *findings, bool is_refused)
                     directory == NULL ? "/etc/pam.d" : directory, service);
         else
                 (void)snprintf(what, sizeof(what), "service %.100s has no %s rule", service,
-                    has_none ? "account" : "auth");
+                    !has_none ? "auth" : rules->is_other[0] ? "auth or account" : "account");
         ROW(findings, is_refused ? "fail" : "warn", "%s\ncause: so libpam asks its service \"other\", "
             "which %s%s%s\nremedy: %s", what, is_refused ? "refuses " : "may let ",
             findings->login == NULL ? "users" : findings->login->account, is_refused ? "" : " in",

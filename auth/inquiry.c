@@ -251,6 +251,32 @@ inquiry_view(struct inquiry *inquiry, struct view *view)
                 find_culprits(inquiry, true, statuses, view);
 }
 
+/* Sets the statuses as if all that refuses were mended. */
+static void
+mend_all(const struct inquiry *inquiry, int statuses[RULES_MAX])
+{
+        begin_statuses(inquiry, RULES_MAX, statuses);
+        for (size_t i = 0; i < inquiry->rules->count; i++)
+                if (statuses[i] == NOT_ASKED)
+                        statuses[i] = rule_is(&inquiry->rules->rule[i], "pam_deny.so") ? PAM_AUTH_ERR
+                            : inquiry->answers[i] == PAM_IGNORE ? PAM_IGNORE : PAM_SUCCESS;
+}
+
+bool
+inquiry_may_go(const struct inquiry *inquiry, const struct rule *rule)
+{
+        static struct rules changed;
+        int statuses[RULES_MAX];
+        struct outcome outcome;
+
+        changed = *inquiry->rules;
+        for (int i = 0; i < STATUSES; i++)
+                changed.rule[rule - inquiry->rules->rule].actions[i] = ACTION_IGNORE;
+        mend_all(inquiry, statuses);
+        stack_follow(&changed, rule->is_account, statuses, &outcome);
+        return outcome.status == PAM_SUCCESS;
+}
+
 int
 inquiry_right_jump(const struct inquiry *inquiry, bool is_account, const struct rule **rule)
 {
@@ -258,11 +284,7 @@ inquiry_right_jump(const struct inquiry *inquiry, bool is_account, const struct 
         int statuses[RULES_MAX];
         struct outcome outcome;
 
-        begin_statuses(inquiry, RULES_MAX, statuses);
-        for (size_t i = 0; i < inquiry->rules->count; i++)
-                if (statuses[i] == NOT_ASKED)
-                        statuses[i] = rule_is(&inquiry->rules->rule[i], "pam_deny.so") ? PAM_AUTH_ERR
-                            : inquiry->answers[i] == PAM_IGNORE ? PAM_IGNORE : PAM_SUCCESS;
+        mend_all(inquiry, statuses);
         for (size_t i = 0; i < inquiry->rules->count; i++)
                 for (int number = 1; number < 8; number++) {
                         *rule = &inquiry->rules->rule[i];

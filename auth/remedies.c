@@ -316,30 +316,44 @@ help_directory(struct refusal *refusal)
 }
 
 static void
+help_localuser(struct refusal *refusal)
+{
+        char file[PATH_MAX];
+
+        argument(refusal->rule, "file", "/etc/passwd", file);
+        if (access(file, R_OK) == 0)
+                cause(refusal, "%s has no line for %s", file, refusal->user);
+        else
+                cause(refusal, "%s: %s", file, strerror(errno));
+}
+
+static void
 help_rootok(struct refusal *refusal)
 {
         remedy(refusal, "delete this line: it is for programs that a user starts");
 }
 
+static const struct {
+        const char *module;
+        void (*help)(struct refusal *refusal);
+        bool is_for_auth;
+} helps[] = {
+        { "pam_nologin.so", help_nologin, true }, { "pam_access.so", help_access, true },
+        { "pam_listfile.so", help_listfile, true }, { "pam_shells.so", help_shells, true },
+        { "pam_succeed_if.so", help_succeed_if, true }, { "pam_time.so", help_time, true },
+        { "pam_unix.so", help_unix, false }, { "pam_faillock.so", help_faillock, true },
+        { "pam_userdb.so", help_userdb, true }, { "pam_exec.so", help_exec, true },
+        { "pam_sss.so", help_directory, true }, { "pam_ldap.so", help_directory, true },
+        { "pam_winbind.so", help_directory, true }, { "pam_krb5.so", help_directory, true },
+        { "pam_localuser.so", help_localuser, true }, { "pam_wheel.so", help_rootok, true },
+        { "pam_rootok.so", help_rootok, true },
+        { "pam_securetty.so", help_rootok, true },
+};
+
 void
 remedy_write(char *out, size_t size, const struct auth *auth, const struct login *login,
-    const struct rule *rule, int status)
+    const struct rule *rule, int status, bool may_go)
 {
-        static const struct {
-                const char *module;
-                void (*help)(struct refusal *refusal);
-                bool is_for_auth;
-        } helps[] = {
-                { "pam_nologin.so", help_nologin, true }, { "pam_access.so", help_access, true },
-                { "pam_listfile.so", help_listfile, true }, { "pam_shells.so", help_shells, true },
-                { "pam_succeed_if.so", help_succeed_if, true }, { "pam_time.so", help_time, true },
-                { "pam_unix.so", help_unix, false }, { "pam_faillock.so", help_faillock, true },
-                { "pam_userdb.so", help_userdb, true }, { "pam_exec.so", help_exec, true },
-                { "pam_sss.so", help_directory, true }, { "pam_ldap.so", help_directory, true },
-                { "pam_winbind.so", help_directory, true }, { "pam_krb5.so", help_directory, true },
-                { "pam_wheel.so", help_rootok, true }, { "pam_rootok.so", help_rootok, true },
-                { "pam_securetty.so", help_rootok, true },
-        };
         struct refusal refusal = { .auth = auth, .login = login, .rule = rule, .status = status,
                 .user = login->account };
 
@@ -349,7 +363,8 @@ remedy_write(char *out, size_t size, const struct auth *auth, const struct login
         } else {
                 cause(&refusal, "%s", status == ANSWER_NONE ? "the module did not answer; it may have "
                     "crashed" : status_text(status));
-                remedy(&refusal, "delete this line, or change the file or account that it looks at");
+                remedy(&refusal, "%schange the file or account that it looks at", may_go
+                    ? "delete this line, or " : "");
         }
         for (size_t i = 0; i < sizeof(helps) / sizeof(helps[0]); i++)
                 if (rule_is(rule, helps[i].module) && (rule->is_account || helps[i].is_for_auth) &&

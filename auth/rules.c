@@ -28,6 +28,7 @@ struct reader {
         const struct rows *rows;
         const char *directory;          /* of the service's own file */
         int depth, level;               /* of files that include each other; of substacks */
+        char paths[LEVELS_MAX][192];    /* the files that are being read, each included by the last */
         int only;                       /* 'a' auth, 'c' account, 0 both */
 };
 
@@ -289,6 +290,29 @@ open_rules(const struct reader *reader, const char *name, char path[192])
         return file;
 }
 
+/* Opens a file to be read; NULL, and there is a row, if it cannot be, or is being read already. */
+static FILE *
+open_included(struct reader *reader, const char *name, char path[192])
+{
+        FILE *file = open_rules(reader, name, path);
+        bool is_endless = reader->depth == LEVELS_MAX;
+
+        for (int i = 0; i < reader->depth; i++)
+                is_endless |= strcmp(reader->paths[i], path) == 0;
+        if (file == NULL)
+                report(reader, "%s: %s\ncause: without it libpam does not start, or refuses\n"
+                    "remedy: install it, or include another", path, strerror(errno));
+        else if (is_endless)
+                report(reader, "%s includes %s, which is being read already\n"
+                    "cause: libpam gives up, and refuses\nremedy: delete the line that does",
+                    reader->paths[reader->depth - 1], path);
+        else
+                return file;
+        if (file != NULL)
+                (void)fclose(file);
+        return NULL;
+}
+
 /* Reads one file, of one type unless it is 0, and what it includes. */
 static void
 read_file(struct reader *reader, const char *name, int only)
@@ -297,15 +321,11 @@ read_file(struct reader *reader, const char *name, int only)
         char line[1200], type[24], path[192];
         unsigned number = 0;
         int before = reader->only;
-        FILE *file = reader->depth < LEVELS_MAX ? open_rules(reader, name, path) : NULL;
+        FILE *file = open_included(reader, name, path);
 
-        if (file == NULL) {
-                report(reader, "%s: %s\ncause: without it libpam does not start, or refuses"
-                    "\nremedy: install it, or include another", reader->depth < LEVELS_MAX ? path
-                    : name, reader->depth < LEVELS_MAX ? strerror(errno) : "included by itself");
+        if (file == NULL)
                 return;
-        }
-        reader->depth++;
+        memcpy(reader->paths[reader->depth++], path, sizeof(path));
         reader->only = only;
         while (read_rule(file, line, sizeof(line), &number)) {
                 rule = (struct rule){ .level = reader->level, .line = number };

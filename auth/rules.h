@@ -140,9 +140,12 @@ bool password_is_usable(const struct auth *auth, const char *user);
 
 /* remedies.c */
 
-/* Writes why a rule refuses a login, and what to do: "cause: ...\nremedy: ...". */
+/*
+ * Writes why a rule refuses a login, and what to do: "cause: ...\nremedy: ...". may_go: without the
+ * rule the others would accept.
+ */
 void remedy_write(char *out, size_t size, const struct auth *auth, const struct login *login,
-    const struct rule *rule, int status);
+    const struct rule *rule, int status, bool may_go);
 
 /* addresses.c */
 
@@ -201,6 +204,9 @@ bool rule_goes_by_address(const struct rule *rule);
  * Sets the rule and returns its new number of `success=`; 0: there is none.
  */
 int inquiry_right_jump(const struct inquiry *inquiry, bool is_account, const struct rule **rule);
+
+/* Whether the rules would accept a login without this one, if what else refuses it is mended. */
+bool inquiry_may_go(const struct inquiry *inquiry, const struct rule *rule);
 
 /*
  * What can be said without a login: whether a right password is refused by the order of the auth
