@@ -23,6 +23,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { ASK_ALL_SECONDS = 2 };   /* then the rules are asked one by one */
+
 struct question {
         const struct auth *auth;
         const struct login *login;
@@ -75,9 +77,9 @@ end_children(void)
         }
 }
 
-/* Asks in a child, and waits for its answer as long as one may wait for a module. */
+/* Asks in a child, and waits for its answer so long. */
 static int
-ask_apart(const struct question *question)
+ask_apart(const struct question *question, int seconds)
 {
         int channel[2], answer = ANSWER_NONE, ready;
         struct pollfd wanted = { .events = POLLIN };
@@ -92,7 +94,7 @@ ask_apart(const struct question *question)
                 ask(question, channel[1]);
         (void)close(channel[1]);
         wanted.fd = channel[0];
-        ready = child < 0 ? -1 : poll(&wanted, 1, ASK_SECONDS * 1000);
+        ready = child < 0 ? -1 : poll(&wanted, 1, seconds * 1000);
         if (ready == 0)
                 answer = ANSWER_HANGS;
         else if (ready < 0 || read(channel[0], &answer, sizeof(answer)) != sizeof(answer))
@@ -204,7 +206,7 @@ ask_rule(const struct auth *auth, const struct login *login, const struct rule *
                 (void)fclose(file);
                 copy("/dev/null", place.other);
                 alone.configuration = place.folder;
-                status = ask_apart(&question);
+                status = ask_apart(&question, ASK_SECONDS);
         }
         remove_place(&place);
         return status;
@@ -215,7 +217,7 @@ ask_account(const struct auth *auth, const struct login *login)
 {
         const struct question question = { auth, login, true };
 
-        return ask_apart(&question);
+        return ask_apart(&question, ASK_ALL_SECONDS);
 }
 
 const char *

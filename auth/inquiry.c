@@ -245,8 +245,6 @@ inquiry_view(struct inquiry *inquiry, struct view *view)
         find_culprits(inquiry, false, statuses, view);
         view->opens = view->count == 0 && !view->refuses[0] ? find_opening(inquiry) : NULL;
         view->status = may_ask_account(inquiry) ? ask_account(inquiry->auth, &inquiry->login) : -1;
-        if (view->status == ANSWER_HANGS)
-                inquiry->hangs++;
         if (view->status != PAM_SUCCESS)
                 find_culprits(inquiry, true, statuses, view);
 }
