@@ -58,7 +58,7 @@ check_entry(const struct entries *entries, struct entry *entry)
 
 /* Where no entry does TLS: whom does that keep out? */
 static void
-report_no_tls(const struct entries *entries, bool takes_clear_text)
+report_no_tls(const struct entries *entries, bool takes_clear_text, bool is_configured)
 {
         if (entries->is_proxied)
                 print_row(entries->report, "skip", "TLS", "the proxy in front tells of it (-x)");
@@ -66,7 +66,7 @@ report_no_tls(const struct entries *entries, bool takes_clear_text)
                 print_row(entries->report, "skip", "TLS",
                     "nothing known does it in front, and passwords are taken in clear text (-p)");
         else
-                print_row(entries->report, entries->is_any_on ? "warn" : "skip", "TLS",
+                print_row(entries->report, is_configured ? "warn" : "skip", "TLS",
                     "nothing known does it in front\n"
                     "cause: so users on other machines are refused\n"
                     "remedy: set up pop3s, unless all are on this one");
@@ -75,19 +75,21 @@ report_no_tls(const struct entries *entries, bool takes_clear_text)
 void
 entries_check(struct entries *entries)
 {
-        bool has_tls = false, takes_clear_text = false;
+        /* a command line alone is there to try it, or has its TLS where it is not seen */
+        bool has_tls = false, takes_clear_text = false, is_configured = false;
 
         for (size_t i = 0; i < entries->count; i++) {
                 struct entry *entry = &entries->entry[i];
 
                 check_entry(entries, entry);
                 has_tls |= entry->is_on && does_tls(entry);
+                is_configured |= entry->is_on && entry->launcher != COMMAND;
                 takes_clear_text |= entry->is_on && entry->options.allows_clear_text;
         }
         if (entries->count == 0)
                 print_row(entries->report, "skip", "launcher",
                     "no entry in xinetd, inetd, systemd, stunnel or HAProxy, and no process that starts it");
         if (!has_tls)
-                report_no_tls(entries, takes_clear_text);
+                report_no_tls(entries, takes_clear_text, is_configured);
         access_check(entries);
 }
