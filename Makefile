@@ -14,7 +14,7 @@
 # make bench      figures beside the peers', which are fetched as Debian packages, not installed
 # make install    see below
 
-VERSION = 1.0
+VERSION = 1.1
 
 CC = gcc
 # What touches each octet or each entry is to be fast; the rest is better small.

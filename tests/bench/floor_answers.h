@@ -19,7 +19,7 @@ floor_answer(const char *stat, void (*login)(void *, const char *, const char *)
         char line[512], user[512] = "", reply[600];
         ssize_t count;
 
-        floor_say("+OK pop3d 1.0 server ready\r\n");
+        floor_say("+OK pop3d 1.1 server ready\r\n");
         while ((count = read(0, line, sizeof(line) - 1)) > 0) {
                 line[count] = '\0';
                 line[strcspn(line, "\r\n")] = '\0';
@@ -34,7 +34,7 @@ floor_answer(const char *stat, void (*login)(void *, const char *, const char *)
                         (void)snprintf(reply, sizeof(reply), "+OK %s\r\n", stat);
                         floor_say(reply);
                 } else if (strcasecmp(line, "QUIT") == 0) {
-                        floor_say("+OK pop3d 1.0 server signing off\r\n");
+                        floor_say("+OK pop3d 1.1 server signing off\r\n");
                         return;
                 } else {
                         floor_say("-ERR\r\n");

@@ -37,6 +37,8 @@ INSTALLED = "POP3D_LAUNCH_INSTALLED"    # what `make install` made, for many wor
 ROOM = "/mnt"                           # a tmpfs of our own
 SCRATCH = f"{ROOM}/install"             # DESTDIR
 DOCS = "/usr/local/share/doc/pop3d"
+with open(f"{TREE}/Makefile") as makefile:
+    GREETING = f"+OK pop3d {re.search(r'^VERSION = (.*)$', makefile.read(), re.MULTILINE)[1]} server ready"
 PASSWORD = "correct horse"
 # an address of ours that is not loopback, and clients' addresses
 SERVER, CLIENT, CLIENT6 = "192.0.2.1", "192.0.2.7", "2001:db8::7"
@@ -151,12 +153,12 @@ class Client:
         self.file = self.socket.makefile("rb")
         self.greeting = self.line()
         if stls:
-            check(self.greeting == "+OK pop3d 1.0 server ready + stunnel", self.greeting)
+            check(self.greeting == f"{GREETING} + stunnel", self.greeting)
             self.ask("STLS", "+OK")
             self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
             self.file = self.socket.makefile("rb")
         else:
-            check(self.greeting == "+OK pop3d 1.0 server ready", f"greeting: {self.greeting!r}")
+            check(self.greeting == GREETING, f"greeting: {self.greeting!r}")
 
     def line(self):
         line = self.file.readline()
@@ -327,7 +329,7 @@ class World:
         client.ask("RETR 1", "+OK")
         check(client.block() == wire.whole(content), "RETR differs from the file")
         client.ask("DELE 1", "+OK")
-        client.ask("QUIT", "+OK pop3d 1.0 server signing off")
+        client.ask("QUIT", GREETING.replace("ready", "signing off"))
         client.ended()
         check(not messages("alice"), f"after QUIT {name} is still there")
         seen = re.escape(seen or source)
