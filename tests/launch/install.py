@@ -5,6 +5,7 @@ install.py - make install and uninstall: what goes where, and what they leave al
 Runs in:   namespaces of its own as root; make runs as an ordinary user too.
 May touch: see common.py; a copy of the tree.
 """
+import fnmatch
 import glob
 import os
 import re
@@ -52,6 +53,16 @@ def test_everything_shipped_is_installed(world):
     said = subprocess.run([f"{root}/usr/local/sbin/pop3d", "-c"], stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, text=True).stdout
     check("port" in said and "session" in said, f"-c says {said!r}")
+
+
+def test_each_shipped_file_is_tried(world):
+    """A launch test names it, or the README's commands, which systemd.py types, or make install puts it in its place."""
+    text = "".join(common.read_text(path) for path in glob.glob(f"{TREE}/tests/launch/*.py"))
+    commands = re.findall(r"/usr/local/share/doc/pop3d/(\S+)", common.read_text(f"{TREE}/README.md"))
+    for path in glob.glob(f"{TREE}/xinetd.d/*"):
+        name = os.path.basename(path)
+        check(re.search(r"\.[ch]$", name) or f'"{name}"' in text or f"/{name}" in text or name == "pop3.pam" or
+              any(fnmatch.fnmatch(name, pattern) for pattern in commands), f"no test tries {name}")
 
 
 def test_other_places_and_a_packager_s_build(world):
