@@ -450,6 +450,8 @@ def pam_has_no_client(fences, module):
     report.check("PAM: 0, 1 and 2 are /dev/null", [targets.get(fd) for fd in "012"] == ["/dev/null"] * 3,
                  str(targets))
     rest = sorted(re.sub(r":\[\d+\]", "", what) for fd, what in targets.items() if int(fd) > 2)
+    # the queue of examinations, in which the helper has its place
+    rest = [what for what in rest if what != "/run/pop3d/places"]
     # the channel from AUTHORIZATION, the one to pop3d, the log and the copy of stderr that -e made
     report.check("PAM: nothing else is open", rest in (["socket", "socket", "socket", session.log_path],
                  sorted(["socket", "socket", "socket", session.log_path])), str(rest))
