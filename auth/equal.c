@@ -42,6 +42,12 @@ logarithm(unsigned long number)
         return result;
 }
 
+static bool
+is_yescrypt(const char *hash)
+{
+        return strncmp(hash, "$y$", 3) == 0 || strncmp(hash, "$gy$", 4) == 0;
+}
+
 /*
  * About how long a hash takes to be computed: the logarithm, to base 2, of microseconds. 0: it is
  * none, as that of an account that is locked or has no password.
@@ -49,10 +55,8 @@ logarithm(unsigned long number)
 static unsigned
 cost_of(const char *hash)
 {
-        if (strncmp(hash, "$y$", 3) == 0 && hash[3] != '\0')
-                return digit_of(hash[4]) + 4;
-        if (strncmp(hash, "$gy$", 4) == 0 && hash[4] != '\0')
-                return digit_of(hash[5]) + 4;
+        if (is_yescrypt(hash))
+                return strlen(hash) < 6 ? 0 : digit_of(hash[hash[1] == 'y' ? 4 : 5]) + 4;
         if (strncmp(hash, "$7$", 3) == 0)
                 return digit_of(hash[3]) + 2;
         if (strncmp(hash, "$2", 2) == 0 && strlen(hash) > 6)
@@ -109,7 +113,10 @@ equal_work(const struct auth *auth, const struct login *login)
         if (auth->virtual_account != NULL || geteuid() != 0 || !libpam_met_unix() ||
             !find_dearest(login->account, dearest) || (crypt = load_crypt()) == NULL)
                 return;
-        hash = crypt(login->password, dearest);
-        if (hash != NULL)
-                explicit_bzero(hash, strlen(hash));
+        /* pam_unix of Debian 12 computes yescrypt twice before it refuses, and other methods once */
+        for (int left = is_yescrypt(dearest) ? 2 : 1; left > 0; left--) {
+                hash = crypt(login->password, dearest);
+                if (hash != NULL)
+                        explicit_bzero(hash, strlen(hash));
+        }
 }
