@@ -51,6 +51,24 @@ is_session(const char *process)
         return strcmp(name, "pop3d\n") == 0;
 }
 
+/* Whether the process has ended, and its parent has not asked how: that signal waits for ever. */
+static bool
+is_ended(const char *process)
+{
+        char path[PATH_MAX], line[512], state = 'Z';
+        const char *behind;
+        FILE *file;
+
+        (void)snprintf(path, sizeof(path), "/proc/%s/stat", process);
+        file = fopen(path, "re");
+        if (file == NULL)
+                return true;
+        if (fgets(line, sizeof(line), file) != NULL && (behind = strrchr(line, ')')) != NULL)
+                (void)sscanf(behind, ") %c", &state);
+        (void)fclose(file);
+        return state == 'Z' || state == 'X';
+}
+
 /* Whether SIGKILL waits to be delivered, which it never does in a process that can be ended. */
 static bool
 is_killed(const char *process)
@@ -105,7 +123,7 @@ stuck_check(struct report *report)
 
         while (processes != NULL && (entry = readdir(processes)) != NULL)
                 if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && is_session(entry->d_name) &&
-                    is_killed(entry->d_name))
+                    is_killed(entry->d_name) && !is_ended(entry->d_name))
                         tell_stuck(report, entry->d_name);
         if (processes != NULL)
                 (void)closedir(processes);
