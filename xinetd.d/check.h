@@ -374,6 +374,12 @@ void nobody_check(const struct port *port);
 /* Somebody listens, but not for clients of one family, or of no other machine. */
 void reach_check(const struct port *port);
 
+/*
+ * Whether the port's sockets on :: take IPv6 alone: no door of IPv4 lets anybody in, and one of IPv6
+ * does. (A firewall that rejects looks alike, but does so over both.)
+ */
+bool port_refuses_four(const struct survey *survey, unsigned port);
+
 /* How a launcher is made to read its configuration again, in words for a remedy. */
 const char *restart_words(const struct entry *entry, char words[VALUE_SIZE]);
 

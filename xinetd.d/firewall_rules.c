@@ -210,18 +210,16 @@ rule_verdict(const struct rule *rule, unsigned port)
 
 /* ---- The two ways of writing -------------------------------------------------------------- */
 
-/* Comments in quotes are nothing to go by. */
+/* What stands in a comment is nothing to go by; names of interfaces stand in quotes as well. */
 static void
-blank_quotes(char *line)
+blank_comment(char *line)
 {
-        bool is_quoted = false;
+        char *at = strstr(line, "comment \"");
 
-        for (; *line != '\0'; line++) {
-                if (*line == '"')
-                        is_quoted = !is_quoted;
-                else if (is_quoted)
-                        *line = ' ';
-        }
+        if (at == NULL)
+                return;
+        for (at += strlen("comment \""); *at != '\0' && *at != '"'; at++)
+                *at = ' ';
 }
 
 static enum hook
@@ -299,7 +297,7 @@ rules_take(struct rules *rules, char *text, bool is_nft)
         (void)snprintf(rules->whole, sizeof(rules->whole), "%s", is_nft ? text : "");
         for (char *line = strtok_r(text, "\n", &rest); line != NULL;
             line = strtok_r(NULL, "\n", &rest)) {
-                blank_quotes(line);
+                blank_comment(line);
                 if (is_nft)
                         take_nft_line(rules, &place, line);
                 else

@@ -136,7 +136,8 @@ report_heard(const struct port *port, const struct door *door, const char *list)
                 port_row(port, "fail", "speaks in clear text, where clients begin with TLS\n"
                     "heard: %s\nover %s\ncause: no TLS in front, or one that waits for STLS "
                     "(`protocol = pop3`)\nremedy: let stunnel have the port, as "
-                    "stunnel-exec.conf shows, and without `protocol = pop3`", door->heard, list);
+                    "stunnel-exec.conf shows, and without `protocol = pop3`; HAProxy: ssl crt "
+                    "CERTIFICATE on its bind line", door->heard, list);
         else if (is_greeting(door->heard))
                 port_row(port, port->is_foreign ? "warn" : "ok", "greets: %s\nover %s",
                     door->heard, list);
@@ -201,15 +202,11 @@ cause_of_error(int error)
         return "a firewall rejects it, or there is no route";
 }
 
-/* Refused over IPv4, where a socket listens on :: alone: that takes IPv6 alone (reach_check). */
+/* It is told of by reach_check(): the socket takes IPv6 alone. */
 static bool
 is_of_other_family(const struct port *port, const struct door *door)
 {
-        for (size_t i = 0; i < port->survey->listeners.count; i++)
-                if (port->survey->listeners.listener[i].port == door->port &&
-                    port->survey->listeners.listener[i].family == AF_INET)
-                        return false;
-        return door->error == ECONNREFUSED && door->address.family == AF_INET;
+        return door->address.family == AF_INET && port_refuses_four(port->survey, port->number);
 }
 
 static void

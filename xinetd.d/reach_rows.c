@@ -90,18 +90,26 @@ report_family(const struct port *port, int missing)
                     "/etc/inetd.conf, then restart inetd" : "let it listen on ::, and restart it");
 }
 
-/* Whether IPv4 is refused at each door of the port, or there is none. */
-static bool
-is_refused(const struct survey *survey, unsigned port)
+bool
+port_refuses_four(const struct survey *survey, unsigned port)
 {
+        bool is_served = false;
+
+        for (size_t i = 0; i < survey->listeners.count; i++)
+                if (survey->listeners.listener[i].port == port &&
+                    survey->listeners.listener[i].family == AF_INET)
+                        return false;
         for (size_t i = 0; i < survey->door_count; i++) {
                 const struct door *door = &survey->door[i];
+                bool is_refused = door->outcome == NOT_CONNECTED && door->error == ECONNREFUSED;
 
-                if (door->port == port && door->address.family == AF_INET &&
-                    !(door->outcome == NOT_CONNECTED && door->error == ECONNREFUSED))
+                if (door->port != port)
+                        continue;
+                if (door->address.family == AF_INET && !is_refused)
                         return false;
+                is_served |= door->address.family == AF_INET6 && !is_refused;
         }
-        return true;
+        return is_served;
 }
 
 /* Whom the port is out of reach for, if it is one for clients. */
@@ -127,7 +135,7 @@ reach_check(const struct port *port)
                     "clients are on this machine");
         } else if (has_family(survey, AF_INET6) && !port_is_open(survey, port->number, AF_INET6)) {
                 report_family(port, AF_INET6);
-        } else if (has_family(survey, AF_INET) && is_refused(survey, port->number)) {
+        } else if (has_family(survey, AF_INET) && port_refuses_four(survey, port->number)) {
                 report_family(port, AF_INET);
         }
 }
