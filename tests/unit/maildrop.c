@@ -965,6 +965,65 @@ test_older_index(void)
         maildrop_close(drop);
 }
 
+/* What an older index says is taken only from one that is sound, and only what can be true. */
+static void
+test_older_index_damaged(void)
+{
+        static const struct { const char *what, *id; off_t flipped; } cases[] = {
+                { "whose header is damaged", "older-id", 40 },
+                { "whose records are damaged", "older-id", (off_t)sizeof(struct index_header) },
+                { "with a unique-id that is none", "older\x7fid", -1 },
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                struct maildrop *drop;
+                char octet;
+                int fd;
+
+                begin();
+                put_text("cur/1.a:2,S", "one\n");
+                put_older_index("1.a:2,", 7, cases[i].id);
+                fd = open(path_of("pop3d.index"), O_RDWR);
+                if (cases[i].flipped >= 0) {
+                        if (pread(fd, &octet, 1, cases[i].flipped) != 1)
+                                abort();
+                        octet ^= 1;
+                        if (pwrite(fd, &octet, 1, cases[i].flipped) != 1)
+                                abort();
+                }
+                close(fd);
+                drop = session();
+                test(has_id(drop, 1, "1.a"), cases[i].what);
+                maildrop_close(drop);
+        }
+}
+
+/* Equal stamps are believed if one of the times has a fraction of a second; whole ones may hide a change. */
+static void
+test_whole_seconds(void)
+{
+        const struct { uint64_t modified, changed; bool is_believed; } cases[] = {
+                { 7000000000, 8000000000, false }, { 7000000001, 8000000000, true },
+                { 7000000000, 8000000001, true },
+        };
+        struct maildrop *drop;
+
+        begin();
+        drop = drop_create(maildir_open(root), INDEX_SECONDS_MAX);
+        for (size_t i = 0; drop != NULL && i < sizeof(cases) / sizeof(*cases); i++) {
+                struct stamp *stamps = drop->index.header.folders, same[FOLDERS];
+                struct timespec now;
+
+                clock_gettime(CLOCK_REALTIME, &now);
+                drop->index.written = time_nanoseconds(&now);
+                for (int folder = 0; folder < FOLDERS; folder++)
+                        stamps[folder] = (struct stamp){ 1, cases[i].modified, cases[i].changed };
+                memcpy(same, stamps, sizeof(same));
+                test(drop_believes(drop, same) == cases[i].is_believed, "stamps of whole seconds");
+        }
+        maildrop_close(drop);
+}
+
 static void
 test_sparse(void)
 {
@@ -1211,6 +1270,8 @@ main(void)
         test_equal_names();
         test_former_servers();
         test_older_index();
+        test_older_index_damaged();
+        test_whole_seconds();
         test_appended();
         test_sparse();
         test_exchanged_names();
