@@ -100,7 +100,7 @@ find_wrong_user(struct entry *entry)
         static const char *const remedies[] = {
                 "", "write there: user = root", "write root in its place",
                 "write User=root in its [Service], then: systemctl daemon-reload",
-                "take out the line with setuid; or, to keep it, see stunnel-connect.conf", "",
+                "take out the line with setuid; or, to keep it, see stunnel-socket.conf", "",
                 "start it without -u",
         };
         const char *user = entry->value[USER];

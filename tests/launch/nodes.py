@@ -312,7 +312,7 @@ def test_tls_at_the_nodes(world):
     own = re.sub(r"(?ms)^frontend pop3\n.*?(?=^backend)", "", own)
     for number, address in enumerate(NODES, 1):
         write(f"{ROOM}/node{number}.cfg", own.replace("frontend pop3s\n", f"frontend pop3s\n        {line}\n")
-              .replace("10.0.0.11", address).replace("unix@/pop3d.sock", f"{address}:302 source {BALANCER}"))
+              .replace("10.0.0.11", address).replace("127.0.0.1:302", f"{address}:302 source {BALANCER}"))
         world.start(need("haproxy"), "-db", "-f", f"{ROOM}/node{number}.cfg")
         await_address(address, 995, b"no PROXY header\r\n")
     write("/etc/haproxy/haproxy.cfg", uncommented(read_text("/etc/haproxy/haproxy.cfg")))

@@ -335,7 +335,8 @@ def test_haproxy_through_its_socket(world):
     os.unlink("/etc/xinetd.d/pop3")
     install("pop3d-haproxy.socket", "pop3d-haproxy@.service", "pop3d.slice")
     machine.systemctl("enable", "--now", "pop3d-haproxy.socket")
-    shipped("haproxy.cfg", "/etc/haproxy/haproxy.cfg")
+    shipped("haproxy.cfg", "/etc/haproxy/haproxy.cfg", [
+        ("        server pop3d 127.0.0.1:302", "        #server pop3d 127.0.0.1:302"), ("#server pop3d unix@", "server pop3d unix@")])
     tls.haproxy(world)
     tls.haproxy_serves(world)
     tls.closed_to_others("/var/lib/haproxy/pop3d.sock", "haproxy")
