@@ -103,7 +103,7 @@ class Copy:
             raise SystemExit(f"the tree as it is does not build:\n{problem}")
 
     def build(self):
-        done = subprocess.run(["make", "-s", "-C", self.path, "all", "programs"], capture_output=True, text=True)
+        done = subprocess.run(["make", "-s", "-C", self.path, "WHOLE=", "all", "programs"], capture_output=True, text=True)
         return done.stdout + done.stderr if done.returncode else ""
 
     def change(self, mutant):
