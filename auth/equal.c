@@ -113,8 +113,8 @@ equal_work(const struct auth *auth, const struct login *login)
         if (auth->virtual_account != NULL || geteuid() != 0 || !libpam_met_unix() ||
             !find_dearest(login->account, dearest) || (crypt = load_crypt()) == NULL)
                 return;
-        /* pam_unix of Debian 12 computes yescrypt twice before it refuses, and other methods once */
-        for (int left = is_yescrypt(dearest) ? 2 : 1; left > 0; left--) {
+        /* pam_unix of Debian 12 computes a hash twice before it refuses */
+        for (int left = 2; left > 0; left--) {
                 hash = crypt(login->password, dearest);
                 if (hash != NULL)
                         explicit_bzero(hash, strlen(hash));

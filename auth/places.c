@@ -1,7 +1,7 @@
 /*
  * places.c - how many connections wait for their login at once, and how many logins are examined.
  * Runs in:   pop3d, until the login; PAM.
- * May touch: the file of the places, which is always empty.
+ * May touch: the file of the places, in which nothing is written.
  *
  * A place is an octet of the file, behind its end, and who has locked it has the place. The kernel
  * takes a lock back when its process ends or closes the file, so nothing is left over, whatever
