@@ -182,7 +182,8 @@ report_closed(const struct port *port, const struct door *door, const char *list
                     only_from != NULL ? only_from : no_access, port->entry->file,
                     only_from != NULL ? "into" : "out of");
         else if (greets_others)
-                port_row(port, "warn", "clients at %s are turned away: closed at once\n"
+                /* whether the rules keep out who should come is said by the row of access.c */
+                port_row(port, "skip", "clients at %s are turned away: closed at once\n"
                     "cause: who may connect is limited: /etc/hosts.allow and hosts.deny, a "
                     "limit of the launcher's\nremedy: let the clients' networks in there", list);
         else
