@@ -14,8 +14,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "check.h"
+
+enum {
+        LOOK_NANOSECONDS = 100000000,
+        LOOKS_EACH = 15,                /* at a process that was killed, until it counts as one that stays */
+        LOOKS_MOST = 60,                /* at all of them */
+};
 
 /* Reads the number behind a word at a line's begin in a file of /proc, to this base; 0: it is not there. */
 static uint64_t
@@ -115,15 +122,34 @@ tell_stuck(struct report *report, const char *process)
                     "remedy: have that one answer, or unmount it (umount -fl)", process, uid, process);
 }
 
+/*
+ * Whether a killed process is still there in a while. On a busy machine one that has just been killed, as
+ * AUTHORIZATION is at each login, needs a moment to end. looks are what is left for all of them.
+ */
+static bool
+stays(const char *process, unsigned *looks)
+{
+        const struct timespec moment = { 0, LOOK_NANOSECONDS };
+
+        for (unsigned i = 0; i < LOOKS_EACH; i++) {
+                if (*looks == 0 || !is_killed(process) || is_ended(process))
+                        return false;
+                --*looks;
+                (void)nanosleep(&moment, NULL);
+        }
+        return is_killed(process) && !is_ended(process);
+}
+
 void
 stuck_check(struct report *report)
 {
         DIR *processes = opendir("/proc");
         const struct dirent *entry;
+        unsigned looks = LOOKS_MOST;
 
         while (processes != NULL && (entry = readdir(processes)) != NULL)
                 if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && is_session(entry->d_name) &&
-                    is_killed(entry->d_name) && !is_ended(entry->d_name))
+                    stays(entry->d_name, &looks))
                         tell_stuck(report, entry->d_name);
         if (processes != NULL)
                 (void)closedir(processes);

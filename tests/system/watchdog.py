@@ -56,9 +56,9 @@ def test_stopped_by_its_user(world):
 def test_client_that_goes_on(world):
     """a client that says something in time is not killed, however long its session lasts"""
     box = Box(world, messages=[b"one\n"])
-    with box.session("-t", "2") as session:
+    with box.session("-t", "4") as session:
         session.log_in()
-        end = time.monotonic() + 12
+        end = time.monotonic() + 14
         while time.monotonic() < end:
             session.expect("NOOP", "+OK")
             time.sleep(0.6)
