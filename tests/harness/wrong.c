@@ -18,8 +18,8 @@ ssize_t __real_base64_decode(char *out, size_t size, const char *text, size_t le
 ssize_t __wrap_base64_decode(char *out, size_t size, const char *text, size_t length);
 bool __real_channel_send(int channel, const void *message, size_t size);
 bool __wrap_channel_send(int channel, const void *message, size_t size);
-void __real_become_user(const struct identity *identity);
-void __wrap_become_user(const struct identity *identity);
+void __real_become_session_user(const struct identity *identity);
+void __wrap_become_session_user(const struct identity *identity);
 size_t __real_maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UNIQUE_ID_MAX]);
 size_t __wrap_maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UNIQUE_ID_MAX]);
 
@@ -73,10 +73,10 @@ __wrap_channel_send(int channel, const void *message, size_t size)
 }
 
 void
-__wrap_become_user(const struct identity *identity)
+__wrap_become_session_user(const struct identity *identity)
 {
         go_wrong("pop3d");
-        __real_become_user(identity);
+        __real_become_session_user(identity);
 }
 
 size_t
