@@ -156,6 +156,10 @@ entry_switch_off(struct entry *entry, const char *format, ...)
 
 static void
 add_trouble(struct entry *entry, const char *state, const char *format, va_list arguments)
+    __attribute__((format(printf, 3, 0)));
+
+static void
+add_trouble(struct entry *entry, const char *state, const char *format, va_list arguments)
 {
         struct trouble *trouble = &entry->trouble[entry->trouble_count];
 

@@ -125,7 +125,7 @@ def check(tree, run, make, tool):
                    *(f"-object={program}" for program in others))
     if exported.returncode != 0:
         return [exported.stdout[-2000:]]
-    lines, branches = report(tree, json.loads(exported.stdout)["data"][0], last)
+    lines, branches = report(tree, json.loads(exported.stdout[exported.stdout.index("{"):])["data"][0], last)
     print(f"coverage: {lines:.1f} % of lines, {branches:.1f} % of branches (tests: {last}); "
           "the rest is in build/coverage.txt")
     return [] if lines >= LINES_MIN and branches >= BRANCHES_MIN else [

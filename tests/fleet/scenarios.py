@@ -108,7 +108,7 @@ def storage_cut(fleet):
 
 def killed_in_retr(fleet):
     """the node dies in mid RETR: no closing dot, and the next session finds all as it was"""
-    make_maildrop(fleet, "u5", 4, 3000000)
+    make_maildrop(fleet, "u5", 2, 20000000)
     before = look("u5", 1)
     holder = log_in("u5", 1)
     holder._putcmd("RETR 1")
