@@ -126,12 +126,14 @@ static void
 connect_pair(int *server, int *client)
 {
         struct sockaddr_in address = { .sin_family = AF_INET };
+        struct sockaddr_in own = { .sin_family = AF_INET };     /* one address has a share of the places alone */
         socklen_t size = sizeof(address);
         int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        own.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 0x10000 + ((uint32_t)getpid() & 0xffff));
         *client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (listener < 0 || *client < 0 ||
+        if (listener < 0 || *client < 0 || bind(*client, (struct sockaddr *)&own, sizeof(own)) != 0 ||
             bind(listener, (struct sockaddr *)&address, sizeof(address)) != 0 ||
             listen(listener, 1) != 0 ||
             getsockname(listener, (struct sockaddr *)&address, &size) != 0 ||
