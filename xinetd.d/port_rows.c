@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "entries.h"
+
 enum { LIST_SIZE = 512 };
 
 static bool
@@ -210,6 +212,14 @@ is_of_other_family(const struct port *port, const struct door *door)
         return door->address.family == AF_INET && port_refuses_four(port->survey, port->number);
 }
 
+/* tcpd asks for the name of whoever comes, which may take long, and turns him away in silence. */
+static bool
+is_behind_tcpd(const struct port *port, const struct door *door)
+{
+        return port->entry != NULL && strcmp(base_name(port->entry->value[PROGRAM]), "tcpd") == 0 &&
+            count_others(port->survey, door) > 0;
+}
+
 static void
 report_door(const struct port *port, const struct door *door)
 {
@@ -229,6 +239,9 @@ report_door(const struct port *port, const struct door *door)
             port->survey->entries.is_proxied)
                 port_row(port, "skip", "does not answer to TLS from here, at %s; who has it is no "
                     "launcher that is known, and may serve others", list);
+        else if (door->outcome == SILENT && is_behind_tcpd(port, door))
+                port_row(port, "skip", "no greeting in time over %s: tcpd looks the name up, or turns it away, "
+                    "of which the row access tells", list);
         else if (door->outcome == SILENT)
                 port_row(port, "fail", "another greeting than ours:\nheard: (nothing: timed out)\n"
                     "ours: %s\nover %s\ncause: %s\nremedy: see the launcher's log", GREETING, list,

@@ -24,6 +24,7 @@ from system.faults import strace
 
 PATIENCE = 30
 SECONDS = 120
+PARALLEL = False        # a session that cannot be killed is seen by every check on the machine
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
