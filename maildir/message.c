@@ -318,6 +318,11 @@ read_beginning(struct maildrop *drop)
         if (length != (size < PIECE_SIZE ? size : PIECE_SIZE) &&
             fstat(reading->file, &reading->before) != 0)
                 return -1;
+        /* an end where the file has none: nothing that is read behind it can be believed */
+        if (length == 0 && reading->before.st_size != 0) {
+                errno = EIO;
+                return -1;
+        }
         reading->piece_length = (size_t)length;
         wire_begin(&wire, UINT64_MAX);
         wire_count(&wire, drop->piece, reading->piece_length);
