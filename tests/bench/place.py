@@ -45,7 +45,7 @@ def enter_namespaces():
         return
     os.environ["POP3D_BENCH_INSIDE"] = "1"
     sys.stdout.flush()
-    os.execvp("unshare", ["unshare", "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child",
+    os.execvp("unshare", ["unshare", "--mount", "--net", "--uts", "--ipc", "--pid", "--fork", "--kill-child",
                           sys.executable, *sys.argv])
 
 
@@ -68,6 +68,11 @@ def write(path, text, mode=0o644):
     with open(path, "w") as file:
         file.write(text)
     os.chmod(path, mode)
+
+
+def name_host():
+    """Dovecot does not start where the machine has no name."""
+    socket.sethostname("mailhost")
 
 
 def bring_loopback_up():
@@ -172,6 +177,7 @@ def make_root(users):
     bind(f"{OUT}/data", f"{ROOT}/data")
     os.makedirs(f"{OUT}/data/mail", exist_ok=True)
     bind(f"{OUT}/data/mail", f"{ROOT}/var/mail")
+    name_host()
     bring_loopback_up()
     os.chroot(ROOT)
     os.chdir(TREE)

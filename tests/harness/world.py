@@ -25,6 +25,7 @@ INSIDE = "POP3D_TESTS_INSIDE"
 IS_ROOT = os.geteuid() == 0
 
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
+CLONE_NEWUTS = 0x4000000
 
 # Accounts that exist as root; as an ordinary user PAM alone knows the names.
 ACCOUNTS = {
@@ -86,6 +87,13 @@ def _mount(source, target, kind, flags, data=""):
     if libc.mount(source.encode(), target.encode(), kind.encode(), flags, data.encode()) != 0:
         error = ctypes.get_errno()
         raise OSError(error, f"mount {source} on {target}: {os.strerror(error)}")
+
+
+def _name_host():
+    """A name that this machine has for these tests alone: Dovecot does not start on one without."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUTS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare of the host's name")
+    socket.sethostname("mailhost")
 
 
 def _is_above(folder, path):
@@ -197,6 +205,7 @@ class World:
         self.syslog = None
         if IS_ROOT:
             _mount("none", "/", "", MS_REC | MS_PRIVATE)
+            _name_host()
             self.root = _private_folder()
             _private_etc(self.root)
             _make_homes(self.root)
