@@ -317,6 +317,25 @@ def test_rewritten_while_sent(world):
             raise Failure(session.log())
 
 
+def test_grown_from_empty(world):
+    """a message that was empty when it was counted, and has a piece or more by now, is sent whole"""
+    for content in (b"x" * 131072, b"x" * 131073, b"line of a message\n" * 20000):
+        box = Box(world, messages=[b""])
+        time.sleep(0.1)                 # what changed before the folders are read is counted for good
+        with box.session() as session:
+            session.log_in()
+            session.expect("LIST 1", "+OK 1 2")
+            session.expect("QUIT", "+OK")
+        with box.session() as session:
+            session.log_in()
+            with open(f"{box.maildir}/new/{LISTED}", "wb") as file:
+                file.write(content)
+            session.expect("RETR 1", f"+OK {wire.octets(content)}")
+            if session.block() != wire.whole(content):
+                raise Failure(f"{len(content)} octets, and others were sent")
+            session.expect("QUIT", "+OK")
+
+
 def test_three_calls_a_message(world):
     """a message of one piece takes three system calls, and its removal two; what changed meanwhile stays all the same"""
     require_tool("strace")

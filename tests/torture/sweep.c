@@ -391,8 +391,9 @@ expect(const struct drop *drop, const struct point *point)
 
         return (struct expectation){
                 .drop = drop,
+                /* of a client that is not known no password is taken in clear text */
                 .may_refuse_password = point->role == ROLE_PAM || sweep.mode == MODE_MEMORY ||
-                    drop->situation == WRONG_PASSWORD,
+                    drop->situation == WRONG_PASSWORD || (is_error && point->call == SYS_getpeername),
                 .may_be_in_use = is_error &&
                     ((point->call == SYS_flock && point->value == EWOULDBLOCK) ||
                     is_lock_of_another(point->call, point->value) ||
