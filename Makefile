@@ -97,7 +97,7 @@ UNITS = $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/*.
 programs: $(UNITS) $(BUILD)/tests/property/drive.bin
 
 $(BUILD)/tests/unit/wire_plain: tests/unit/wire.c
-$(BUILD)/tests/unit/%: tests/unit/%.c tests/unit/test.h $(BUILD)/product.a
+$(BUILD)/tests/unit/%: tests/unit/%.c $(wildcard tests/unit/*.h) $(BUILD)/product.a
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=c11 $(CPPFLAGS) $(CFLAGS) $(WARNINGS) -Imaildir -o $@ $< $(BUILD)/product.a

@@ -7,44 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "test.h"
+#include "drop.h"
 
 enum { SPARE = 20000 };         /* lines of messages that are gone, as kept.c bounds them */
-
-static char root[] = "/tmp/pop3d-kept-XXXXXX";
-
-static const char *
-path_of(const char *name)
-{
-        static char paths[4][600];
-        static int next;
-
-        next = (next + 1) % 4;
-        snprintf(paths[next], sizeof(paths[next]), "%s/%s", root, name);
-        return paths[next];
-}
-
-static void
-put(const char *name, const char *content)
-{
-        int fd = open(path_of(name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-        if (fd < 0 || write(fd, content, strlen(content)) != (ssize_t)strlen(content))
-                abort();
-        close(fd);
-}
-
-static void
-begin(void)
-{
-        char command[700];
-
-        snprintf(command, sizeof(command), "rm -rf %s && mkdir -p %s/new %s/cur && chmod 700 %s", root, root, root,
-            root);
-        if (system(command) != 0)
-                abort();
-}
 
 /* pop3d.ids, or what else is named. */
 static const char *
@@ -58,17 +23,6 @@ content_of(const char *name)
                 close(fd);
         content[length > 0 ? length : 0] = '\0';
         return content;
-}
-
-static struct maildrop *
-session(void)
-{
-        const char *part;
-        struct maildrop *drop = maildrop_open(maildir_open(root), NULL, 0, INDEX_SECONDS_BY_KIND, &part);
-
-        if (drop == NULL || maildrop_load(drop, &part) != 0)
-                abort();
-        return drop;
 }
 
 /* Whether a session without an index tells these unique-ids, each with a blank behind it. */
@@ -98,13 +52,13 @@ test_lines(void)
         struct stat status;
 
         begin();
-        put("cur/1.a:2,S", "one\n");
-        put("new/2.b", "two\n");
-        put("pop3d.ids", "first - 1.a\nsecond - 1.a\n");
+        put_text("cur/1.a:2,S", "one\n");
+        put_text("new/2.b", "two\n");
+        put_text("pop3d.ids", "first - 1.a\nsecond - 1.a\n");
         test(tells("second 2.b "), "of two lines for one message the later one counts");
-        put("pop3d.ids", "good - 1.a\nx\x01y - 1.a\nbad - 1.a x\nbad -  1.a\nbad 0 1.a\nbad - \nbad\n\n - 1.a\n");
+        put_text("pop3d.ids", "good - 1.a\nx\x01y - 1.a\nbad - 1.a x\nbad -  1.a\nbad 0 1.a\nbad - \nbad\n\n - 1.a\n");
         test(tells("good 2.b "), "lines that are not ours do no harm");
-        put("pop3d.ids", "good - 1.a\nbad - 2.b");
+        put_text("pop3d.ids", "good - 1.a\nbad - 2.b");
         test(tells("good 2.b "), "nor does a line that was cut off");
         test(strcmp(content_of("pop3d.ids"), "good - 1.a\nbad - 2.b") == 0, "and nothing is written for it");
         unlink(path_of("pop3d.ids"));
@@ -114,7 +68,7 @@ test_lines(void)
         test(strstr(content_of("pop3d.ids"), " - 2%20%25%01%c3%a4\n") != NULL, "a name is escaped");
         test(stat(path_of("pop3d.ids"), &status) == 0 && (status.st_mode & 0777) == 0600,
             "the file is its owner's alone");
-        put("pop3d.ids", "kept - 2%20%25%01%c3%a4\n");
+        put_text("pop3d.ids", "kept - 2%20%25%01%c3%a4\n");
         test(tells("1.a kept "), "and read back");
 }
 
@@ -122,14 +76,14 @@ static void
 test_torn(void)
 {
         begin();
-        put("cur/1.a", "one\n");
-        put("pop3d.ids", "good - 1.a\nbad - 2.b");
+        put_text("cur/1.a", "one\n");
+        put_text("pop3d.ids", "good - 1.a\nbad - 2.b");
         /* no unique-id can have a blank, so this one needs a line */
-        put("cur/3 c", "three\n");
+        put_text("cur/3 c", "three\n");
         maildrop_close(session());
         test(strncmp(content_of("pop3d.ids"), "good - 1.a\nbad - 2.b \n", 21) == 0 &&
             strstr(content_of("pop3d.ids"), " - 3%20c\n") != NULL, "a line that was cut off is ended by a blank");
-        put("cur/2.b", "two\n");
+        put_text("cur/2.b", "two\n");
         unlink(path_of("cur/3 c"));
         test(tells("good 2.b "), "and is not read later either");
 }
@@ -142,8 +96,8 @@ test_contents(void)
         struct maildrop *drop;
 
         begin();
-        put("cur/1.a:2,", "one\n");
-        put("cur/1.a:2,S", "another\n");
+        put_text("cur/1.a:2,", "one\n");
+        put_text("cur/1.a:2,S", "another\n");
         drop = session();
         for (size_t number = 1; number <= 2; number++)
                 maildrop_unique_id(drop, number, maildrop_message_octets(drop, number) == 5 ? one : other);
@@ -151,7 +105,7 @@ test_contents(void)
         unlink(path_of("cur/1.a:2,"));
         snprintf(expected, sizeof(expected), "%s ", other);
         test(strlen(one) == 32 && tells(expected), "one of two namesakes, alone");
-        put("cur/1.a:2,S", "what nobody saw\n");
+        put_text("cur/1.a:2,S", "what nobody saw\n");
         unlink(path_of("pop3d.index"));
         drop = session();
         one[0] = '\0';
@@ -181,8 +135,8 @@ test_rewriting(void)
         struct stat before, after;
 
         begin();
-        put("cur/1.a", "one\n");
-        put("outside", "not touched\n");
+        put_text("cur/1.a", "one\n");
+        put_text("outside", "not touched\n");
         /* twice the messages that are there, and SPARE more */
         put_many(SPARE + 2);
         test(stat(path_of("pop3d.ids"), &before) == 0 && tells("kept ") &&
@@ -201,7 +155,7 @@ test_rewriting(void)
         test(tells("kept ") && stat(path_of("pop3d.ids"), &after) == 0 && before.st_size == after.st_size,
             "where it cannot be written the old one stays");
         rmdir(path_of("pop3d.ids.new"));
-        put("cur/2 b", "two\n");
+        put_text("cur/2 b", "two\n");
         put_many(SPARE + 5);
         unlink(path_of("pop3d.index"));
         maildrop_close(session());
@@ -212,15 +166,11 @@ test_rewriting(void)
 int
 main(void)
 {
-        char command[sizeof(root) + 16];
-
-        if (mkdtemp(root) == NULL)
-                return 1;
+        make_root();
         test_lines();
         test_torn();
         test_contents();
         test_rewriting();
-        snprintf(command, sizeof(command), "rm -rf %s", root);
-        test(system(command) == 0, "the folder of the tests is removed");
+        remove_root();
         return test_end();
 }

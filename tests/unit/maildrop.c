@@ -17,12 +17,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "internal.h"
-#include "test.h"
+#include "drop.h"
 
 enum { LARGE = 300000 };
 
-static char root[] = "/tmp/pop3d-maildrop-XXXXXX";
 static char sent[2 * LARGE + 100];
 static size_t sent_length;
 static void (*between)(void);   /* what another program does while a message is sent */
@@ -31,33 +29,6 @@ static bool tells_no_inodes;    /* a folder's entries have no inode numbers, as 
 static bool lacks_noreplace;    /* the file system does not know RENAME_NOREPLACE */
 static int failures_left;       /* how often a file cannot be removed */
 
-static const char *
-path_of(const char *name)
-{
-        static char paths[4][600];
-        static int next;
-
-        next = (next + 1) % 4;
-        snprintf(paths[next], sizeof(paths[next]), "%s/%s", root, name);
-        return paths[next];
-}
-
-static void
-put(const char *name, const char *content, size_t length)
-{
-        int fd = open(path_of(name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-        if (fd < 0 || write(fd, content, length) != (ssize_t)length)
-                abort();
-        close(fd);
-}
-
-static void
-put_text(const char *name, const char *content)
-{
-        put(name, content, strlen(content));
-}
-
 /* So that the folders' timestamps are older than the next index. */
 static void
 wait_for_clock(void)
@@ -65,17 +36,6 @@ wait_for_clock(void)
         static const struct timespec tick = { .tv_nsec = 20000000 };
 
         nanosleep(&tick, NULL);
-}
-
-static void
-begin(void)
-{
-        char command[700];
-
-        snprintf(command, sizeof(command), "rm -rf %s && mkdir -p %s/new %s/cur %s/tmp && chmod 700 %s", root,
-            root, root, root, root);
-        if (system(command) != 0)
-                abort();
 }
 
 static int
@@ -104,26 +64,6 @@ retrieve(struct maildrop *drop, size_t number)
         gather(&output);
         sent[sent_length] = '\0';
         return 0;
-}
-
-static struct maildrop *
-session(void)
-{
-        const char *part;
-        struct maildrop *drop = maildrop_open(maildir_open(root), NULL, 0, INDEX_SECONDS_BY_KIND, &part);
-
-        if (drop == NULL || maildrop_load(drop, &part) != 0)
-                abort();
-        return drop;
-}
-
-static bool
-has_id(const struct maildrop *drop, size_t number, const char *expected)
-{
-        char id[UNIQUE_ID_MAX];
-        size_t length = maildrop_unique_id(drop, number, id);
-
-        return length == strlen(expected) && memcmp(id, expected, length) == 0;
 }
 
 static void
@@ -1230,22 +1170,11 @@ test_too_many_octets(void)
         maildrop_close(drop);
 }
 
-/* Nothing is left behind. */
-static void
-clean_up(void)
-{
-        char command[sizeof(root) + 16];
-
-        snprintf(command, sizeof(command), "rm -rf %s", root);
-        test(system(command) == 0, "the folder of the tests is removed");
-}
-
 int
 main(void)
 {
         signal(SIGXFSZ, SIG_IGN);
-        if (mkdtemp(root) == NULL)
-                return 1;
+        make_root();
         test_nothing();
         test_failures_to_open();
         test_order_and_numbers();
@@ -1280,6 +1209,6 @@ main(void)
         test_removal_fails();
         test_tmp();
         test_too_many_octets();
-        clean_up();
+        remove_root();
         return test_end();
 }
