@@ -178,6 +178,15 @@ class Session:
         self.expect(f"USER {user}", "+OK")
         self.expect(f"PASS {password}", "+OK User successfully logged on")
 
+    def try_to_log_in(self, user, password):
+        """A whole session of a login that may be refused: the reply to PASS."""
+        self.greeting()
+        self.expect(f"USER {user}", "+OK")
+        answer = self.command(f"PASS {password}")
+        self.command("QUIT")
+        self.drain()
+        return answer
+
     def drain(self, seconds=PATIENCE):
         """Everything up to the server's closing of its side."""
         end = time.monotonic() + seconds

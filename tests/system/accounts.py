@@ -39,11 +39,7 @@ def answer_to(world, user, password, prefix=()):
     """The reply to a login, and the whole log."""
     session = launch(world, prefix=prefix)
     try:
-        session.greeting()
-        session.expect(f"USER {user}", "+OK")
-        answer = session.command(f"PASS {password}")
-        session.command("QUIT")
-        session.drain()
+        answer = session.try_to_log_in(user, password)
         session.wait()
         return answer, session.log()
     finally:

@@ -24,11 +24,7 @@ def processor_seconds(world, user, password, *options):
     """What one login costs all processes of its session; those that pop3d has waited for are in its own sum."""
     session = Session(world, "tcp", ["-e", *options])
     try:
-        session.greeting()
-        session.expect(f"USER {user}", "+OK")
-        answer = session.command(f"PASS {password}")
-        session.command("QUIT")
-        session.drain()
+        answer = session.try_to_log_in(user, password)
         _, _, usage = os.wait4(session.pid, 0)
         session.process.returncode = 0
         return usage.ru_utime + usage.ru_stime, answer
