@@ -7,6 +7,7 @@ run.py - small wrong changes to the product, one at a time: does a test notice?
     python3 tests/mutants/run.py --tenth N    a tenth of them; N is a number or a commit's hash
     python3 tests/mutants/run.py --quick      only the tests that should notice, and not all others when they do not
     python3 tests/mutants/run.py --record F   what is found is added to file F, and what F says was noticed is not tried again
+    python3 tests/mutants/run.py --seconds N  begins with no other one after so long; with --record the next run goes on
     python3 tests/mutants/run.py -j 1         one at a time, not two
     python3 tests/mutants/run.py --apply      only whether each still applies
     python3 tests/mutants/run.py -l           lists them, with the promise that each breaks
@@ -168,8 +169,9 @@ class Record:
 class Run:
     """Some mutants, a few at a time, each in a copy of its own."""
 
-    def __init__(self, record):
+    def __init__(self, record, seconds=None):
         self.record = record
+        self.end = time.monotonic() + seconds if seconds else float("inf")
         self.passed = self.failed = self.skipped = 0
         self.sound = {}                 # by command: what fails of these tests on the tree as it is
         self.lock = threading.Lock()
@@ -201,6 +203,10 @@ class Run:
         if place is None:
             return self.tell(mutant, False, problem)
         began = time.monotonic()
+        if began > self.end:
+            with self.lock:
+                self.skipped += 1
+            return None
         copy, names = self.copies.pop(), []
         try:
             problem = copy.change(mutant)
@@ -225,7 +231,8 @@ class Run:
 
     def try_all(self, mutants, is_quick, jobs):
         chosen = []
-        for mutant in mutants:
+        # what was never tried comes first, then what survived
+        for mutant in sorted(mutants, key=lambda mutant: mutant.name in self.record.verdicts):
             if self.record.verdicts.get(mutant.name) == "noticed":
                 self.tell(mutant, True, "noticed before")
             elif mutant.equivalent and mutant.place()[0]:
@@ -257,13 +264,14 @@ def main():
     parser.add_argument("-l", "--list", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--record", metavar="FILE")
+    parser.add_argument("--seconds", type=int)
     parser.add_argument("-j", "--jobs", type=int, default=2)
     arguments = parser.parse_args()
     chosen = [mutant for mutant in load()
               if not arguments.words or any(word in mutant.name for word in arguments.words)]
     if arguments.tenth is not None:
         chosen = chosen[tenth(arguments.tenth)::10]
-    run = Run(Record(arguments.record))
+    run = Run(Record(arguments.record), arguments.seconds)
     if arguments.list:
         print("\n".join(f"{mutant.name}: {mutant.breaks}" for mutant in chosen))
         return 0
