@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { WORDS_SIZE = 512 };
+
 /* What is to be explained, and where the words go. */
 struct refusal {
         const struct auth *auth;
@@ -22,32 +24,20 @@ struct refusal {
         const struct rule *rule;
         int status;
         const char *user;               /* login->account */
-        char cause[512], remedy[512];
+        char cause[WORDS_SIZE], remedy[WORDS_SIZE];
 };
 
-static void cause(struct refusal *refusal, const char *format, ...)
+static void put(char words[WORDS_SIZE], const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Writes the cause or the remedy; what was there before is gone. */
 static void
-cause(struct refusal *refusal, const char *format, ...)
+put(char words[WORDS_SIZE], const char *format, ...)
 {
         va_list arguments;
 
         va_start(arguments, format);
-        (void)vsnprintf(refusal->cause, sizeof(refusal->cause), format, arguments);
-        va_end(arguments);
-}
-
-static void remedy(struct refusal *refusal, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void
-remedy(struct refusal *refusal, const char *format, ...)
-{
-        va_list arguments;
-
-        va_start(arguments, format);
-        (void)vsnprintf(refusal->remedy, sizeof(refusal->remedy), format, arguments);
+        (void)vsnprintf(words, WORDS_SIZE, format, arguments);
         va_end(arguments);
 }
 
@@ -70,8 +60,8 @@ help_nologin(struct refusal *refusal)
                     ? "/var/run/nologin" : "/etc/nologin");
         if (access(file, F_OK) != 0)
                 return;
-        cause(refusal, "%s is there, which closes the server for maintenance", file);
-        remedy(refusal, "rm %s", file);
+        put(refusal->cause, "%s is there, which closes the server for maintenance", file);
+        put(refusal->remedy, "rm %s", file);
 }
 
 static void
@@ -81,14 +71,14 @@ help_access(struct refusal *refusal)
 
         argument(refusal->rule, "accessfile", "/etc/security/access.conf", file);
         if (access(file, R_OK) != 0) {
-                cause(refusal, "%s: %s", file, strerror(errno));
+                put(refusal->cause, "%s: %s", file, strerror(errno));
                 return;
         }
         if (rule_argument(refusal->rule, "fieldsep", other, sizeof(other)) ||
             rule_argument(refusal->rule, "listsep", other, sizeof(other)))
                 return;
-        cause(refusal, "the first line of %s that fits says no", file);
-        remedy(refusal, "sed -i '1i + : %s : ALL' %s", refusal->user, file);
+        put(refusal->cause, "the first line of %s that fits says no", file);
+        put(refusal->remedy, "sed -i '1i + : %s : ALL' %s", refusal->user, file);
 }
 
 static void
@@ -100,27 +90,27 @@ help_listfile(struct refusal *refusal)
         argument(refusal->rule, "file", "", file);
         argument(refusal->rule, "sense", "", sense);
         if (stat(file, &status) != 0) {
-                cause(refusal, "%s: %s", file, strerror(errno));
+                put(refusal->cause, "%s: %s", file, strerror(errno));
                 if (strcmp(sense, "deny") == 0)
-                        remedy(refusal, "touch %s", file);
+                        put(refusal->remedy, "touch %s", file);
                 else
-                        remedy(refusal, "echo %s >%s", refusal->user, file);
+                        put(refusal->remedy, "echo %s >%s", refusal->user, file);
                 return;
         }
         if (!S_ISREG(status.st_mode) || (status.st_mode & S_IWOTH) != 0) {
-                cause(refusal, "%s is no file, or everybody may write it", file);
-                remedy(refusal, "chmod o-w %s", file);
+                put(refusal->cause, "%s is no file, or everybody may write it", file);
+                put(refusal->remedy, "chmod o-w %s", file);
                 return;
         }
         argument(refusal->rule, "item", "", item);
-        cause(refusal, "%s in %s (item=%s)", strcmp(sense, "deny") == 0 ? "found" : "not found",
+        put(refusal->cause, "%s in %s (item=%s)", strcmp(sense, "deny") == 0 ? "found" : "not found",
             file, item);
         if (strcmp(item, "user") != 0)
                 return;
         if (strcmp(sense, "deny") == 0)
-                remedy(refusal, "sed -i '/^%s[[:space:]]*$/d' %s", refusal->user, file);
+                put(refusal->remedy, "sed -i '/^%s[[:space:]]*$/d' %s", refusal->user, file);
         else
-                remedy(refusal, "echo %s >>%s", refusal->user, file);
+                put(refusal->remedy, "echo %s >>%s", refusal->user, file);
 }
 
 static void
@@ -132,8 +122,8 @@ help_shells(struct refusal *refusal)
         if (entry == NULL)
                 return;
         shell = entry->pw_shell[0] == '\0' ? "/bin/sh" : entry->pw_shell;
-        cause(refusal, "the shell of %s, %s, is not in /etc/shells", refusal->user, shell);
-        remedy(refusal, "echo %s >>/etc/shells", shell);
+        put(refusal->cause, "the shell of %s, %s, is not in /etc/shells", refusal->user, shell);
+        put(refusal->remedy, "echo %s >>/etc/shells", shell);
 }
 
 static void
@@ -156,20 +146,20 @@ help_succeed_if(struct refusal *refusal)
                 words += goes_on ? length : 0;
         }
         count = sscanf(words, " %63s %63s %127s %63s", left, operator, right, rest);
-        cause(refusal, "%s does not meet the condition \"%s\"", refusal->user,
+        put(refusal->cause, "%s does not meet the condition \"%s\"", refusal->user,
             words + strspn(words, " \t"));
         /* of several conditions it is not known which one is not met */
         if (count != 3)
                 return;
         if (strcmp(operator, "ingroup") == 0 && strcmp(left, "user") == 0)
-                remedy(refusal, "usermod -aG %.*s %s", (int)strcspn(right, ":"), right,
+                put(refusal->remedy, "usermod -aG %.*s %s", (int)strcspn(right, ":"), right,
                     refusal->user);
         else if (strcmp(operator, "notingroup") == 0 && strcmp(left, "user") == 0)
-                remedy(refusal, "gpasswd -d %s %.*s", refusal->user, (int)strcspn(right, ":"),
+                put(refusal->remedy, "gpasswd -d %s %.*s", refusal->user, (int)strcspn(right, ":"),
                     right);
         else if (strcmp(operator, "in") == 0 &&
             (strcmp(left, "user") == 0 || strcmp(left, "service") == 0))
-                remedy(refusal, "write %s:%s in place of %s in this line", right,
+                put(refusal->remedy, "write %s:%s in place of %s in this line", right,
                     strcmp(left, "service") == 0 ? refusal->auth->service : refusal->user, right);
 }
 
@@ -204,11 +194,11 @@ help_time(struct refusal *refusal)
         }
         if (rules != NULL)
                 (void)fclose(rules);
-        cause(refusal, "not at this hour, says %s", file);
+        put(refusal->cause, "not at this hour, says %s", file);
         if (lines == 1)
-                remedy(refusal, "delete line %u of %s, or give it other hours", found, file);
+                put(refusal->remedy, "delete line %u of %s, or give it other hours", found, file);
         else
-                remedy(refusal, "put a # before the lines of %s that name %s and %s, or give them "
+                put(refusal->remedy, "put a # before the lines of %s that name %s and %s, or give them "
                     "other hours", file, refusal->auth->service, refusal->user);
 }
 
@@ -221,18 +211,18 @@ help_unix(struct refusal *refusal)
 
         if (refusal->status == PAM_USER_UNKNOWN || shadow == NULL) {
                 if (account_get(refusal->user) != NULL && shadow == NULL)
-                        remedy(refusal, "pwconv; passwd %s", refusal->user);
+                        put(refusal->remedy, "pwconv; passwd %s", refusal->user);
                 return;
         }
         if (refusal->status == PAM_ACCT_EXPIRED && shadow->sp_expire > 0 &&
             today >= shadow->sp_expire)
-                remedy(refusal, "chage -E -1 %s", refusal->user);
+                put(refusal->remedy, "chage -E -1 %s", refusal->user);
         else if (refusal->status == PAM_NEW_AUTHTOK_REQD ||
             refusal->status == PAM_AUTHTOK_EXPIRED || refusal->status == PAM_ACCT_EXPIRED)
-                remedy(refusal, "passwd %s, or, to keep the password, chage -d $(date +%%F) %s",
+                put(refusal->remedy, "passwd %s, or, to keep the password, chage -d $(date +%%F) %s",
                     refusal->user, refusal->user);
         else
-                remedy(refusal, "see `chage -l %s`", refusal->user);
+                put(refusal->remedy, "see `chage -l %s`", refusal->user);
 }
 
 static void
@@ -243,8 +233,8 @@ help_faillock(struct refusal *refusal)
 
         faillock_folder(refusal->rule, folder);
         is_usual = strcmp(folder, "/var/run/faillock") == 0;
-        cause(refusal, "the account is locked for a while, after too many wrong passwords");
-        remedy(refusal, "faillock%s%s --user %s --reset", is_usual ? "" : " --dir ",
+        put(refusal->cause, "the account is locked for a while, after too many wrong passwords");
+        put(refusal->remedy, "faillock%s%s --user %s --reset", is_usual ? "" : " --dir ",
             is_usual ? "" : folder, refusal->user);
 }
 
@@ -257,17 +247,17 @@ help_userdb(struct refusal *refusal)
                 return;
         (void)snprintf(file, sizeof(file), "%s.db", database);
         if (access(file, R_OK) != 0)
-                cause(refusal, "%s: %s", file, strerror(errno));
+                put(refusal->cause, "%s: %s", file, strerror(errno));
         else if (strchr(refusal->user, '@') == NULL && refusal->auth->virtual_account != NULL)
-                cause(refusal, "%s has no %s; the login has no domain", file, refusal->user);
+                put(refusal->cause, "%s has no %s; the login has no domain", file, refusal->user);
         else
-                cause(refusal, "%s has no %s, or something else is there", file, refusal->user);
+                put(refusal->cause, "%s has no %s, or something else is there", file, refusal->user);
         if (strchr(refusal->user, '@') == NULL && refusal->auth->virtual_account != NULL &&
             access(file, R_OK) == 0)
-                remedy(refusal, "log in with the domain, as %s@DOMAIN, if the database has it so",
+                put(refusal->remedy, "log in with the domain, as %s@DOMAIN, if the database has it so",
                     refusal->user);
         else
-                remedy(refusal, "printf '%s\\n%%s\\n' \"$(openssl passwd -6)\" | "
+                put(refusal->remedy, "printf '%s\\n%%s\\n' \"$(openssl passwd -6)\" | "
                     "db5.3_load -T -t hash %s", refusal->user, file);
 }
 
@@ -284,17 +274,17 @@ help_exec(struct refusal *refusal)
                 return;
         (void)sscanf(at, "%4095s", program);
         if (access(program, X_OK) != 0) {
-                cause(refusal, "%s: %s", program, strerror(errno));
+                put(refusal->cause, "%s: %s", program, strerror(errno));
                 if (access(program, F_OK) == 0)
-                        remedy(refusal, "chmod 755 %s", program);
+                        put(refusal->remedy, "chmod 755 %s", program);
                 else
-                        remedy(refusal, "put %s back, or delete this line", program);
+                        put(refusal->remedy, "put %s back, or delete this line", program);
                 return;
         }
         if (refusal->status == ANSWER_HANGS)
                 return;
-        cause(refusal, "%s ends with another status than 0, which is a refusal", program);
-        remedy(refusal, "see PAM_USER=%s PAM_SERVICE=%s PAM_TYPE=%s %s; mend it, or delete this line",
+        put(refusal->cause, "%s ends with another status than 0, which is a refusal", program);
+        put(refusal->remedy, "see PAM_USER=%s PAM_SERVICE=%s PAM_TYPE=%s %s; mend it, or delete this line",
             refusal->user, refusal->auth->service, refusal->rule->is_account ? "account" : "auth",
             at);
 }
@@ -309,10 +299,10 @@ help_directory(struct refusal *refusal)
             : strcmp(module, "pam_ldap.so") == 0 ? "nslcd" : NULL;
 
         if (refusal->status == PAM_USER_UNKNOWN)
-                remedy(refusal, "add %s to the directory, or write user_unknown=ignore in this "
+                put(refusal->remedy, "add %s to the directory, or write user_unknown=ignore in this "
                     "line's [...]", refusal->user);
         else if (unit != NULL && refusal->status != PAM_PERM_DENIED)
-                remedy(refusal, "systemctl start %s, and see its log", unit);
+                put(refusal->remedy, "systemctl start %s, and see its log", unit);
 }
 
 static void
@@ -322,15 +312,15 @@ help_localuser(struct refusal *refusal)
 
         argument(refusal->rule, "file", "/etc/passwd", file);
         if (access(file, R_OK) == 0)
-                cause(refusal, "%s has no line for %s", file, refusal->user);
+                put(refusal->cause, "%s has no line for %s", file, refusal->user);
         else
-                cause(refusal, "%s: %s", file, strerror(errno));
+                put(refusal->cause, "%s: %s", file, strerror(errno));
 }
 
 static void
 help_rootok(struct refusal *refusal)
 {
-        remedy(refusal, "delete this line: it is for programs that a user starts");
+        put(refusal->remedy, "delete this line: it is for programs that a user starts");
 }
 
 static const struct {
@@ -358,12 +348,12 @@ remedy_write(char *out, size_t size, const struct auth *auth, const struct login
                 .user = login->account };
 
         if (status == ANSWER_HANGS) {
-                cause(&refusal, "it has not answered within %d seconds, so logins wait", ASK_SECONDS);
-                remedy(&refusal, "start what it waits for, or delete this line");
+                put(refusal.cause, "it has not answered within %d seconds, so logins wait", ASK_SECONDS);
+                put(refusal.remedy, "start what it waits for, or delete this line");
         } else {
-                cause(&refusal, "%s", status == ANSWER_NONE ? "the module did not answer; it may have "
+                put(refusal.cause, "%s", status == ANSWER_NONE ? "the module did not answer; it may have "
                     "crashed" : status_text(status));
-                remedy(&refusal, "%schange the file or account that it looks at", may_go
+                put(refusal.remedy, "%schange the file or account that it looks at", may_go
                     ? "delete this line, or " : "");
         }
         for (size_t i = 0; i < sizeof(helps) / sizeof(helps[0]); i++)
