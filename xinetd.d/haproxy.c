@@ -28,7 +28,7 @@ struct section {
 struct reading {
         struct entries *entries;
         const char *path;
-        char jail[VALUE_SIZE];
+        char jail[VALUE_SIZE], user[VALUE_SIZE];        /* as it is when it has begun */
         struct section defaults, section[SECTIONS_MAX];
         struct section *current;
         size_t count;
@@ -88,8 +88,10 @@ begin_section(struct reading *reading, enum kind kind, const char *name)
 static void
 take_word(struct reading *reading, struct section *section, const char *word, char *rest)
 {
-        if (strcmp(word, "chroot") == 0)
+        if (section->kind == GLOBAL && strcmp(word, "chroot") == 0)
                 (void)snprintf(reading->jail, sizeof(reading->jail), "%s", rest);
+        else if (section->kind == GLOBAL && (strcmp(word, "user") == 0 || strcmp(word, "uid") == 0))
+                (void)snprintf(reading->user, sizeof(reading->user), "%s", rest);
         else if (strcmp(word, "mode") == 0)
                 (void)snprintf(section->mode, sizeof(section->mode), "%s", rest);
         else if (strcmp(word, "default_backend") == 0 || (strcmp(word, "use_backend") == 0 &&
@@ -179,9 +181,9 @@ take_server(const struct reading *reading, struct entry *entry, const struct sec
         if (strncmp(address, "unix@", 5) == 0 || *address == '/') {
                 address += *address == '/' ? 0 : 5;
                 (void)snprintf(path, sizeof(path), "%s%s", reading->jail, address);
-                entry_connects_to(entry, path);
+                entry_connects_to(reading->entries, entry, path);
         } else {
-                entry_connects_to(entry, strncmp(address, "ipv4@", 5) == 0 ||
+                entry_connects_to(reading->entries, entry, strncmp(address, "ipv4@", 5) == 0 ||
                     strncmp(address, "ipv6@", 5) == 0 ? address + 5 : address);
         }
 }
@@ -208,6 +210,7 @@ take_bind(struct reading *reading, const struct section *front, const char *addr
         take_options(entry, "", options);
         entry_set(entry, SET, "mode", front->mode);
         (void)snprintf(entry->value[PORT], VALUE_SIZE, "%s", address);
+        (void)snprintf(entry->value[USER], VALUE_SIZE, "%s", reading->user);
         entry_listens_on(entry, address);
         if (front->is_off)
                 entry_switch_off(entry, "\ncause: it is switched off (the word disabled)\n"

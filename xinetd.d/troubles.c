@@ -180,7 +180,7 @@ find_socket_trouble(const struct entries *entries, struct entry *entry)
         else if (!S_ISSOCK(status.st_mode))
                 entry_trouble(entry, "fail", "\ncause: it connects to %s, which is no socket\n"
                     "remedy: rm %s; then start what listens there", path, path);
-        else if (entry->launcher == STUNNEL && auth_look_up(user, &uid, &gid, home) && uid != 0 &&
+        else if (auth_look_up(user, &uid, &gid, home) && uid != 0 &&
             uid != status.st_uid && (status.st_mode & S_IWOTH) == 0 && (gid != status.st_gid || (status.st_mode & S_IWGRP) == 0))
                 entry_trouble(entry, "fail", "\ncause: %s belongs to uid %u (mode %04o), and %s may not "
                     "connect to it\nremedy: write SocketUser=%s in the [Socket] of what listens there, then: "
