@@ -15,11 +15,6 @@
 #include <string.h>
 #include <time.h>
 
-/* Why an address is kept out: the words that do it, and what mends it. */
-struct refusal {
-        char cause[VALUE_SIZE], remedy[VALUE_SIZE];
-};
-
 static bool
 is_listed(const char *list, const char *word)
 {
@@ -30,7 +25,7 @@ is_listed(const char *list, const char *word)
 
 /* "128.138.{12,44}": the octets before the brace, then one of those within; the rest may be any. */
 static bool
-is_in_factors(const struct own *own, const char *pattern)
+is_in_factors(const struct address *own, const char *pattern)
 {
         const char *brace = strchr(pattern, '{'), *at = brace + 1;
         unsigned octet = 0;
@@ -52,7 +47,7 @@ is_in_factors(const struct own *own, const char *pattern)
 
 /* A pattern of only_from or no_access. Octets of zero at the end of an IPv4 address may be any. */
 static bool
-matches(const struct own *own, const char *pattern)
+matches(const struct address *own, const char *pattern)
 {
         char name[VALUE_SIZE], network[VALUE_SIZE];
         unsigned char octets[4];
@@ -79,7 +74,7 @@ matches(const struct own *own, const char *pattern)
 
 /* The first pattern of the list that matches, or NULL. */
 static const char *
-find_match(const struct own *own, const char *list, char found[VALUE_SIZE])
+find_match(const struct address *own, const char *list, char found[VALUE_SIZE])
 {
         char text[4 * VALUE_SIZE], *rest;
 
@@ -93,10 +88,10 @@ find_match(const struct own *own, const char *list, char found[VALUE_SIZE])
 }
 
 static bool
-xinetd_refuses(const struct entry *entry, const struct own *own, struct refusal *refusal)
+xinetd_refuses(const struct entry *entry, const struct address *own, struct refusal *refusal)
 {
         const char *only = entry_word(entry, "only_from"), *none = entry_word(entry, "no_access");
-        char found[VALUE_SIZE];
+        char found[VALUE_SIZE], network[NETWORK_SIZE];
 
         if (find_match(own, none, found) != NULL) {
                 (void)snprintf(refusal->cause, VALUE_SIZE, "no_access = %.900s", none);
@@ -106,14 +101,15 @@ xinetd_refuses(const struct entry *entry, const struct own *own, struct refusal 
         if (only == NULL || find_match(own, only, found) != NULL)
                 return false;
         (void)snprintf(refusal->cause, VALUE_SIZE, "only_from = %.900s", only);
-        (void)snprintf(refusal->remedy, VALUE_SIZE, "write there: only_from += %s", own->network);
+        (void)snprintf(refusal->remedy, VALUE_SIZE, "write there: only_from += %s",
+            address_network(own, network));
         return true;
 }
 
 /* ---- systemd's lists --------------------------------------------------------------------------- */
 
 static bool
-is_in_list(const struct own *own, const char *list)
+is_in_list(const struct address *own, const char *list)
 {
         char text[4 * VALUE_SIZE], *rest;
 
@@ -126,15 +122,16 @@ is_in_list(const struct own *own, const char *list)
 }
 
 static bool
-systemd_refuses(const struct entry *entry, const struct own *own, struct refusal *refusal)
+systemd_refuses(const struct entry *entry, const struct address *own, struct refusal *refusal)
 {
         const char *deny = entry_word(entry, "IPAddressDeny");
+        char network[NETWORK_SIZE];
 
         if (is_in_list(own, entry_word(entry, "IPAddressAllow")) || !is_in_list(own, deny))
                 return false;
         (void)snprintf(refusal->cause, VALUE_SIZE, "IPAddressDeny=%.900s", deny);
         (void)snprintf(refusal->remedy, VALUE_SIZE, "write IPAddressAllow=%s beside it (systemctl edit), then: "
-            "systemctl daemon-reload; systemctl restart %s", own->network, entry->name);
+            "systemctl daemon-reload; systemctl restart %s", address_network(own, network), entry->name);
         return true;
 }
 
@@ -181,28 +178,29 @@ wrapped_name(const struct entries *entries, const struct entry *entry)
 }
 
 static bool
-wrappers_refuse_entry(const struct entries *entries, const struct entry *entry, const struct own *own,
+wrappers_refuse_entry(const struct entries *entries, const struct entry *entry, const struct address *own,
     struct refusal *refusal)
 {
         const char *daemon = wrapped_name(entries, entry);
-        char where[VALUE_SIZE];
+        char where[VALUE_SIZE], network[NETWORK_SIZE];
 
         if (daemon == NULL || !wrappers_refuse(entries, daemon, own, where))
                 return false;
+        (void)address_network(own, network);
         (void)snprintf(refusal->cause, VALUE_SIZE, "%.900s (tcp wrappers, for %s)", where, daemon);
         if (strstr(where, "hosts.allow") != NULL)
-                (void)snprintf(refusal->remedy, VALUE_SIZE, "let %s in by a line before that one", own->network);
+                (void)snprintf(refusal->remedy, VALUE_SIZE, "let %s in by a line before that one", network);
         else
                 (void)snprintf(refusal->remedy, VALUE_SIZE, "echo '%s: %s%.*s%s%s' >>/etc/hosts.allow", daemon,
-                    own->family == AF_INET6 ? "[" : "", (int)strcspn(own->network, "/"), own->network,
-                    own->family == AF_INET6 ? "]" : "", strchr(own->network, '/'));
+                    own->family == AF_INET6 ? "[" : "", (int)strcspn(network, "/"), network,
+                    own->family == AF_INET6 ? "]" : "", strchr(network, '/'));
         return true;
 }
 
 /* ---- Who is let in ------------------------------------------------------------------------------ */
 
-static bool
-is_refused(const struct entries *entries, const struct entry *entry, const struct own *own,
+bool
+access_refusal(const struct entries *entries, const struct entry *entry, const struct address *own,
     struct refusal *refusal)
 {
         if (entry->launcher == XINETD && xinetd_refuses(entry, own, refusal))
@@ -219,13 +217,17 @@ is_loopback_address(const char *address)
             strcmp(address, "localhost") == 0;
 }
 
-/* Whether its clients are other programs of this machine: it stands behind a proxy or stunnel. */
-static bool
-is_inner(const struct entries *entries, const struct entry *entry)
+/* Who is to connect: users; a proxy or stunnel of this machine; a proxy on another, of which nothing is known. */
+enum audience { CLIENTS, THIS_MACHINE, PROXIES };
+
+static enum audience
+audience_of(const struct entries *entries, const struct entry *entry)
 {
-        return entry->port == 0 || entry->options.auth.expects_proxy ||
-            entry_of_port(entries, entry->port, CONNECT, "") != NULL ||
-            (is_loopback_address(entry->address) && entry->port != POP3_PORT && entry->port != POP3S_PORT);
+        if (entry->port == 0 || entry_of_port(entries, entry->port, CONNECT, "") != NULL ||
+            (is_loopback_address(entry->address) && (entry->options.auth.expects_proxy ||
+            (entry->port != POP3_PORT && entry->port != POP3S_PORT))))
+                return THIS_MACHINE;
+        return entry->options.auth.expects_proxy ? PROXIES : CLIENTS;
 }
 
 /* Whether another entry, on its port or with TLS, is for the clients on other machines. */
@@ -269,20 +271,30 @@ describe(const struct entry *entry, char text[4 * VALUE_SIZE])
                 (void)snprintf(text + used, 4 * VALUE_SIZE - used, ": nothing there restricts who may connect");
 }
 
+/* Whether clients come from this address, or from its network. What is inner comes from where it connects to. */
+static bool
+is_source(const struct entry *entry, const struct address *own, bool inner)
+{
+        if (inner && *entry->address != '\0' && !is_loopback_address(entry->address))
+                return strcmp(own->text, entry->address) == 0;
+        return own->is_loopback == inner;
+}
+
 /* Whether one of this machine's networks of a family is let in, or its loopback; true without any. */
 static bool
-lets_family_in(const struct entries *entries, const struct entry *entry, const struct owns *owns,
-    bool inner, int family, struct refusal *refusal)
+lets_family_in(const struct entries *entries, const struct entry *entry, bool inner, int family,
+    struct refusal *refusal)
 {
         bool is_any = false;
 
-        for (size_t i = 0; i < owns->count; i++) {
+        for (size_t i = 0; i < entries->own.count; i++) {
+                const struct address *own = &entries->own.address[i];
                 struct refusal last;
 
-                if (owns->own[i].is_loopback != inner || owns->own[i].family != family)
+                if (!is_source(entry, own, inner) || own->family != family)
                         continue;
                 is_any = true;
-                if (!is_refused(entries, entry, &owns->own[i], &last))
+                if (!access_refusal(entries, entry, own, &last))
                         return true;
                 /* the first one is told of */
                 if (refusal->cause[0] == '\0')
@@ -293,39 +305,43 @@ lets_family_in(const struct entries *entries, const struct entry *entry, const s
 
 /* Over IPv4 most clients come; over IPv6 alone only where this machine has no other network. */
 static bool
-lets_in(const struct entries *entries, const struct entry *entry, const struct owns *owns, bool inner,
-    struct refusal *refusal)
+lets_in(const struct entries *entries, const struct entry *entry, bool inner, struct refusal *refusal)
 {
         bool has_four = false;
 
-        for (size_t i = 0; i < owns->count; i++)
-                has_four |= owns->own[i].family == AF_INET && owns->own[i].is_loopback == inner;
-        return lets_family_in(entries, entry, owns, inner, has_four ? AF_INET : AF_INET6, refusal);
+        for (size_t i = 0; i < entries->own.count; i++)
+                has_four |= entries->own.address[i].family == AF_INET &&
+                    is_source(entry, &entries->own.address[i], inner);
+        return lets_family_in(entries, entry, inner, has_four ? AF_INET : AF_INET6, refusal);
 }
 
 static void
-check_addresses(const struct entries *entries, const struct entry *entry, const struct owns *owns)
+check_addresses(const struct entries *entries, const struct entry *entry)
 {
-        bool inner = is_inner(entries, entry);
+        enum audience audience = audience_of(entries, entry);
+        bool inner = audience == THIS_MACHINE;
         struct refusal refusal = { .cause = "" };
         char text[4 * VALUE_SIZE];
 
         describe(entry, text);
-        if (entry->address[0] != '\0' && !owns_has(owns, entry->address))
+        if (entry->address[0] != '\0' && !addresses_have_name(&entries->own, entry->address))
                 print_row(entries->report, "fail", "access", "%s\ncause: it listens on %s, which is no address of "
                     "this machine (bind), so nobody can connect\nremedy: take out %s there, then restart %s", text,
                     entry->address, entry->address, launcher_names[entry->launcher]);
-        else if (!inner && is_loopback_address(entry->address) && !is_for_local_use(entries, entry))
+        else if (audience == CLIENTS && is_loopback_address(entry->address) && !is_for_local_use(entries, entry))
                 print_row(entries->report, "warn", "access", "%s\ncause: it listens on %s alone (bind), so that "
                     "no other machine can connect\nremedy: take out %s there, then restart %s", text,
                     entry->address, entry->address, launcher_names[entry->launcher]);
-        else if (!lets_in(entries, entry, owns, inner, &refusal) && !is_for_local_use(entries, entry))
+        else if (lets_in(entries, entry, inner, &refusal) || is_for_local_use(entries, entry))
+                print_row(entries->report, "ok", "access", "%s", text);
+        else if (audience == PROXIES)
+                print_row(entries->report, "skip", "access", "%s\ncause: what lets proxies of other machines in "
+                    "(-x) is tried there alone\nremedy: see that it has their addresses", text);
+        else
                 print_row(entries->report, inner ? "fail" : "warn", "access", "%s\ncause: %s keeps out %s\n"
                     "remedy: %s, then restart %s, or see that your clients come from elsewhere", text,
                     refusal.cause, inner ? "this machine itself" : "the networks of this machine",
                     refusal.remedy, launcher_names[entry->launcher]);
-        else
-                print_row(entries->report, "ok", "access", "%s", text);
 }
 
 /* ---- Times -------------------------------------------------------------------------------------- */
@@ -385,16 +401,13 @@ check_ident(const struct entries *entries, const struct entry *entry)
 void
 access_check(const struct entries *entries)
 {
-        struct owns owns;
-
-        owns_read(&owns);
         for (size_t i = 0; i < entries->count; i++) {
                 const struct entry *entry = &entries->entry[i];
 
                 /* a stunnel file without a port is for what starts that stunnel, and so has its entry */
                 if (!entry->is_on || entry->cannot_listen || (entry->port == 0 && entry->socket[0] == '\0'))
                         continue;
-                check_addresses(entries, entry, &owns);
+                check_addresses(entries, entry);
                 check_times(entries, entry);
                 check_ident(entries, entry);
                 limits_check(entries, entry);

@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -92,6 +93,46 @@ pid_t program_start(const char *path, char *const arguments[], int *socket);
  */
 int program_end(pid_t program, bool is_waited_for);
 
+/* addresses.c: addresses, and those of this machine. */
+enum { ADDRESSES_MAX = 48, NETWORK_SIZE = INET6_ADDRSTRLEN + 4 };
+
+struct address {
+        int family;
+        unsigned char octets[16];       /* of IPv4 the first four */
+        char text[INET6_ADDRSTRLEN];
+        unsigned network;               /* of this machine's: how many bits name the network */
+        bool is_loopback, is_private;
+};
+
+struct addresses {
+        size_t count;
+        struct address address[ADDRESSES_MAX];
+};
+
+/*
+ * The addresses under which this machine can be reached; of 127.0.0.0/8 only 127.0.0.1, and none
+ * that is known on one link alone.
+ */
+void addresses_read(struct addresses *own);
+
+/* False if it is of another family; IPv4 in IPv6 becomes IPv4. */
+bool address_take(struct address *address, const struct sockaddr *given);
+
+bool address_read(struct address *address, const char *text);   /* false: that is none */
+
+/* The same for connect(2) and the like; returns its size. */
+socklen_t address_give(const struct address *address, unsigned port, struct sockaddr_storage *out);
+
+/* The network that it is of: "192.0.2.0/24". */
+const char *address_network(const struct address *address, char network[NETWORK_SIZE]);
+
+bool address_is(const struct address *one, const struct address *other);
+bool addresses_have(const struct addresses *own, const struct address *address);
+bool addresses_have_name(const struct addresses *own, const char *name);       /* or an address as text */
+
+/* Whether it is of a network that one of this machine's addresses is of. */
+bool addresses_are_near(const struct addresses *own, const struct address *other);
+
 /* entries.c, and a file for each launcher: what the launchers' configuration says. */
 enum { ENTRIES_MAX = 32, VALUE_SIZE = 1024, NAME_SIZE = 64, WORDS_MAX = 64, TROUBLES_MAX = 8,
         POP3_PORT = 110, POP3S_PORT = 995 };
@@ -141,6 +182,7 @@ struct entry {
 struct entries {
         struct report *report;
         struct stat self;               /* the file of the pop3d beside this check */
+        struct addresses own;           /* of this machine */
         bool is_any_on, is_proxied;     /* an entry is on; one that is on has -x */
         bool is_running[COMMAND + 1];   /* a process of the launcher is there */
         bool xinetd_reads_inetd;        /* xinetd was started with -inetd_compat */
@@ -212,33 +254,7 @@ bool listener_is_wild(const struct listener *listener); /* it listens on all add
 int64_t milliseconds_now(void);         /* of a clock that only goes on */
 
 /* doors.c: an address and a port that a client may come to. */
-enum { ADDRESSES_MAX = 48, HEARD_SIZE = 128, DOORS_MAX = 96, PATIENCE_MILLISECONDS = 4000,
-        SECOND_MILLISECONDS = 1000 };
-
-struct address {
-        int family;
-        unsigned char octets[16];       /* of IPv4 the first four */
-        char text[INET6_ADDRSTRLEN];
-        unsigned network;               /* of this machine's: how many bits name the network */
-        bool is_loopback, is_private;
-};
-
-struct addresses {
-        size_t count;
-        struct address address[ADDRESSES_MAX];
-};
-
-/* The addresses under which this machine can be reached; of 127.0.0.0/8 only 127.0.0.1. */
-void addresses_read(struct addresses *own);
-
-/* False if it is of another family; IPv4 in IPv6 becomes IPv4. */
-bool address_take(struct address *address, const struct sockaddr *given);
-
-bool address_is(const struct address *one, const struct address *other);
-bool addresses_have(const struct addresses *own, const struct address *address);
-
-/* Whether it is of a network that one of this machine's addresses is of. */
-bool addresses_are_near(const struct addresses *own, const struct address *other);
+enum { HEARD_SIZE = 128, REFUSED_SIZE = 512, DOORS_MAX = 96, PATIENCE_MILLISECONDS = 4000, SECOND_MILLISECONDS = 1000 };
 
 /* How a client begins. */
 enum manner { IN_CLEAR_TEXT, WITH_PROXY, WITH_TLS };
@@ -254,6 +270,7 @@ struct door {
         int error;                      /* of connect(2), or of what came then; 0: there is none */
         bool speaks_tls;                /* what was heard is TLS */
         char heard[HEARD_SIZE];         /* its first line */
+        char refused_by[REFUSED_SIZE];  /* what turns this address away, in words of its entry; or "" */
         /* while it is tried: */
         int fd;
         bool has_connected;
@@ -328,7 +345,6 @@ struct survey {
         struct report *report;
         struct entries entries;
         const struct entry *ours;       /* what starts us, if anything does */
-        struct addresses own;
         struct listeners listeners;
         size_t port_count, door_count;
         unsigned port[PORTS_MAX];       /* those of POP3 and of the entries, ascending */

@@ -72,8 +72,7 @@ take_host_port(struct reading *reading)
 
         if (reading->at + 2 >= process->count)
                 return;
-        if (strcmp(process->words[reading->at], "0") != 0 && strcmp(process->words[reading->at], "::") != 0)
-                (void)snprintf(entry->address, sizeof(entry->address), "%s", process->words[reading->at]);
+        entry_listens_at(entry, process->words[reading->at]);
         entry->port = service_port(process->words[reading->at + 1]);
         reading->at += 2;
         take_program(reading);

@@ -1,14 +1,11 @@
 /*
- * doors.c - the addresses of this machine, and what a client meets who connects to one of them.
+ * doors.c - what a client meets who connects to an address of this machine.
  * Runs in:   pop3d-check.
- * May touch: the list of network interfaces; the ports, as a client.
+ * May touch: the ports, as a client.
  */
 #include "check.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,121 +31,6 @@ static const unsigned char client_hello[] = {
         0, 13, 0, 18, 0, 16, 4, 3, 8, 4, 4, 1, 5, 3, 8, 5, 5, 1, 8, 6, 6, 1,
 };
 
-/* ---- The addresses of this machine ------------------------------------------------------ */
-
-static bool
-is_private(const struct address *address)
-{
-        const unsigned char *octets = address->octets;
-
-        if (address->family == AF_INET6)
-                return (octets[0] & 0xfe) == 0xfc;
-        return octets[0] == 10 || (octets[0] == 172 && (octets[1] & 0xf0) == 16) ||
-            (octets[0] == 192 && octets[1] == 168) || (octets[0] == 100 && (octets[1] & 0xc0) == 64);
-}
-
-bool
-address_take(struct address *address, const struct sockaddr *given)
-{
-        const struct sockaddr_in6 *six = (const void *)given;
-        const struct sockaddr_in *four = (const void *)given;
-
-        memset(address, 0, sizeof(*address));
-        if (given == NULL || (given->sa_family != AF_INET && given->sa_family != AF_INET6))
-                return false;
-        address->family = given->sa_family;
-        if (address->family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&six->sin6_addr)) {
-                address->family = AF_INET;
-                memcpy(address->octets, six->sin6_addr.s6_addr + 12, 4);
-        } else if (address->family == AF_INET6) {
-                memcpy(address->octets, &six->sin6_addr, 16);
-        } else {
-                memcpy(address->octets, &four->sin_addr, 4);
-        }
-        (void)inet_ntop(address->family, address->octets, address->text, sizeof(address->text));
-        address->is_loopback = address->family == AF_INET ? address->octets[0] == 127
-            : strcmp(address->text, "::1") == 0;
-        address->is_private = is_private(address);
-        return true;
-}
-
-bool
-address_is(const struct address *one, const struct address *other)
-{
-        return one->family == other->family && memcmp(one->octets, other->octets, 16) == 0;
-}
-
-bool
-addresses_have(const struct addresses *own, const struct address *address)
-{
-        for (size_t i = 0; i < own->count; i++)
-                if (address_is(&own->address[i], address))
-                        return true;
-        /* all of 127.0.0.0/8 is the machine itself */
-        return address->is_loopback && address->family == AF_INET;
-}
-
-/* How many bits of an interface's address name its network. */
-static unsigned
-network_bits(const struct sockaddr *mask)
-{
-        struct address address;
-        unsigned bits = 0;
-
-        if (!address_take(&address, mask))
-                return 128;
-        while (bits < 128 && (address.octets[bits / 8] & (0x80 >> bits % 8)) != 0)
-                bits++;
-        return bits;
-}
-
-bool
-addresses_are_near(const struct addresses *own, const struct address *other)
-{
-        for (size_t i = 0; i < own->count; i++) {
-                const struct address *address = &own->address[i];
-                unsigned same = 0;
-
-                while (same < 128 && ((address->octets[same / 8] ^ other->octets[same / 8]) &
-                    (0x80 >> same % 8)) == 0)
-                        same++;
-                if (address->family == other->family && same >= address->network)
-                        return true;
-        }
-        return false;
-}
-
-/* Whether clients may connect to an interface's address; all of 127.0.0.0/8 is one door. */
-static bool
-is_door(const struct ifaddrs *interface, struct address *address)
-{
-        if ((interface->ifa_flags & IFF_UP) == 0 || !address_take(address, interface->ifa_addr))
-                return false;
-        if (address->family == AF_INET6)
-                return address->octets[0] != 0xfe;      /* link-local: no client is given that */
-        return !address->is_loopback || strcmp(address->text, "127.0.0.1") == 0;
-}
-
-void
-addresses_read(struct addresses *own)
-{
-        struct ifaddrs *all;
-
-        own->count = 0;
-        if (getifaddrs(&all) != 0)
-                return;
-        for (const struct ifaddrs *at = all; at != NULL && own->count < ADDRESSES_MAX;
-            at = at->ifa_next) {
-                struct address *address = &own->address[own->count];
-
-                if (!is_door(at, address))
-                        continue;
-                address->network = network_bits(at->ifa_netmask);
-                own->count++;
-        }
-        freeifaddrs(all);
-}
-
 /* ---- Trying the doors -------------------------------------------------------------------- */
 
 static void
@@ -165,20 +47,15 @@ finish(struct door *door, enum outcome outcome, int error)
 static void
 knock(struct door *door)
 {
-        const in_port_t port = htons((uint16_t)door->port);
-        struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = port };
-        struct sockaddr_in four = { .sin_family = AF_INET, .sin_port = port };
-        bool is_six = door->address.family == AF_INET6;
+        struct sockaddr_storage place;
+        socklen_t size = address_give(&door->address, door->port, &place);
 
-        memcpy(&six.sin6_addr, door->address.octets, 16);
-        memcpy(&four.sin_addr, door->address.octets, 4);
         door->outcome = UNDECIDED;
         door->heard[0] = '\0';
         door->used = 0;
         door->has_connected = false;
         door->fd = socket(door->address.family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (door->fd < 0 || (connect(door->fd, is_six ? (void *)&six : (void *)&four,
-            is_six ? sizeof(six) : sizeof(four)) != 0 && errno != EINPROGRESS))
+        if (door->fd < 0 || (connect(door->fd, (void *)&place, size) != 0 && errno != EINPROGRESS))
                 finish(door, NOT_CONNECTED, errno);
 }
 

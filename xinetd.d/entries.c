@@ -49,6 +49,7 @@ entries_read(struct entries *entries, struct report *report)
         entries->report = report;
         if (find_beside("pop3d", path))
                 (void)stat(path, &entries->self);
+        addresses_read(&entries->own);
         processes_read(take_process, entries);
         xinetd_read(entries);
         inetd_read(entries);

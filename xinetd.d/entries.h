@@ -53,8 +53,11 @@ void entry_refused(struct entry *entry, const char *format, ...)
 /* What it listens on: "110", "pop3", "127.0.0.1:1110", "[::]:110", ":::995", "/run/socket". */
 void entry_listens_on(struct entry *entry, const char *text);
 
+/* The address of this machine that it listens on; "0.0.0.0", "::", "*" are all of them. */
+void entry_listens_at(struct entry *entry, const char *address);
+
 /* What it connects to, written in the same ways. Other machines are no matter. */
-void entry_connects_to(struct entry *entry, const char *text);
+void entry_connects_to(const struct entries *entries, struct entry *entry, const char *text);
 
 /* Whether there is an account of this name; a number is taken for one. Then its uid. */
 bool account_uid(const char *name, uid_t *uid);

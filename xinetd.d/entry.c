@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *const launcher_names[] = {
         "", "xinetd", "inetd", "systemd", "stunnel", "haproxy", "command",
@@ -216,7 +217,24 @@ service_port(const char *name)
         return service == NULL ? 0 : ntohs((uint16_t)service->s_port);
 }
 
-/* Cuts "ADDRESS:PORT" into both, and tells the port. Brackets and an asterisk are left out. */
+/* All addresses are none in particular. */
+static bool
+is_any_address(const char *text)
+{
+        static const unsigned char nothing[16];
+        struct address address;
+
+        return strcmp(text, "*") == 0 || strcmp(text, "0") == 0 ||
+            (address_read(&address, text) && memcmp(address.octets, nothing, sizeof(nothing)) == 0);
+}
+
+void
+entry_listens_at(struct entry *entry, const char *address)
+{
+        (void)snprintf(entry->address, sizeof(entry->address), "%s", is_any_address(address) ? "" : address);
+}
+
+/* Cuts "ADDRESS:PORT" into both, and tells the port. Brackets are left out. */
 static unsigned
 cut_address(const char *text, char address[NAME_SIZE])
 {
@@ -228,31 +246,37 @@ cut_address(const char *text, char address[NAME_SIZE])
                 length -= length > 1 ? 2 : 1;
         }
         (void)snprintf(address, NAME_SIZE, "%.*s", (int)length, text);
-        /* all addresses are none in particular */
-        if (strcmp(address, "*") == 0 || strcmp(address, "::") == 0 || strcmp(address, "0.0.0.0") == 0)
-                *address = '\0';
         return service_port(port);
 }
 
 void
 entry_listens_on(struct entry *entry, const char *text)
 {
-        if (*text == '/')
+        char address[NAME_SIZE];
+
+        if (*text == '/') {
                 (void)snprintf(entry->socket, sizeof(entry->socket), "%s", text);
-        else
-                entry->port = cut_address(text, entry->address);
+                return;
+        }
+        entry->port = cut_address(text, address);
+        entry_listens_at(entry, address);
 }
 
-/* Whether an address that something connects to is one of this machine. */
+/* Whether what something connects to is this machine. Other names than its own are not looked up. */
 static bool
-is_here(const char *address)
+is_here(const struct entries *entries, const char *text)
 {
-        return *address == '\0' || strncmp(address, "127.", 4) == 0 ||
-            strcmp(address, "::1") == 0 || strcmp(address, "localhost") == 0;
+        struct address address;
+        char host[VALUE_SIZE] = "";
+
+        (void)gethostname(host, sizeof(host) - 1);
+        return *text == '\0' || is_any_address(text) || strcmp(text, "localhost") == 0 ||
+            strcasecmp(text, host) == 0 ||
+            (address_read(&address, text) && addresses_have(&entries->own, &address));
 }
 
 void
-entry_connects_to(struct entry *entry, const char *text)
+entry_connects_to(const struct entries *entries, struct entry *entry, const char *text)
 {
         char address[NAME_SIZE];
         unsigned port;
@@ -262,7 +286,7 @@ entry_connects_to(struct entry *entry, const char *text)
                 return;
         }
         port = cut_address(text, address);
-        entry->connects_to = is_here(address) ? port : 0;
+        entry->connects_to = is_here(entries, address) ? port : 0;
 }
 
 /* ---- The whole -------------------------------------------------------------------------- */

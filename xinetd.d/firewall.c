@@ -5,11 +5,9 @@
  */
 #include "check.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 enum {
@@ -41,17 +39,6 @@ firewall_start(void)
 
 /* ---- Sources ------------------------------------------------------------------------------ */
 
-static bool
-take_source(const char *text, struct address *address)
-{
-        struct sockaddr_in four = { .sin_family = AF_INET };
-        struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
-
-        if (inet_pton(AF_INET, text, &four.sin_addr) == 1)
-                return address_take(address, (void *)&four);
-        return inet_pton(AF_INET6, text, &six.sin6_addr) == 1 && address_take(address, (void *)&six);
-}
-
 /*
  * The first address in a list ("{ 192.0.2.7, 198.51.100.0/24 }") that is of a network of this
  * machine's: an office rather than a stranger. False if there is none.
@@ -69,7 +56,7 @@ find_near(const struct survey *survey, const char *sources, char found[INET6_ADD
                 length = strspn(sources, "0123456789abcdefABCDEF.:");
                 if (length > 0 && length < INET6_ADDRSTRLEN) {
                         (void)snprintf(found, INET6_ADDRSTRLEN, "%.*s", (int)length, sources);
-                        if (take_source(found, &address) && addresses_are_near(&survey->own, &address))
+                        if (address_read(&address, found) && addresses_are_near(&survey->entries.own, &address))
                                 return true;
                 }
                 sources += length;

@@ -46,7 +46,7 @@ take_service(struct reading *reading, struct entry *entry, const char *text)
 {
         entry_listens_on(entry, text);
         if (strchr(text, ':') == NULL && reading->address[0] != '\0')
-                (void)snprintf(entry->address, sizeof(entry->address), "%s", reading->address);
+                entry_listens_at(entry, reading->address);
         if (entry->port != 0)
                 return;
         entry->port = strstr(text, "pop3s") != NULL ? POP3S_PORT : POP3_PORT;
@@ -109,7 +109,7 @@ take_inetd_line(void *context, char *text, unsigned number)
             line.protocol, line.wait, line.user, line.program, line.arguments);
         if (!is_commented && line.count == 1 && line.service[strlen(line.service) - 1] == ':')
                 (void)snprintf(reading->address, sizeof(reading->address), "%.*s",
-                    strcmp(line.service, "*:") == 0 ? 0 : (int)strlen(line.service) - 1, line.service);
+                    (int)strlen(line.service) - 1, line.service);
         else if (line.count >= 6 && (line.program[0] == '/' || !is_commented))
                 take_entry(reading, &line, is_commented);
         else if (!is_commented && strncmp(line.service, "pop", 3) == 0)

@@ -161,8 +161,8 @@ list_addresses(const struct name *name, char list[LIST_SIZE])
 static bool
 is_behind_nat(const struct survey *survey, int family)
 {
-        for (size_t i = 0; i < survey->own.count; i++) {
-                const struct address *own = &survey->own.address[i];
+        for (size_t i = 0; i < survey->entries.own.count; i++) {
+                const struct address *own = &survey->entries.own.address[i];
 
                 if (own->family == family && !own->is_loopback && !own->is_private)
                         return false;
@@ -181,7 +181,7 @@ find_stranger(const struct survey *survey, const struct name *name, int family)
 
                 if (address->family != family)
                         continue;
-                if (addresses_have(&survey->own, address))
+                if (addresses_have(&survey->entries.own, address))
                         return NULL;
                 if (stranger == NULL)
                         stranger = address;
@@ -196,7 +196,7 @@ find_closed(const struct survey *survey, const struct name *name, unsigned port)
         for (size_t i = 0; i < name->count && port_is_open(survey, port, 0); i++) {
                 struct door door = { .address = name->address[i], .port = port };
 
-                if (!door.address.is_loopback && addresses_have(&survey->own, &door.address) &&
+                if (!door.address.is_loopback && addresses_have(&survey->entries.own, &door.address) &&
                     !door_is_covered(survey, &door))
                         return &name->address[i];
         }
@@ -302,8 +302,8 @@ is_for_us(const struct names *names, const char *pattern)
                 if (is_known && is_covered(pattern, name->text))
                         return true;
         }
-        for (size_t i = 0; i < names->survey->own.count; i++)
-                if (strcasecmp(pattern, names->survey->own.address[i].text) == 0)
+        for (size_t i = 0; i < names->survey->entries.own.count; i++)
+                if (strcasecmp(pattern, names->survey->entries.own.address[i].text) == 0)
                         return true;
         return strcasecmp(pattern, "localhost") == 0;
 }

@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "entries.h"
 
 enum { LIST_SIZE = 512 };
 
@@ -85,6 +84,7 @@ is_alike(const struct door *one, const struct door *other)
 {
         return one->port == other->port && one->outcome == other->outcome &&
             one->error == other->error && one->speaks_tls == other->speaks_tls &&
+            strcmp(one->refused_by, other->refused_by) == 0 &&
             (one->speaks_tls || strcmp(one->heard, other->heard) == 0);
 }
 
@@ -149,45 +149,28 @@ report_heard(const struct port *port, const struct door *door, const char *list)
                     cause_of_greeting(door->heard, port->is_foreign));
 }
 
-/* Whether only_from names others than this machine; then that it is closed to us says nothing. */
+/* Whether somebody is greeted over loopback, but not at this door. */
 static bool
-is_for_others(const char *only_from)
+is_for_here_alone(const struct port *port, const struct door *door)
 {
-        char words[VALUE_SIZE], *rest;
+        for (size_t i = 0; i < port->survey->door_count; i++) {
+                const struct door *other = &port->survey->door[i];
 
-        (void)snprintf(words, sizeof(words), "%s", only_from);
-        for (char *word = strtok_r(words, " \t", &rest); word != NULL;
-            word = strtok_r(NULL, " \t", &rest))
-                if (strncmp(word, "127.", 4) != 0 && strcmp(word, "::1") != 0 &&
-                    strcmp(word, "localhost") != 0)
-                        return true;
+                if (other->port == door->port && other->address.is_loopback && other->outcome == HEARD)
+                        return !door->address.is_loopback;
+        }
         return false;
 }
 
-/* Connected, and closed without a greeting: by whom, and is that meant? */
+/* Connected, and closed without a greeting, and no word of the entry's is known to be why. */
 static void
 report_closed(const struct port *port, const struct door *door, const char *list)
 {
-        const char *only_from = port->entry == NULL ? NULL : entry_word(port->entry, "only_from");
-        const char *no_access = port->entry == NULL ? NULL : entry_word(port->entry, "no_access");
-        bool greets_others = count_others(port->survey, door) > 0;
-
-        if (only_from != NULL && is_for_others(only_from))
-                port_row(port, greets_others ? "skip" : "warn", "clients at %s are turned away\n"
-                    "cause: only_from = %s in %s\nremedy: none if your clients are in there; "
-                    "try from one of them", list, only_from, port->entry->file);
-        else if (only_from != NULL || no_access != NULL)
-                port_row(port, "fail", "another greeting than ours:\nheard: (nothing: closed at "
-                    "once)\nours: %s\nover %s\ncause: the launcher starts something else, or "
-                    "refuses; %s = %s in %s\nremedy: take the clients' networks %s it", GREETING,
-                    list, only_from != NULL ? "only_from" : "no_access",
-                    only_from != NULL ? only_from : no_access, port->entry->file,
-                    only_from != NULL ? "into" : "out of");
-        else if (greets_others)
-                /* whether the rules keep out who should come is said by the row of access.c */
-                port_row(port, "skip", "clients at %s are turned away: closed at once\n"
-                    "cause: who may connect is limited: /etc/hosts.allow and hosts.deny, a "
-                    "limit of the launcher's\nremedy: let the clients' networks in there", list);
+        if (count_others(port->survey, door) > 0)
+                port_row(port, is_for_here_alone(port, door) ? "warn" : "skip", "clients at %s are "
+                    "turned away: closed at once, though others are greeted\n"
+                    "cause: the launcher limits who may connect; see its log\n"
+                    "remedy: let the clients' networks in there", list);
         else
                 port_row(port, "fail", "another greeting than ours:\n"
                     "heard: (nothing: closed at once)\nours: %s\nover %s\ncause: %s", GREETING,
@@ -212,14 +195,6 @@ is_of_other_family(const struct port *port, const struct door *door)
         return door->address.family == AF_INET && port_refuses_four(port->survey, port->number);
 }
 
-/* tcpd asks for the name of whoever comes, which may take long, and turns him away in silence. */
-static bool
-is_behind_tcpd(const struct port *port, const struct door *door)
-{
-        return port->entry != NULL && strcmp(base_name(port->entry->value[PROGRAM]), "tcpd") == 0 &&
-            count_others(port->survey, door) > 0;
-}
-
 static void
 report_door(const struct port *port, const struct door *door)
 {
@@ -229,6 +204,9 @@ report_door(const struct port *port, const struct door *door)
                 return;
         if (door->outcome == HEARD)
                 report_heard(port, door, list);
+        else if (*door->refused_by != '\0')
+                /* whether that keeps out who should come is said by the row access */
+                port_row(port, "skip", "clients at %s are turned away: %s", list, door->refused_by);
         else if (door->outcome == CLOSED)
                 report_closed(port, door, list);
         else if (door->outcome == SILENT && door->speaks_tls)
@@ -239,9 +217,6 @@ report_door(const struct port *port, const struct door *door)
             port->survey->entries.is_proxied)
                 port_row(port, "skip", "does not answer to TLS from here, at %s; who has it is no "
                     "launcher that is known, and may serve others", list);
-        else if (door->outcome == SILENT && is_behind_tcpd(port, door))
-                port_row(port, "skip", "no greeting in time over %s: tcpd looks the name up, or turns it away, "
-                    "of which the row access tells", list);
         else if (door->outcome == SILENT)
                 port_row(port, "fail", "another greeting than ours:\nheard: (nothing: timed out)\n"
                     "ours: %s\nover %s\ncause: %s\nremedy: see the launcher's log", GREETING, list,

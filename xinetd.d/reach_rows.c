@@ -5,7 +5,6 @@
  */
 #include "check.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -40,8 +39,8 @@ restart_words(const struct entry *entry, char words[VALUE_SIZE])
 static bool
 has_family(const struct survey *survey, int family)
 {
-        for (size_t i = 0; i < survey->own.count; i++)
-                if (!survey->own.address[i].is_loopback && survey->own.address[i].family == family)
+        for (size_t i = 0; i < survey->entries.own.count; i++)
+                if (!survey->entries.own.address[i].is_loopback && survey->entries.own.address[i].family == family)
                         return true;
         return false;
 }
@@ -140,24 +139,6 @@ reach_check(const struct port *port)
         }
 }
 
-/* The address that an entry wants to listen on, where this machine does not have it; or NULL. */
-static const char *
-find_strange_address(const struct survey *survey, const struct entry *entry)
-{
-        struct sockaddr_in four = { .sin_family = AF_INET };
-        struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
-        struct address address;
-        bool is_four = inet_pton(AF_INET, entry->address, &four.sin_addr) == 1;
-
-        if (!is_four && inet_pton(AF_INET6, entry->address, &six.sin6_addr) != 1)
-                return NULL;
-        (void)address_take(&address, is_four ? (void *)&four : (void *)&six);
-        if (addresses_have(&survey->own, &address) || strcmp(address.text, "0.0.0.0") == 0 ||
-            strcmp(address.text, "::") == 0)
-                return NULL;
-        return entry->address;
-}
-
 /* Nobody listens on a port that something is set to use. Is that meant? */
 void
 nobody_check(const struct port *port)
@@ -165,15 +146,16 @@ nobody_check(const struct port *port)
         struct survey *survey = port->survey;
         const struct entry *entry = port->entry;
         bool is_bare = survey->entries.count == 0 && port->number == POP3_PORT;
-        const char *address = entry == NULL ? NULL : find_strange_address(survey, entry);
+        bool is_strange = entry != NULL && *entry->address != '\0' &&
+            !addresses_have_name(&survey->entries.own, entry->address);
         const char *cps = entry == NULL ? NULL : entry_word(entry, "cps");
         char restart[VALUE_SIZE];
 
-        if (address != NULL)
+        if (is_strange)
                 print_row(survey->report, "fail", "port", "nobody listens on %u, in spite of %s\n"
                     "cause: it wants to listen on %s, which this machine does not have (bind, "
                     "accept, ListenStream)\nremedy: write an address of this machine's there, or "
-                    "none; then %s", port->number, entry->file, address,
+                    "none; then %s", port->number, entry->file, entry->address,
                     restart_words(entry, restart));
         else if (entry != NULL && entry->cannot_listen)
                 print_row(survey->report, "skip", "port", "nobody listens on %u: why stands in the "

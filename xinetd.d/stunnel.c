@@ -168,7 +168,7 @@ end_section(struct reading *reading, bool is_section)
         jail = entry_word(entry, "chroot");
         if (entry->value[PORT][0] != '\0')
                 entry_listens_on(entry, entry->value[PORT]);
-        entry_connects_to(entry, entry->value[CONNECT]);
+        entry_connects_to(reading->entries, entry, entry->value[CONNECT]);
         if (jail != NULL && entry->connects_socket[0] != '\0')
                 (void)snprintf(entry->connects_socket, VALUE_SIZE, "%s%s", jail, entry->value[CONNECT]);
         take_arguments(entry);

@@ -3,7 +3,7 @@
  * Runs in:   pop3d-check, as root where it can.
  * May touch: what ports.c and doors.c touch.
  */
-#include "check.h"
+#include "access.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,8 +127,8 @@ door_is_covered(const struct survey *survey, const struct door *door)
 bool
 port_is_open(const struct survey *survey, unsigned port, int family)
 {
-        for (size_t i = 0; i < survey->own.count; i++) {
-                struct door door = { .address = survey->own.address[i], .port = port };
+        for (size_t i = 0; i < survey->entries.own.count; i++) {
+                struct door door = { .address = survey->entries.own.address[i], .port = port };
 
                 if (!door.address.is_loopback && door_is_covered(survey, &door) &&
                     (family == 0 || door.address.family == family))
@@ -169,9 +169,24 @@ add_doors(struct survey *survey, unsigned port)
         unsigned most = doors_of_port(survey, port);
 
         for (int is_loopback = 1; is_loopback >= 0; is_loopback--)
-                for (size_t i = 0; i < survey->own.count; i++)
-                        if (survey->own.address[i].is_loopback == (is_loopback == 1))
-                                add_door(survey, port, &survey->own.address[i], most);
+                for (size_t i = 0; i < survey->entries.own.count; i++)
+                        if (survey->entries.own.address[i].is_loopback == (is_loopback == 1))
+                                add_door(survey, port, &survey->entries.own.address[i], most);
+}
+
+/* Notes of each door at which nobody greeted whether what restricts its entry turns us away there. */
+static void
+note_refusals(struct survey *survey)
+{
+        for (size_t i = 0; i < survey->door_count; i++) {
+                struct door *door = &survey->door[i];
+                const struct entry *entry = entry_of_port(&survey->entries, door->port, PORT, "");
+                struct refusal refusal;
+
+                if ((door->outcome == CLOSED || door->outcome == SILENT) && entry != NULL &&
+                    access_refusal(&survey->entries, entry, &door->address, &refusal))
+                        (void)snprintf(door->refused_by, REFUSED_SIZE, "%.*s", REFUSED_SIZE - 1, refusal.cause);
+        }
 }
 
 /* Notes that all silent doors of a port speak TLS. */
@@ -204,7 +219,6 @@ void
 survey_machine(struct survey *survey)
 {
         choose_ports(survey);
-        addresses_read(&survey->own);
         survey->listeners.is_wanted = is_wanted;
         survey->listeners.context = survey;
         listeners_take(&survey->listeners);
@@ -212,4 +226,5 @@ survey_machine(struct survey *survey)
                 add_doors(survey, survey->port[i]);
         doors_try(survey->door, survey->door_count, PATIENCE_MILLISECONDS);
         try_again_with_tls(survey);
+        note_refusals(survey);
 }

@@ -20,7 +20,7 @@ enum { FIELDS_MAX = 8 };
 struct question {
         const struct entries *entries;
         const char *daemon;
-        const struct own *own;
+        const struct address *own;
         const char *path;
         bool is_answered, is_refused;
         char logical[4 * VALUE_SIZE];   /* a line with those that continue it */
@@ -74,7 +74,7 @@ matches_name(const struct question *question, const char *pattern)
 static bool
 matches_client(const struct question *question, const char *pattern)
 {
-        const struct own *own = question->own;
+        const struct address *own = question->own;
         char text[VALUE_SIZE], *bracket;
         struct lookup lookup = { .question = question };
         const char *at = strchr(pattern, '@');
@@ -199,7 +199,7 @@ take_wrappers_line(void *context, char *line, unsigned number)
 }
 
 bool
-wrappers_refuse(const struct entries *entries, const char *daemon, const struct own *own,
+wrappers_refuse(const struct entries *entries, const char *daemon, const struct address *own,
     char where[VALUE_SIZE])
 {
         static const char *const files[] = { "/etc/hosts.allow", "/etc/hosts.deny" };

@@ -250,7 +250,7 @@ end_service(struct reading *reading)
         entry_take(entry, FLAGS, "flags");
         entry_take(entry, PORT, "port");
         if (entry_word(entry, "bind") != NULL)
-                (void)snprintf(entry->address, sizeof(entry->address), "%s", entry_word(entry, "bind"));
+                entry_listens_at(entry, entry_word(entry, "bind"));
         find_why_off(reading, entry);
         xinetd_find_faults(entry);
         (void)entry_end(reading->entries);

@@ -57,7 +57,7 @@ certificate() {
         [ $# = 0 ] || shift
         mkdir -p "$(dirname "$file")"
         openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=mailhost.example.org \
-            -addext subjectAltName=DNS:localhost,DNS:mailhost,DNS:mailhost.example.org,IP:127.0.0.1,IP:192.0.2.1,IP:2001:db8::1 \
+            -addext subjectAltName=DNS:localhost,DNS:mailhost,DNS:mailhost.example.org,IP:127.0.0.1,IP:192.0.2.1,IP:192.0.2.7,IP:2001:db8::1 \
             "$@" -keyout "$ROOM/key" -out "$ROOM/certificate" 2>/dev/null
         cat "$ROOM/key" "$ROOM/certificate" | install -m 600 /dev/stdin "$file"
 }

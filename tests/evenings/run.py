@@ -17,7 +17,8 @@ maildrop-, two- (two faults at once). What may stand in it:
                             # `make install` leaves it, xinetd not yet started, users alice, bob (one message each), vmail
     clients = ["here 110"]  # how users come, and this is the default: all must fail before the remedy, and fetch after it.
                             # here, here6: over loopback; own, own6: from this machine to 192.0.2.1, 2001:db8::1;
-                            # elsewhere, elsewhere6: to these from another machine. Then port; then tls or stls
+                            # elsewhere, elsewhere6: to these from another machine; balancer: from this machine to the
+                            # other one, for what it passes on to here. Then port; then tls or stls
     article = "..."         # the step of the old articles that this is; tests/system/listed.py has them all
     user = "alice"          # who comes, and who is looked at: the default
     fails = false           # the fault is latent: clients fetch before the remedy as well
@@ -64,7 +65,7 @@ AT_ONCE = 2
 SECONDS = 120                           # within which a file must end
 KEYS = {"about", "article", "setup", "clients", "user", "fails", "options", "password", "status", "packages", "beside", "named", "remedy"}
 PLACES = {"here": "127.0.0.1", "here6": "::1", "own": common.SERVER, "own6": common.SERVER6,
-          "elsewhere": common.SERVER, "elsewhere6": common.SERVER6}
+          "elsewhere": common.SERVER, "elsewhere6": common.SERVER6, "balancer": common.CLIENT}
 SEVERITY = {"ok": 0, "skip": 0, "warn": 1, "fail": 2}
 
 
