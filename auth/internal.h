@@ -8,8 +8,8 @@
  *
  *     account  login  libpam  log  peer  reasons      call no other file of auth/
  *     must  proxy  identity  connector                one step above
- *     become  confine  processes  pam  places  equal
- *     pam_helper
+ *     become  filter  processes  pam  places  equal
+ *     confine  pam_helper
  *     session                                         what pop3d.c calls
  *
  * check.c and check_pam.c call the lower ones, and check_pam.c what rules.h declares; no other file
@@ -165,6 +165,34 @@ void become_powerless(uid_t uid, gid_t gid, int pam);
  * sockets, mount or trace. This fence, too, holds until the process ends.
  */
 void confine_waiting(void);
+
+/* filter.c */
+
+/*
+ * The runtime of sanitizers maps all of the address space and makes system calls of its own, so there
+ * are no filters and no limit of memory under them.
+ */
+#ifndef __has_feature
+#define __has_feature(name) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#define IS_SANITIZED 1
+#else
+#define IS_SANITIZED 0
+#endif
+
+/* Whether this kernel filters system calls, and pop3d has a filter for this machine. */
+bool filter_is_possible(void);
+
+/*
+ * Sets the filter of AUTHORIZATION, whose channel to PAM this is, or of TRANSACTION if it is -1. False,
+ * with errno, if there is none here.
+ */
+bool filter_calls(int channel);
+
+/* Sets the filter of pop3d while it waits for an identity, where there is one. */
+void filter_waiting(void);
+
 /* places.c */
 
 /*

@@ -34,7 +34,7 @@ REFUSED = ["socket:-", "connect:-", "open:/etc/passwd"]
 WORKS = ["open-below:new/1.a", "create:new/planted"]
 ATTEMPTS = [f"AUTHORIZATION:{what}" for what in CAUGHT + CAUGHT_BEFORE] + \
            [f"TRANSACTION:{what}" for what in CAUGHT + REFUSED + WORKS]
-# where the filter cannot see what mmap() is asked for, as auth/confine.c says
+# where the filter cannot see what mmap() is asked for, as auth/filter.c says
 BLIND = {"s390x": ["TRANSACTION:executable-memory:-"]}
 
 ACCOUNTS = {"passwd": "root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"
