@@ -74,8 +74,8 @@ enum proxy_trust {
 /*
  * Whether who connected to fd may say in a PROXY header who the client is. Over a Unix socket root
  * may, the user as whom pop3d was started, and the owner of the socket's file. Over TCP from this
- * machine anybody but an ordinary account (of account_least_uid() and above); one whom the kernel
- * does not tell is trusted, and that is logged. What comes from another machine is trusted.
+ * machine anybody but an ordinary account (of account_least_uid() and above). Where the kernel tells
+ * of no sockets anybody is trusted, and that is logged. What comes from another machine is trusted.
  */
 enum proxy_trust proxy_trust(int fd);
 

@@ -78,9 +78,16 @@ is_four(const union address *end)
         return end->any.sa_family == AF_INET || IN6_IS_ADDR_V4MAPPED(&end->six.sin6_addr);
 }
 
-/* Asks the kernel for the socket at the other end. False, with errno, if it does not tell of one. */
+/* The number of the device "lo", which is the same in each network namespace. */
+#define LOOPBACK_DEVICE 1
+
+/*
+ * Asks the kernel for the socket that has this end of a connection to other, and is bound to this
+ * device, or with 0 to none. False, with errno, if it does not tell of one.
+ */
 static bool
-ask_kernel(const union address *own, const union address *peer, struct connector *connector)
+ask_about(const union address *end, const union address *other, uint32_t device,
+    struct connector *connector)
 {
         struct {
                 struct nlmsghdr head;
@@ -88,9 +95,10 @@ ask_kernel(const union address *own, const union address *peer, struct connector
         } request = {
                 .head = { sizeof(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, 0, 0 },
                 .question = {
-                        .sdiag_family = is_four(peer) ? AF_INET : AF_INET6,
+                        .sdiag_family = is_four(end) ? AF_INET : AF_INET6,
                         .sdiag_protocol = IPPROTO_TCP,
                         .idiag_states = UINT32_MAX,
+                        .id.idiag_if = device,
                         .id.idiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE },
                 },
         };
@@ -106,21 +114,35 @@ ask_kernel(const union address *own, const union address *peer, struct connector
         int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
         ssize_t count;
 
-        /* its own end is our peer */
-        write_end(peer, is_four(peer), id->idiag_src, &id->idiag_sport);
-        write_end(own, is_four(peer), id->idiag_dst, &id->idiag_dport);
+        write_end(end, is_four(end), id->idiag_src, &id->idiag_sport);
+        write_end(other, is_four(end), id->idiag_dst, &id->idiag_dport);
         if (fd < 0)
                 return false;
         count = send(fd, &request, sizeof(request), 0) < 0 ? -1 : recv(fd, &answer, sizeof(answer), 0);
         (void)close(fd);
         if (count >= (ssize_t)NLMSG_LENGTH(sizeof(answer.body.error)) && answer.head.nlmsg_type == NLMSG_ERROR)
                 errno = -answer.body.error.error;
-        /* one that listens on that port is found where the connection itself is no more */
         if (count < (ssize_t)NLMSG_LENGTH(sizeof(answer.body.socket)) ||
-            answer.head.nlmsg_type != SOCK_DIAG_BY_FAMILY || answer.body.socket.idiag_state == TCP_LISTEN)
+            answer.head.nlmsg_type != SOCK_DIAG_BY_FAMILY)
                 return false;
+        errno = ENOENT;
         *connector = (struct connector){ answer.body.socket.idiag_uid, answer.body.socket.idiag_inode };
-        return true;
+        /* one that listens on that port is found where the connection itself is no more */
+        return answer.body.socket.idiag_state != TCP_LISTEN;
+}
+
+/*
+ * The same, whatever the socket is bound to. Any user may bind his own to "lo" (SO_BINDTODEVICE), over
+ * which all goes that stays on this machine, and connect(2) binds one to the scope of a link-local
+ * address; the kernel finds such a socket only where its device is named.
+ */
+static bool
+ask_kernel(const union address *end, const union address *other, struct connector *connector)
+{
+        uint32_t scope = end->any.sa_family == AF_INET6 ? end->six.sin6_scope_id : 0;
+
+        return ask_about(end, other, scope, connector) ||
+            ask_about(end, other, LOOPBACK_DEVICE, connector);
 }
 
 static bool
@@ -131,6 +153,26 @@ is_loopback(const union address *end)
 
         return inet_ntop(end->any.sa_family, end->any.sa_family == AF_INET ? (const void *)&end->four.sin_addr
             : &end->six.sin6_addr, text, sizeof(text)) != NULL && peer_set_address(&peer, text) && !peer.is_remote;
+}
+
+/*
+ * The kernel does not tell of the other end's socket; errno says why. From another machine that is as
+ * it should be. On this one it must be there, if the kernel tells of our own end: if not, it is gone
+ * for good, or a rule of the firewall has changed one of the addresses.
+ */
+static enum proxy_trust
+trust_untold(const union address *own, const union address *peer)
+{
+        const char *error = error_name(errno);
+        struct connector ours;
+        bool is_refused;
+
+        if (!is_loopback(peer))
+                return PROXY_TRUSTED;
+        is_refused = ask_kernel(own, peer, &ours);
+        log_event(is_refused ? LOG_WARNING : LOG_INFO, is_refused ? "PROXY REFUSED" : "PROXY UNKNOWN",
+            NULL, NULL, "error", error, NULL);
+        return is_refused ? PROXY_REFUSED : PROXY_TRUSTED;
 }
 
 enum proxy_trust
@@ -145,14 +187,12 @@ proxy_trust(int fd)
                 return PROXY_TRUSTED;   /* a pipe */
         if (own.any.sa_family == AF_UNIX)
                 return trust_local(fd, &own, own_size);
-        if ((own.any.sa_family != AF_INET && own.any.sa_family != AF_INET6) ||
-            getpeername(fd, &peer.any, &peer_size) != 0)
-                return PROXY_TRUSTED;   /* nobody is there any more, or of a kind that the kernel cannot tell */
-        if (!ask_kernel(&own, &peer, &who)) {
-                if (is_loopback(&peer))
-                        log_event(LOG_INFO, "PROXY UNKNOWN", NULL, NULL, "error", error_name(errno), NULL);
-                return PROXY_TRUSTED;
-        }
+        if (own.any.sa_family != AF_INET && own.any.sa_family != AF_INET6)
+                return PROXY_TRUSTED;   /* of a kind that the kernel cannot tell */
+        if (getpeername(fd, &peer.any, &peer_size) != 0)
+                return PROXY_GONE;
+        if (!ask_kernel(&peer, &own, &who))
+                return trust_untold(&own, &peer);
         /* the kernel says of a socket without an owner that it is root's */
         if (who.inode == 0)
                 return PROXY_GONE;

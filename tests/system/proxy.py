@@ -113,15 +113,17 @@ if os.geteuid() == 0:
     os.setresgid(*[{uid}] * 3)
     os.setresuid(*[{uid}] * 3)
 client = socket.socket({family})
+if {device!r}:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, {device!r})
 client.connect({address!r})
 socket.send_fds(socket.socket(fileno=int(sys.argv[1])), [b"x"], [client.fileno()])
 """
 
 
-def connected(listener, uid):
-    """A connection to a listener, which another user made; the client's end and the server's."""
+def connected(listener, uid, device=b""):
+    """A connection to a listener, which another user made, perhaps bound to a device; the client's end and the server's."""
     ours, theirs = socket.socketpair()
-    code = CONNECT.format(uid=uid, family=int(listener.family), address=listener.getsockname())
+    code = CONNECT.format(uid=uid, family=int(listener.family), address=listener.getsockname(), device=device)
     subprocess.run([sys.executable, "-c", code, str(theirs.fileno())], pass_fds=[theirs.fileno()], check=True)
     _, (client,), _, _ = socket.recv_fds(ours, 1, 1)
     ours.close()
@@ -160,9 +162,9 @@ def listening(family, address, owner=None):
         yield listener
 
 
-def as_proxy(world, listener, uid, **how):
+def as_proxy(world, listener, uid, device=b"", **how):
     """Whether a PROXY header of this user's is taken."""
-    client, server = connected(listener, uid)
+    client, server = connected(listener, uid, device)
     heard, status, log = conversation(world, client, server, HEADER + b"QUIT\r\n", "-x", **how)
     is_taken = heard.startswith(b"+OK pop3d") and status == 0
     if not is_taken and (heard or status != REFUSED or f"PROXY REFUSED, uid={uid}\n" not in log):
@@ -183,6 +185,21 @@ def test_ordinary_users_are_no_proxies(world):
                 raise
             continue    # no IPv6 here
         if taken != {0: True, 33: True, 999: True, 1000: False, 4001: False, 65534: False}:
+            raise Failure(f"{address}: {taken}")
+
+
+def test_sockets_bound_to_a_device(world):
+    """nor one whose socket is bound to a device, without which the kernel does not find it"""
+    require_root()
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET, world.REMOTE), (socket.AF_INET6, "::1")):
+        try:
+            with listening(family, (address, 0)) as listener:
+                taken = {uid: as_proxy(world, listener, uid, b"lo") for uid in (0, 4001)}
+        except OSError:
+            if family == socket.AF_INET:
+                raise
+            continue    # no IPv6 here
+        if taken != {0: True, 4001: False}:
             raise Failure(f"{address}: {taken}")
 
 
@@ -210,19 +227,42 @@ def test_who_connected_and_left(world):
             raise Failure(f"status {status}\n{log}")
 
 
+def told_by_kernel(world, questions):
+    """What pop3d says in the log of a connection on this machine, and its exit status, if these questions are answered ENOENT."""
+    prefix = [require_tool("strace"), "-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto",
+              "-e", f"inject=sendto:error=ENOENT:when={questions}"]
+    with Box(world).session("-x", "-p", prefix=prefix) as session:
+        with contextlib.suppress(ConnectionError):
+            session.send(HEADER + b"QUIT\r\n")
+            session.drain()
+        return session.log(), session.wait()
+
+
 def test_kernel_does_not_tell(world):
-    """where the kernel does not tell who connected the header is taken, and the log says so"""
+    """where the kernel tells of no socket the header is taken, and the log says so; where it tells of ours alone it is not"""
     require_root()
     if world.is_sanitized:
         return
-    prefix = [require_tool("strace"), "-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto", "-e", "inject=sendto:error=ENOENT:when=1"]
-    with Box(world).session("-x", "-p", prefix=prefix) as session:
-        session.send(HEADER)
-        session.greeting()
-        session.expect("QUIT", "+OK")
-        session.wait()
-        if not re.search("PROXY UNKNOWN, error=ENOENT", session.log()):
-            raise Failure(session.log())
+    log, status = told_by_kernel(world, "1+")
+    if "PROXY UNKNOWN, error=ENOENT" not in log or status != 0:
+        raise Failure(f"status {status}\n{log}")
+    log, status = told_by_kernel(world, "1..2")
+    if "PROXY REFUSED, error=ENOENT" not in log or status != REFUSED:
+        raise Failure(f"status {status}\n{log}")
+
+
+def test_who_has_reset(world):
+    """one whose connection is reset is not believed, though what he sent can be read still"""
+    require_root()
+    with listening(socket.AF_INET, ("127.0.0.1", 0)) as listener:
+        client, server = connected(listener, 4001)
+        client.sendall(HEADER + b"USER alice\r\nPASS wrong\r\n")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        _, status, log = conversation(world, socket.socket(), server, b"", "-x")
+        # no word of it: the header was not even read
+        if status != 1 or "DISCONNECTED" in log:
+            raise Failure(f"status {status}\n{log}")
 
 
 # Whose client is unknown
