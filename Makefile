@@ -53,7 +53,7 @@ IS_SILENT = $(findstring s,$(firstword -$(MAKEFLAGS)))
 say = $(if $(IS_SILENT),,$(if $(Q),@echo '  $(1)  $(2)'))
 
 # What only the check runs is in no session's binary.
-CHECK_SOURCES = $(wildcard xinetd.d/*.c) maildir/check.c maildir/elsewhere.c \
+CHECK_SOURCES = $(wildcard xinetd.d/*.c) maildir/check.c maildir/command.c maildir/elsewhere.c \
 	$(patsubst %,auth/%.c,check check_pam rules stack addresses ask password remedies inquiry tool)
 SHARED_SOURCES = $(filter-out $(CHECK_SOURCES),$(wildcard auth/*.c maildir/*.c)) $(MORE_SOURCES)
 SHARED_OBJECTS = $(SHARED_SOURCES:%.c=$(BUILD)/%.o)

@@ -19,6 +19,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "internal.h"
 
 enum { PACKED_SAMPLE = 100 };   /* messages at either end that are looked into */
@@ -38,12 +39,13 @@ is_dangling(const char *part, char target[PATH_MAX])
 static void
 report_missing(const char *part, const char *state, const char *but, check_row row, void *context)
 {
-        char target[PATH_MAX];
+        char target[PATH_MAX], shown[PATH_MAX];
 
-        if (is_dangling(part, target))
+        path_show(shown, is_dangling(part, target) ? target : "");
+        if (shown[0] != '\0')
                 row(context, state, "maildrop", "%s is a link to %s, which is not there%s\n"
                     "cause: that disk is not mounted, or what the link led to was moved\n"
-                    "remedy: mount it, or set the link anew: ln -sfn FOLDER %s", part, target, but,
+                    "remedy: mount it, or set the link anew: ln -sfn FOLDER %s", part, shown, but,
                     part);
         else
                 row(context, state, "maildrop", "%s: %s%s\nremedy: create it as uid %u, or see -m",
@@ -92,23 +94,25 @@ check_part(const char *part, int needed, int wanted, check_row row, void *contex
 
 /* new/ and cur/ themselves are opened without following a link: a user could set one anywhere. */
 static bool
-check_is_no_link(const char *part, check_row row, void *context)
+check_is_no_link(const char *part, bool by_root, check_row row, void *context)
 {
-        char target[PATH_MAX];
+        char target[PATH_MAX], shown[PATH_MAX], remedy[COMMAND_SIZE];
         ssize_t length = readlink(part, target, sizeof(target) - 1);
 
         if (length < 0)
                 return true;
         target[length] = '\0';
+        path_show(shown, target);
+        command_to_move(remedy, part, target, by_root);
         row(context, "fail", "maildrop", "%s is a link, to %s\n"
             "cause: pop3d follows no link in a Maildir; the Maildir itself may be one\n"
-            "remedy: rm %s; mv %s %s", part, target, part, target, part);
+            "remedy: %s", part, shown, remedy);
         return false;
 }
 
 /* Checks the folders above the Maildir, then those in it; false if a session would fail. */
 static bool
-check_path(const char *path, check_row row, void *context)
+check_path(const char *path, bool by_root, check_row row, void *context)
 {
         static const char *const folders[] = { "", "/new", "/cur", "/tmp" };
         char part[PATH_MAX + 8];
@@ -124,7 +128,7 @@ check_path(const char *path, check_row row, void *context)
         for (size_t i = 0; i < 4 && is_good; i++) {
                 (void)snprintf(part, sizeof(part), "%s%s", path, folders[i]);
                 is_good = check_part(part, i < 3 ? R_OK | X_OK : 0, R_OK | W_OK | X_OK, row,
-                    context) && (i == 0 || i == 3 || check_is_no_link(part, row, context));
+                    context) && (i == 0 || i == 3 || check_is_no_link(part, by_root, row, context));
         }
         return is_good;
 }
@@ -449,13 +453,13 @@ check_packed(const struct maildrop *drop, check_row row, void *context)
 }
 
 void
-maildir_check_place(const char *path, int index_seconds, check_row row, void *context)
+maildir_check_place(const char *path, int index_seconds, bool by_root, check_row row, void *context)
 {
         struct stat status = { .st_mode = 0 };
         bool is_private;
         int directory;
 
-        if (!check_path(path, row, context))
+        if (!check_path(path, by_root, row, context))
                 return;
         directory = maildir_open(path);
         (void)fstat(directory, &status);

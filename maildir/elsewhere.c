@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "internal.h"
 
 enum {
@@ -41,16 +42,21 @@ kind_of(int directory, const struct dirent *entry)
         return S_ISREG(status.st_mode) ? DT_REG : S_ISDIR(status.st_mode) ? DT_DIR : DT_UNKNOWN;
 }
 
-/* Adds what is in a folder, but for names that begin with a dot. */
+/*
+ * Adds what is in a folder, but for names that begin with a dot. A link is not followed, because what
+ * it leads to is no mail for it.
+ */
 static void
 count(const char *path, const char *folder, struct entries *entries)
 {
         char whole[PATH_MAX + 8];
         const struct dirent *entry;
         DIR *list;
+        int fd;
 
         (void)snprintf(whole, sizeof(whole), "%s%s", path, folder);
-        list = opendir(whole);
+        fd = open(whole, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        list = fd < 0 ? NULL : fdopendir(fd);
         if (list == NULL && errno != ENOENT)
                 entries->is_closed = true;
         for (size_t i = 0; list != NULL && i < ENTRIES_MAX && (entry = readdir(list)) != NULL; i++) {
@@ -89,7 +95,9 @@ add_place(struct places *places, const char *path)
 {
         struct entries fresh = { 0 }, seen = { 0 };
         size_t used = strlen(places->text);
+        char shown[PATH_MAX];
 
+        path_show(shown, path);
         count(path, "/new", &fresh);
         count(path, "/cur", &seen);
         if (fresh.files + seen.files == 0)
@@ -98,7 +106,7 @@ add_place(struct places *places, const char *path)
                 (void)snprintf(places->first, sizeof(places->first), "%s", path);
         if (places->count < SHOWN_MAX)
                 (void)snprintf(places->text + used, sizeof(places->text) - used, "%s%.250s (%zu)",
-                    used == 0 ? "" : ", ", path, fresh.files + seen.files);
+                    used == 0 ? "" : ", ", shown, fresh.files + seen.files);
         else if (places->count == SHOWN_MAX)
                 (void)snprintf(places->text + used, sizeof(places->text) - used, ", and others");
         places->count++;
@@ -131,18 +139,24 @@ add_places_below(struct places *places, const char *path, const struct stat *own
 
 /* Folders as IMAP servers have them: .Junk (Maildir++), or a Maildir in the Maildir. */
 static void
-check_folders(const char *path, const struct stat *own, check_row row, void *context)
+check_folders(const char *path, const struct stat *own, bool by_root, check_row row, void *context)
 {
         struct places places = { 0 };
+        char command[COMMAND_SIZE], remedy[COMMAND_SIZE] = "";
 
         add_places_below(&places, path, own);
-        if (places.count > 0)
-                row(context, places.fresh > 0 ? "warn" : "skip", "maildrop", "the inbox is empty, and "
-                    "%zu messages lie in folders of it: %s\n"
-                    "cause: POP3 serves the inbox alone, and a filter or an IMAP client put them there\n"
-                    "remedy: if they belong to the inbox, mend the filter and move them: "
-                    "for d in new cur; do mv %s/$d/* %s/$d/; done", places.files, places.text,
+        if (places.count == 0)
+                return;
+        if (path_is_plain(path) && path_is_plain(places.first)) {
+                (void)snprintf(command, sizeof(command), "for d in new cur; do mv %s/$d/* %s/$d/; done",
                     places.first, path);
+                command_as_owner(remedy, by_root, command);
+        }
+        row(context, places.fresh > 0 ? "warn" : "skip", "maildrop", "the inbox is empty, and "
+            "%zu messages lie in folders of it: %s\n"
+            "cause: POP3 serves the inbox alone, and a filter or an IMAP client put them there\n"
+            "remedy: if they belong to the inbox, mend the filter and move them%s%s", places.files,
+            places.text, remedy[0] != '\0' ? ": " : "", remedy);
 }
 
 /* Another Maildir: in the home, or where mail commonly lies. */
@@ -204,26 +218,29 @@ check_mbox(const char *path, const struct maildir_names *names, check_row row, v
 
 /* Other ways by which mail does not get here: it is sent on, or its delivery does not end. */
 static void
-check_ways(const char *path, const struct maildir_names *names, check_row row, void *context)
+check_ways(const char *path, const struct maildir_names *names, bool by_root, check_row row,
+    void *context)
 {
         struct entries unfinished = { 0 };
-        char whole[PATH_MAX];
+        char whole[PATH_MAX], command[COMMAND_SIZE], remedy[COMMAND_SIZE] = "move them to new/";
         struct stat status;
 
         count(path, "/tmp", &unfinished);
+        (void)snprintf(command, sizeof(command), "mv %s/tmp/* %s/new/", path, path);
+        if (path_is_plain(path))
+                command_as_owner(remedy, by_root, command);
         if (unfinished.files > 0)
                 row(context, "warn", "maildrop", "%s has no mail, and %zu files lie in its tmp/\n"
                     "cause: whoever delivers does not come to its end, or may not write in new/\n"
-                    "remedy: see the log of that program; then mv %s/tmp/* %s/new/", path,
-                    unfinished.files, path, path);
+                    "remedy: see the log of that program; then %s", path, unfinished.files, remedy);
         if (snprintf(whole, sizeof(whole), "%s/.forward", names->home) < PATH_MAX &&
             stat(whole, &status) == 0 && status.st_size > 0)
                 row(context, "skip", "maildrop", "%s sends mail on, perhaps all of it", whole);
 }
 
 void
-maildir_check_elsewhere(const char *path, const struct maildir_names *names, check_row row,
-    void *context)
+maildir_check_elsewhere(const char *path, const struct maildir_names *names, bool by_root,
+    check_row row, void *context)
 {
         struct entries entries = count_both(path);
         struct stat own = { 0 };
@@ -239,10 +256,10 @@ maildir_check_elsewhere(const char *path, const struct maildir_names *names, che
         if (entries.files > 0 || entries.is_closed)
                 return;
         (void)stat(path, &own);
-        check_folders(path, &own, row, context);
+        check_folders(path, &own, by_root, row, context);
         check_others(path, &own, names, row, context);
         check_mbox(path, names, row, context);
-        check_ways(path, names, row, context);
+        check_ways(path, names, by_root, row, context);
 }
 
 /* ---- A home that is not there ---------------------------------------------------------- */

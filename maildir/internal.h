@@ -24,11 +24,13 @@
  *   update.c    UPDATE: what is removed, moved and tidied up after QUIT
  *   maildrop.c  the other verbs of maildir.h: open, marks, close
  *   check.c     the rows of `pop3d -c`; in that program alone
+ *   command.c   the commands in them, which no user can turn against root; in that program alone
  */
 #ifndef POP3D_MAILDIR_INTERNAL_H
 #define POP3D_MAILDIR_INTERNAL_H
 
 #include <errno.h>
+#include <limits.h>
 #include <sys/stat.h>
 
 #include "maildir.h"

@@ -198,16 +198,17 @@ typedef void (*check_row)(void *context, const char *state, const char *what, co
 /*
  * Tells for the check (-c), as the maildrop's user sees it, what lies around the mail: the rights
  * on the way there, the file system, who holds the lock. No message and no list is read, nothing is
- * written, no lock is kept. In check.c, which no session needs.
+ * written, no lock is kept. by_root: root will do what the rows say. In check.c, which no session
+ * needs.
  */
-void maildir_check_place(const char *path, int index_seconds, check_row row, void *context);
+void maildir_check_place(const char *path, int index_seconds, bool by_root, check_row row, void *context);
 
 /*
  * Tells in elsewhere.c of mail that no session shows: links, and if the maildrop is empty or not
  * there mail in folders of it, in other Maildirs, in an mbox.
  */
-void maildir_check_elsewhere(const char *path, const struct maildir_names *names, check_row row,
-    void *context);
+void maildir_check_elsewhere(const char *path, const struct maildir_names *names, bool by_root,
+    check_row row, void *context);
 
 /* Whether the home of a system account is there. Else a row tells why not, and what mends it. */
 bool maildir_check_home(const struct maildir_names *names, check_row row, void *context);

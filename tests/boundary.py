@@ -181,7 +181,7 @@ def test_session_carries_no_check(world):
     ours, check = exports(program), exports(program + "-check")
     for name, path in objects().items():
         own = exports(path) - {"main"}
-        if name.startswith("xinetd.d/") or name in CHECK_ALONE | {"maildir/check", "maildir/elsewhere"}:
+        if name.startswith("xinetd.d/") or name in CHECK_ALONE | {"maildir/check", "maildir/command", "maildir/elsewhere"}:
             assert not own & ours, f"{name}.c is in pop3d: {sorted(own & ours)}"
         elif name != "pop3d":
             assert own & ours, f"{name}.c is not in pop3d"

@@ -12,6 +12,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <sys/utsname.h>
 
 #include "../maildir/maildir.h"
@@ -103,6 +104,7 @@ check_place(struct report *report, void *context)
         char path[PATH_MAX], found[PATH_MAX], domain[LOGIN_PART_MAX + 1];
         const struct maildir_names names = names_of(check, domain);
         int error = find_maildrop(check, path);
+        bool by_root = geteuid() == 0;
 
         become_user(&check->found.identity);
         if (error != 0)
@@ -120,9 +122,9 @@ check_place(struct report *report, void *context)
                     "remedy: none before the first mail comes; if mail goes elsewhere, as to "
                     "/var/mail, have it delivered here, or see -m", path);
         else
-                maildir_check_place(path, check->options->index_seconds, print_row, report);
+                maildir_check_place(path, check->options->index_seconds, by_root, print_row, report);
         if (error == 0)
-                maildir_check_elsewhere(path, &names, print_row, report);
+                maildir_check_elsewhere(path, &names, by_root, print_row, report);
 }
 
 /* In one more, which keeps the fences of a session: what a user put there is read as there. */

@@ -104,19 +104,23 @@ find_fuse(uint64_t uid, char place[PATH_MAX], unsigned *connection)
         return is_found;
 }
 
+/* place was named by the user, and root reads this: it stands in a command only if it is a plain word. */
 static void
 tell_stuck(struct report *report, const char *process)
 {
+        static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-";
         const uint64_t uid = read_word(process, "Uid:", 10);
         char place[PATH_MAX];
         unsigned connection;
 
-        if (find_fuse(uid, place, &connection))
+        if (find_fuse(uid, place, &connection)) {
+                bool is_plain = place[strspn(place, plain)] == '\0';
+
                 print_row(report, "fail", "process", "session %s of uid %" PRIu64 " was killed and does not "
                     "end\ncause: the FUSE file system on %s has read its request and does not answer\n"
-                    "remedy: echo 1 >/sys/fs/fuse/connections/%u/abort, or umount -fl %s", process, uid,
-                    place, connection, place);
-        else
+                    "remedy: echo 1 >/sys/fs/fuse/connections/%u/abort%s%s", process, uid,
+                    place, connection, is_plain ? ", or umount -fl " : "", is_plain ? place : "");
+        } else
                 print_row(report, "fail", "process", "session %s of uid %" PRIu64 " was killed and does not "
                     "end\ncause: it waits for a file system, as /proc/%s/wchan says\n"
                     "remedy: have that one answer, or unmount it (umount -fl)", process, uid, process);

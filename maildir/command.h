@@ -1,0 +1,32 @@
+/*
+ * command.h - what command.c gives to check.c and elsewhere.c.
+ * Runs in:   a child of pop3d-check, as the mail user; not in a session.
+ * May touch: see command.c.
+ */
+#ifndef POP3D_MAILDIR_COMMAND_H
+#define POP3D_MAILDIR_COMMAND_H
+
+#include <limits.h>
+#include <stdbool.h>
+
+enum { COMMAND_SIZE = 4 * PATH_MAX };
+
+/* Whether an absolute path is one word of a command, and the same one, whatever a shell does. */
+bool path_is_plain(const char *path);
+
+/* Writes a name for a row: whatever is not printable ASCII, as a line's end, becomes a question mark. */
+void path_show(char out[PATH_MAX], const char *path);
+
+/* Whether this user can put something else in the place of a path, or of a folder on the way there. */
+bool path_is_exchangeable(const char *path);
+
+/* Writes a command, without quotes in it, as root has to give it so that it runs as this user. */
+void command_as_owner(char out[COMMAND_SIZE], bool by_root, const char *command);
+
+/*
+ * Writes how the folder to which a link leads gets into the place of the link: a command, if it is
+ * this user's own, else words.
+ */
+void command_to_move(char out[COMMAND_SIZE], const char *link, const char *target, bool by_root);
+
+#endif
