@@ -38,6 +38,7 @@ TREE = os.path.dirname(os.path.dirname(HERE))
 WORK = f"{TREE}/build/mutants"
 FOLDERS = ("auth", "maildir", "xinetd.d", "tests")
 FILES = ("Makefile", "pop3d.c", "pop3d.8", "README.md", "LICENSE")
+EVERYTHING = ["all", "programs"]
 ALL = ["tests/run.py"]  # whoever else might notice
 SECONDS = 1500          # of one run of tests: each has a limit of its own, so this is never met
 
@@ -103,11 +104,11 @@ class Copy:
         if problem:
             raise SystemExit(f"the tree as it is does not build:\n{problem}")
 
-    def build(self):
-        done = subprocess.run(["make", "-s", "-C", self.path, "WHOLE=", "all", "programs"], capture_output=True, text=True)
+    def build(self, targets=EVERYTHING):
+        done = subprocess.run(["make", "-s", "-C", self.path, "WHOLE=", *targets], capture_output=True, text=True)
         return done.stdout + done.stderr if done.returncode else ""
 
-    def change(self, mutant):
+    def change(self, mutant, targets):
         """Makes the change and builds it; the file that was changed before is mended by the same build."""
         self.restore()
         self.changed = mutant.place()[0]
@@ -115,7 +116,7 @@ class Copy:
             text = file.read()
         with open(f"{self.path}/{self.changed}", "w") as file:
             file.write(mutant.find.sub(lambda _: mutant.put.strip("\n"), text))
-        return self.build()
+        return self.build(targets)
 
     def restore(self):
         if self.changed is not None:
@@ -149,6 +150,17 @@ def commands(words):
     plain = [word for word in words if not word.startswith("torture/")]
     runs = [["tests/run.py", *plain]] if plain else []
     return runs + [f"tests/{word}".split() for word in words if word.startswith("torture/")]
+
+
+def targets(runs):
+    """What make has to build for these runs."""
+    words = [word for run in runs for word in run[1:]]
+    if not words or not all(word.startswith(("sessions/", "unit/")) for word in words):
+        return EVERYTHING
+    # a word is looked for in all names, so unit/wire is wire_plain as well
+    units = [f"build/tests/unit/{name[:-2]}" for name in sorted(os.listdir(f"{TREE}/tests/unit"))
+             if name.endswith(".c") and any(word in f"unit/{name}" for word in words)]
+    return units + ["all"] * any(word.startswith("sessions/") for word in words)
 
 
 class Record:
@@ -185,16 +197,16 @@ class Run:
                 self.record.add(verdict, mutant, why)
             print(f"{'ok' if is_good else 'not ok'} {mutant.name} - {why}", flush=True)
 
-    def notice(self, copy, mutant, command):
+    def notice(self, copy, mutant, command, wanted):
         """The tests that fail with the mutant, but not without it; nobody believes a run that fails anyway."""
         names, key = copy.failures(command), " ".join(command)
         if names and key not in self.sound:
             copy.restore()
-            copy.build()
+            copy.build(wanted)
             self.sound[key] = copy.failures(command)
             if self.sound[key]:
                 print(f"# {key} fails without any mutant: {self.sound[key]}", flush=True)
-            copy.change(mutant)
+            copy.change(mutant, wanted)
         return [name for name in names if name not in self.sound[key]]
 
     def try_one(self, mutant, runs):
@@ -209,9 +221,10 @@ class Run:
             return None
         copy, names = self.copies.pop(), []
         try:
-            problem = copy.change(mutant)
+            wanted = targets(runs)
+            problem = copy.change(mutant, wanted)
             for command in runs if not problem else []:
-                names = names or self.notice(copy, mutant, command)
+                names = names or self.notice(copy, mutant, command, wanted)
         finally:
             self.copies.append(copy)
         if problem:

@@ -34,6 +34,17 @@ else:
 sys.stdin.read()
 """
 
+# Holds a file under a lease until its standard input ends. The kernel asks for it by a signal.
+LEASE = """
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600)
+os.chown(fd, int(sys.argv[2]), int(sys.argv[2]))
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
 
 def knock(session):
     """Logs in as alice; the answer and how long it took."""
@@ -228,6 +239,26 @@ def test_guest_who_may_only_read(world):
     if answer != ["ok", "1", "1", str(errno.EACCES)]:
         raise Failure(f"{answer}")
     box.check(2)
+
+
+def test_lease_is_no_session(world):
+    """a program that holds a lease on pop3d.lock, as a file server may, is told as a fault and not as another session"""
+    require_root()
+    box = Box(world, messages=[b"one\n"])
+    os.chmod(box.maildir, 0o755)
+    holder = subprocess.Popen([sys.executable, "-c", LEASE, box.maildir + "/pop3d.lock", str(box.uid)],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        if holder.stdout.readline() != "held\n":
+            raise Failure("the file system knows no lease")
+        with box.session() as session:
+            answer, seconds = knock(session)
+            if not says(answer, "-ERR [SYS/TEMP]") or "error=EIO" not in session.log():
+                raise Failure(f"{answer} after {seconds:.2f} seconds: {session.log()}")
+    finally:
+        holder.communicate("")
+    if is_refused(box):
+        raise Failure("a lease that is given back keeps the owner out")
 
 
 def test_lock_where_no_file_can_be_made(world):

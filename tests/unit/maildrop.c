@@ -691,27 +691,90 @@ test_racy_delivery(void)
         test(!is_missed, "300 deliveries without a pause, each seen at once");
 }
 
+/* The index gets another header: what is said to be the sum of all messages, and these stamps. */
 static void
-test_forged_header(void)
+forge_header(uint64_t octets, const struct stamp stamps[FOLDERS])
 {
         struct index_header header;
-        const char *part;
-        struct maildrop *drop;
-        int fd;
+        int fd = open(path_of("pop3d.index"), O_RDWR);
 
-        begin();
-        put_text("cur/1.a", "one\n");
-        wait_for_clock();
-        maildrop_close(session());
-        fd = open(path_of("pop3d.index"), O_RDWR);
         if (fd < 0 || pread(fd, &header, sizeof(header), 0) != sizeof(header))
                 abort();
-        header.octets = htole64(4711);
+        header.octets = htole64(octets);
+        for (int folder = 0; stamps != NULL && folder < FOLDERS; folder++)
+                header.folders[folder] = (struct stamp){ htole64(stamps[folder].inode),
+                        htole64(stamps[folder].modified), htole64(stamps[folder].changed) };
         header.header_checksum = htole64(checksum(0, &header,
             offsetof(struct index_header, header_checksum)));
         if (pwrite(fd, &header, sizeof(header), 0) != sizeof(header))
                 abort();
         close(fd);
+}
+
+static void
+message_goes(void)
+{
+        unlink(path_of("cur/2.b"));
+}
+
+static void
+message_is_renamed(void)
+{
+        rename(path_of("cur/2.b"), path_of("cur/2.b:2,S"));
+}
+
+static void
+message_comes(void)
+{
+        put_text("cur/3.c", "three\n");
+}
+
+/* The folders are not as the index says, under just the stamps that it has. */
+static void
+test_misleading_stamps(void)
+{
+        static const struct { const char *what; void (*change)(void); size_t count; const char *last; } cases[] = {
+                { "a message that is gone", message_goes, 1, "1.a" },
+                { "one that was renamed", message_is_renamed, 2, "2.b:2,S" },
+                { "one that is new", message_comes, 3, "3.c" },
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                struct stamp stamps[FOLDERS];
+                struct maildrop *drop;
+
+                begin();
+                put_text("cur/1.a", "one\n");
+                put_text("cur/2.b", "two\n");
+                wait_for_clock();
+                drop = session();
+                cases[i].change();
+                test(folders_stamp(drop, stamps) == 0, "the stamps of the folders");
+                maildrop_close(drop);
+                forge_header(10, stamps);
+                drop = session();
+                test(maildrop_totals(drop)->count == 2, cases[i].what);
+                test(search_anew(drop) == 0, "is found out by a search");
+                maildrop_close(drop);
+                drop = session();
+                test(maildrop_totals(drop)->count == cases[i].count &&
+                    strcmp(record_name(drop, drop_records(drop) + cases[i].count - 1), cases[i].last) == 0,
+                    "and the next session reads the folders");
+                maildrop_close(drop);
+        }
+}
+
+static void
+test_forged_header(void)
+{
+        const char *part;
+        struct maildrop *drop;
+
+        begin();
+        put_text("cur/1.a", "one\n");
+        wait_for_clock();
+        maildrop_close(session());
+        forge_header(4711, NULL);
         drop = maildrop_open(maildir_open(root), NULL, 0, INDEX_SECONDS_BY_KIND, &part);
         test(drop != NULL && maildrop_totals(drop)->octets == 4711, "a forged count is not found by STAT");
         test(maildrop_load(drop, &part) == -1 && errno == ESTALE && strcmp(part, "/pop3d.index") == 0,
@@ -853,9 +916,12 @@ test_appended(void)
         maildrop_close(drop);
 }
 
-/* An index of the first format: a record had its inode number as a whole. */
+/*
+ * An index of the first format: a record had its inode number as a whole. Its text is the name and the
+ * unique-id; the name may be said to be elsewhere and longer.
+ */
 static void
-put_older_index(const char *name, uint64_t inode, const char *id)
+put_older_index_at(const char *name, uint64_t inode, const char *id, uint32_t name_at, size_t name_length)
 {
         struct index_header header = { .magic = htole64(UINT64_C(0x31784449446f7050)),
             .count = htole64(1), .octets = htole64(5) };
@@ -864,9 +930,11 @@ put_older_index(const char *name, uint64_t inode, const char *id)
         size_t length;
 
         inode = htole64(inode);
+        name_at = htole32(name_at);
         memcpy(record, &inode, 8);
+        memcpy(record + 16, &name_at, 4);
         memcpy(record + 20, &id_at, 4);
-        record[28] = (char)strlen(name);
+        record[28] = (char)name_length;
         record[30] = (char)strlen(id);
         length = (size_t)sprintf(text, "%s%c%s", name, '\0', id) + 1;
         header.text_length = htole64(length);
@@ -875,6 +943,12 @@ put_older_index(const char *name, uint64_t inode, const char *id)
             offsetof(struct index_header, header_checksum)));
         memcpy(file, &header, sizeof(header));
         put("pop3d.index", file, sizeof(header) + 32 + length);
+}
+
+static void
+put_older_index(const char *name, uint64_t inode, const char *id)
+{
+        put_older_index_at(name, inode, id, 0, strlen(name));
 }
 
 static void
@@ -894,25 +968,38 @@ test_older_index(void)
         drop = session();
         test(has_id(drop, 1, "older-id"), "which are kept from then on");
         maildrop_close(drop);
-        unlink(path_of("pop3d.ids"));
-        put_text("new/1.a", "two\n");
-        stat(path_of("new/1.a"), &status);
-        put_older_index("1.a", status.st_ino, "older-id");
-        drop = session();
-        test(has_id(drop, 1, "older-id") != has_id(drop, 2, "older-id") &&
-            maildrop_message_octets(drop, has_id(drop, 1, "older-id") ? 1 : 2) == 5,
-            "of two with one base name the one with that inode has it");
-        maildrop_close(drop);
+        put_text("new/1.a", "another\n");
+        for (int i = 0; i < 2; i++) {
+                const char *name = i == 0 ? "new/1.a" : "cur/1.a:2,S";
+
+                unlink(path_of("pop3d.ids"));
+                stat(path_of(name), &status);
+                put_older_index("1.a", status.st_ino, "older-id");
+                drop = session();
+                test(has_id(drop, 1, "older-id") != has_id(drop, 2, "older-id") &&
+                    maildrop_message_octets(drop, has_id(drop, 1, "older-id") ? 1 : 2) == (i == 0 ? 9 : 5),
+                    "of two with one base name the one with that inode has it");
+                maildrop_close(drop);
+        }
 }
 
 /* What an older index says is taken only from one that is sound, and only what can be true. */
 static void
 test_older_index_damaged(void)
 {
-        static const struct { const char *what, *id; off_t flipped; } cases[] = {
-                { "whose header is damaged", "older-id", 40 },
-                { "whose records are damaged", "older-id", (off_t)sizeof(struct index_header) },
-                { "with a unique-id that is none", "older\x7fid", -1 },
+        static const struct {
+                const char *what, *id;
+                off_t flipped;
+                uint32_t name_at;
+                size_t name_length;
+        } cases[] = {
+                { "whose header is damaged", "older-id", 40, 0, 6 },
+                { "whose records are damaged", "older-id", (off_t)sizeof(struct index_header), 0, 6 },
+                { "with a unique-id that is none", "older\x7fid", -1, 0, 6 },
+                /* the last string of the text: with its NUL it is one octet too long */
+                { "with a name that takes the last NUL", "1.a:2,", -1, 7, 7 },
+                { "with a name far beyond its end", "older-id", -1, INT32_MAX, 6 },
+                { "with a name a little beyond its end", "older-id", -1, 16, 6 },
         };
 
         for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -922,7 +1009,7 @@ test_older_index_damaged(void)
 
                 begin();
                 put_text("cur/1.a:2,S", "one\n");
-                put_older_index("1.a:2,", 7, cases[i].id);
+                put_older_index_at("1.a:2,", 7, cases[i].id, cases[i].name_at, cases[i].name_length);
                 fd = open(path_of("pop3d.index"), O_RDWR);
                 if (cases[i].flipped >= 0) {
                         if (pread(fd, &octet, 1, cases[i].flipped) != 1)
@@ -1194,6 +1281,7 @@ main(void)
         test_search_cannot_begin();
         test_search_is_remembered();
         test_racy_delivery();
+        test_misleading_stamps();
         test_forged_header();
         test_no_index();
         test_equal_names();
