@@ -217,9 +217,17 @@ def test_lock_has_the_rights_of_the_maildir(world):
         if guest.ask(f"open {box.maildir}")[:2] != ["error", str(errno.EWOULDBLOCK)]:
             raise Failure("the owner does not keep out a guest who may write")
         session.expect("QUIT", "+OK")
+    lock = box.maildir + "/pop3d.lock"
+    if mode_of(lock) != (0o660, NOBODY, NOBODY):
+        raise Failure(f"{mode_of(lock)}")
+    # its maker follows the Maildir's mode of now
+    for mode, wanted in ((0o777, 0o666), (0o770, 0o660)):
+        os.chmod(box.maildir, mode)
+        guest.ask(f"open {box.maildir}")
+        guest.ask("close")
+        if mode_of(lock) != (wanted, NOBODY, NOBODY):
+            raise Failure(f"{mode_of(lock)}")
     guest.end()
-    if mode_of(box.maildir + "/pop3d.lock") != (0o660, NOBODY, NOBODY):
-        raise Failure(f"{mode_of(box.maildir + '/pop3d.lock')}")
 
 
 def test_guest_who_may_only_read(world):
@@ -276,10 +284,17 @@ def test_lock_where_no_file_can_be_made(world):
 
 
 def test_no_maildrop_yet(world):
-    """a maildrop that is not there yet has one session at a time, and another user's beside it is another"""
+    """a maildrop that is not there yet has one session at a time, and another one beside it is another"""
     alice, bob = Box(world, "alice"), Box(world, "bob")
     for box in (alice, bob):
         subprocess.run(["rm", "-r", box.maildir], check=True)
+    # two in one folder
+    one, two = (["-m", f"{alice.root}/alice/{name}"] for name in ("one", "two"))
+    with alice.session(*one) as first, alice.session(*two) as second:
+        for session in (first, second):
+            session.log_in()
+        for session in (first, second):
+            session.expect("QUIT", "+OK")
     with alice.session() as first, bob.session() as second:
         first.log_in()
         second.log_in("bob", "two  words ")

@@ -84,6 +84,21 @@ def test_login_gives_its_place_back(world):
                 must_be_refused(yet_one_more)
 
 
+def test_places_of_all(world):
+    """of 200 places that are for all networks the last one is given, and who comes next is told that there is none"""
+    require_root()
+    make_file(world)
+    box = Box(world)
+    with locked(range(PLACES - 1)), hinted(box, "192.0.2.7") as session:
+        session.greeting()
+        with hinted(box, "192.0.2.8") as one_more:
+            must_be_refused(one_more)
+        session.expect("USER alice", "+OK")
+        session.expect("PASS secret", "+OK")
+        with hinted(box, "192.0.2.8") as one_more:
+            one_more.greeting()
+
+
 def test_share_of_a_socket(world):
     """it is so for an address that the socket tells, without any launcher's word"""
     require_root()
@@ -140,7 +155,8 @@ WITHOUT = {
     "a file for all": "mount -t tmpfs none /run; mkdir /run/pop3d; touch /run/pop3d/places; chmod 644 /run/pop3d/places",
     "another's file": "mount -t tmpfs none /run; mkdir /run/pop3d; touch /run/pop3d/places; chmod 600 /run/pop3d/places;"
                       "chown 4001 /run/pop3d/places",
-    "a link": "mount -t tmpfs none /run; mkdir /run/pop3d; ln -s /etc/shadow /run/pop3d/places",
+    "a link": "mount -t tmpfs none /run; mkdir /run/pop3d; touch /run/file; chmod 600 /run/file;"
+              "ln -s /run/file /run/pop3d/places",
     "a FIFO": "mount -t tmpfs none /run; mkdir /run/pop3d; mkfifo -m 600 /run/pop3d/places",
 }
 
@@ -260,15 +276,35 @@ def test_queue_of_examinations(world):
 
 
 def test_full_queue(world):
-    """while none may be examined a login waits, and is answered when there is room"""
+    """while none may be examined logins wait, and are answered when there is room, one after the other"""
     require_root()
     make_file(world)
-    with Box(world).session(transport="socketpair") as session:
-        session.greeting()
-        session.expect("USER alice", "+OK")
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(Box(world).session(transport="socketpair")) for _ in range(3)]
+        for session in sessions:
+            session.greeting()
+            session.expect("USER alice", "+OK")
         with locked(range(EXAMINATIONS, EXAMINATIONS + EXAMINED)):
-            session.send(b"PASS secret\r\n")
-            with contextlib.suppress(Failure):
-                raise SystemExit(f"answered: {session.line(2)}")
-        if not first_line(session).startswith("+OK User"):
-            raise Failure("not logged in")
+            for session in sessions:
+                session.send(b"PASS secret\r\n")
+            time.sleep(2)
+            for session in sessions:
+                with contextlib.suppress(Failure):
+                    raise SystemExit(f"answered: {session.line(0.1)}")
+        for session in sessions:
+            if not first_line(session).startswith("+OK User"):
+                raise Failure("not logged in")
+
+
+def test_refused_login_leaves_the_queue(world):
+    """who was refused, and may try again, holds up nobody: neither in the queue nor at its head"""
+    require_root()
+    make_file(world)
+    with locked(range(EXAMINATIONS, EXAMINATIONS + EXAMINED - 1)), contextlib.ExitStack() as stack:
+        refused, other = (stack.enter_context(Box(world).session("-l", "600", transport="socketpair")) for _ in range(2))
+        refused.greeting()
+        refused.expect("USER alice", "+OK")
+        refused.expect("PASS wrong", "-ERR [AUTH]")
+        other.log_in()
+        refused.expect("USER alice", "+OK")
+        refused.expect("PASS wrong", "-ERR [AUTH]")

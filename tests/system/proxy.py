@@ -186,6 +186,9 @@ def test_ordinary_users_are_no_proxies(world):
             continue    # no IPv6 here
         if taken != {0: True, 33: True, 999: True, 1000: False, 4001: False, 65534: False}:
             raise Failure(f"{address}: {taken}")
+    with listening(socket.AF_INET, ("127.0.0.1", 0)) as listener:
+        if not as_proxy(world, listener, 4001, run_as=4001) or as_proxy(world, listener, 4002, run_as=4001):
+            raise Failure("who started pop3d is to be believed, and no other")
 
 
 def test_sockets_bound_to_a_device(world):
