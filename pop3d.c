@@ -118,7 +118,6 @@ struct session {
         char user[COMMAND_MAX];         /* USER's argument, "" before it */
         unsigned failed_logins;
 
-        struct identity identity;       /* TRANSACTION: who logged in */
         char who[2 * LOGIN_PART_MAX + 2]; /* the user for the log, with a virtual user's domain */
         struct maildrop *drop;
         struct maildrop_update update;
@@ -127,7 +126,9 @@ struct session {
         size_t top_count, retr_count;
         size_t faults;                  /* of these, LOGGED_FAULTS_MAX stand in the log */
 
-        char input[INPUT_SIZE];         /* last, so that the members above share a page */
+        /* the large ones last, so that a session before its login needs one page of this struct */
+        char input[INPUT_SIZE];
+        struct identity identity;       /* TRANSACTION: who logged in */
 };
 
 /* ---- Clocks -------------------------------------------------------------------------- */

@@ -31,6 +31,28 @@ parse_numbers(const char *line, unsigned long *uid, unsigned long *gid)
         return *end == ':' && *uid > 0 && *uid < UINT_MAX && *gid > 0 && *gid < UINT_MAX;
 }
 
+/* Appends octets to a line, as many of them as fit. Returns the line's new length. */
+static size_t
+append_octets(char line[LINE_SIZE], size_t length, const char *octets, size_t count)
+{
+        size_t free = LINE_SIZE - 1 - length;
+
+        count = count < free ? count : free;
+        memcpy(line + length, octets, count);
+        line[length + count] = '\0';
+        return length + count;
+}
+
+/* Whether a line begins with name and one of the characters ends. */
+static bool
+is_line_of(const char *line, const char *name, const char *ends)
+{
+        size_t length = strlen(name);
+
+        return strncmp(line, name, length) == 0 && line[length] != '\0' &&
+            strchr(ends, line[length]) != NULL;
+}
+
 /*
  * Finds the line of a file that begins with name and one of the characters ends, and copies as much
  * of it as fits. The file, which is closed, is in memory a part at a time, and then no more:
@@ -39,27 +61,26 @@ parse_numbers(const char *line, unsigned long *uid, unsigned long *gid)
 static bool
 find_line(int fd, const char *name, const char *ends, char line[LINE_SIZE])
 {
-        const size_t length = strlen(name);
         char part[4096];
-        size_t used = 0;
-        ssize_t count = 1;
+        size_t length = 0;
+        ssize_t count;
         bool is_found = false;
 
-        while (!is_found && count > 0) {
-                count = read(fd, part, sizeof(part));
-                /* the last line may lack its end */
-                for (ssize_t i = 0; !is_found && i < (count > 0 ? count : 1); i++) {
-                        if (count > 0 && part[i] != '\n') {
-                                if (used < LINE_SIZE - 1)
-                                        line[used++] = part[i];
-                                continue;
+        line[0] = '\0';
+        while (!is_found && (count = read(fd, part, sizeof(part))) > 0)
+                for (const char *at = part, *next; !is_found && at < part + count; at = next) {
+                        const char *newline = memchr(at, '\n', (size_t)(part + count - at));
+                        const char *end = newline != NULL ? newline : part + count;
+
+                        next = end + 1;
+                        length = append_octets(line, length, at, (size_t)(end - at));
+                        if (newline != NULL) {
+                                is_found = is_line_of(line, name, ends);
+                                length = 0;
                         }
-                        line[used] = '\0';
-                        used = 0;
-                        is_found = strncmp(line, name, length) == 0 && line[length] != '\0' &&
-                            strchr(ends, line[length]) != NULL;
                 }
-        }
+        /* the last line may lack its end */
+        is_found = is_found || (length > 0 && is_line_of(line, name, ends));
         (void)close(fd);
         explicit_bzero(part, sizeof(part));
         if (!is_found)
@@ -107,14 +128,15 @@ account_service_is_down(void)
 }
 
 const char *
-account_powerless(const struct auth *auth)
+account_powerless(const struct auth *auth, uid_t *uid, gid_t *gid)
 {
-        uid_t uid;
-        gid_t gid;
+        const char *name = auth->powerless_account != NULL ? auth->powerless_account : "pop3d";
 
-        if (auth->powerless_account != NULL)
-                return auth->powerless_account;
-        return account_find_plain("pop3d", &uid, &gid) ? "pop3d" : "nobody";
+        if (!account_find_plain(name, uid, gid) && auth->powerless_account == NULL) {
+                name = "nobody";
+                (void)account_find_plain(name, uid, gid);
+        }
+        return name;
 }
 
 bool

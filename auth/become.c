@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BIT(number) (1U << (number))
@@ -64,8 +63,6 @@ become(uid_t uid, gid_t gid, bool keeps_chroot)
 static void
 take_identity(const struct identity *identity, bool keeps_chroot)
 {
-        /* makes libc read its file of the time zone now, because the fences will hide the file */
-        (void)localtime_r(&(time_t){ 0 }, &(struct tm){ 0 });
         log_close_others(-1);
         if (geteuid() == 0) {
                 must(setgroups(identity->group_count, identity->groups) == 0,
@@ -78,6 +75,7 @@ take_identity(const struct identity *identity, bool keeps_chroot)
 void
 become_user(const struct identity *identity)
 {
+        log_learn_zone();
         take_identity(identity, false);
 }
 

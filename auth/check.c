@@ -69,9 +69,9 @@ check_capabilities(check_row row, void *context)
 static void
 check_powerless_account(const struct auth *auth, check_row row, void *context)
 {
-        const char *name = account_powerless(auth);
         uid_t uid;
         gid_t gid;
+        const char *name = account_powerless(auth, &uid, &gid);
         bool is_known = account_find(name, &uid, &gid);
 
         if (uid == 0 || gid == 0)

@@ -45,9 +45,10 @@ uid_t account_least_uid(void);
 
 /*
  * The account under which strangers are listened to: that of -n, else pop3d where /etc/passwd has
- * it, else nobody. The name service is not asked about pop3d, for that would cost each session.
+ * it, else nobody. The name service is not asked about pop3d, for that would cost each session. The
+ * numbers are as account_find_plain() finds them.
  */
-const char *account_powerless(const struct auth *auth);
+const char *account_powerless(const struct auth *auth, uid_t *uid, gid_t *gid);
 
 /*
  * Asks the name service for an account. NULL with errno 0: there is none. NULL with another errno:
@@ -132,6 +133,7 @@ bool identity_is_sound(const struct identity *identity);
  * with errno, if that fails.
  */
 bool log_leave_standard(int first);
+void log_learn_zone(void);              /* makes libc read its file of the time zone, before fences hide it */
 void log_leave(void);                   /* closes the log in this process */
 void log_own_again(void);               /* after PAM modules, which may have used syslog(3) */
 void log_close_others(int keep);        /* all descriptors but 0, 1, 2, the log's, keep */

@@ -48,11 +48,21 @@ log_open(bool to_stderr)
         log_state.stderr_fd = to_stderr ? 2 : -1;
 }
 
+void
+log_learn_zone(void)
+{
+        (void)localtime_r(&(time_t){ 0 }, &(struct tm){ 0 });
+}
+
 bool
 log_leave_standard(int first)
 {
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        int null;
 
+        /* process_begin() has left it there, if it is not the log's */
+        if (first == 2 && log_state.stderr_fd != 2)
+                return true;
+        null = open("/dev/null", O_RDWR | O_CLOEXEC);
         if (log_state.stderr_fd == 2)
                 log_state.stderr_fd = fcntl(2, F_DUPFD_CLOEXEC, 3);
         for (int fd = first; fd <= 2; fd++)

@@ -53,14 +53,17 @@ static struct {
 static bool
 open_file(void)
 {
+        const int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
         struct stat file;
 
         errno = EPERM;
         if (geteuid() != 0)
                 return false;
-        (void)mkdir(FOLDER, 0700);
-        places.fd = open(FOLDER "/places", O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC,
-            0600);
+        places.fd = open(FOLDER "/places", flags, 0600);
+        if (places.fd < 0 && errno == ENOENT) {
+                (void)mkdir(FOLDER, 0700);
+                places.fd = open(FOLDER "/places", flags, 0600);
+        }
         if (places.fd < 0)
                 return false;
         errno = EPERM;

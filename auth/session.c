@@ -70,12 +70,12 @@ end_session(const struct auth *auth, pid_t authorization, pid_t pam)
 static void
 find_powerless(const struct auth *auth, unsigned seconds, uid_t *uid, gid_t *gid)
 {
-        const char *name = account_powerless(auth);
+        const char *name = account_powerless(auth, uid, gid);
         uint32_t found[3] = { false, 0, 0 };    /* whether there is one; its numbers */
         int channel;
         pid_t child;
 
-        if (!account_find_plain(name, uid, gid)) {
+        if (*uid == 0) {
                 child = process_fork(&channel, seconds);
                 if (child == 0) {
                         found[0] = account_find(name, uid, gid);
@@ -173,6 +173,8 @@ auth_session(const struct auth *auth,
         if (pam == 0)
                 pam_helper(auth, logins, identities);
         (void)close(logins);
+        /* while PAM is at work */
+        log_learn_zone();
         confine_waiting();
         places_wait(identities, child);
         if (channel_receive(identities, identity, sizeof(*identity), MSG_TRUNC) !=
