@@ -11,7 +11,10 @@
 
 #include "internal.h"
 
-enum { CLEARLY = 2 };   /* seconds by which one moment is before another beyond doubt */
+enum {
+        CLEARLY = 2,            /* seconds by which one moment is before another beyond doubt */
+        HINT_PROOF = 4096,      /* octets that are read in any case before a name is believed */
+};
 
 int
 record_open(struct maildrop *drop, struct record *record)
@@ -43,24 +46,41 @@ can_make(uint64_t size, uint64_t octets)
         return octets >= size && octets - size <= size + 2;
 }
 
+/* The number behind a word such as ",W=" in the base name. False if there is none. */
+static bool
+name_has(const char *name, const struct record *record, const char *word, uint64_t *number)
+{
+        const char *at = memmem(name, record->base_length, word, 3);
+        char *end;
+
+        if (at == NULL || at[3] < '0' || at[3] > '9')
+                return false;
+        *number = strtoull(at + 3, &end, 10);
+        return *end == ',' || end == name + record->base_length;
+}
+
 /*
- * Whether the base name announces the wire octets of the file, as Dovecot's ",W=1234" does,
- * and can be right. Dovecot does not count the line end that a file lacks.
+ * Whether the base name announces the wire octets of the file, as Dovecot's ",S=1200,W=1234"
+ * does, and nothing speaks against it: S has to be the file's size, and the line feeds near the
+ * end of the file, which are looked at, have to fit W. A file of which that is all is counted
+ * as well. Dovecot does not count the line end that a file lacks.
  */
 static bool
-name_tells_octets(const char *name, const struct record *record, int fd, uint64_t size,
+name_tells_octets(struct maildrop *drop, const struct record *record, int fd, uint64_t size,
     uint64_t *octets)
 {
-        const char *hint = memmem(name, record->base_length, ",W=", 3);
-        char *end, last;
+        const char *name = record_name(drop, record);
+        struct wire wire = { .last = '\r' };    /* so that a first line feed adds nothing yet */
+        uint64_t told, before = size - HINT_PROOF;
 
-        if (size == 0 || hint == NULL || hint[3] < '0' || hint[3] > '9')
+        if (size <= HINT_PROOF || !name_has(name, record, ",S=", &told) || told != size ||
+            !name_has(name, record, ",W=", octets) ||
+            RETRY(pread(fd, drop->piece, HINT_PROOF, (off_t)before)) != HINT_PROOF)
                 return false;
-        *octets = strtoull(hint + 3, &end, 10);
-        if (!can_make(size, *octets) || (*end != ',' && end != name + record->base_length) ||
-            RETRY(pread(fd, &last, 1, (off_t)size - 1)) != 1)
+        wire_count(&wire, drop->piece, HINT_PROOF);
+        if (*octets < before + wire.octets || *octets - before - wire.octets > before + 1)
                 return false;
-        *octets += last != '\n' ? 2 : 0;
+        *octets += wire.last != '\n' ? 2 : 0;
         return true;
 }
 
@@ -101,13 +121,12 @@ count_file(int fd, char *piece, uint64_t *octets)
 static bool
 count_open(struct maildrop *drop, struct record *record, int fd, uint64_t *octets)
 {
-        const char *name = record_name(drop, record);
         struct stat status;
 
         if (fstat(fd, &status) != 0)
                 return false;
         if (((record->flags & FRESH) == 0 ||
-            !name_tells_octets(name, record, fd, (uint64_t)status.st_size, octets)) &&
+            !name_tells_octets(drop, record, fd, (uint64_t)status.st_size, octets)) &&
             !count_file(fd, drop->piece, octets))
                 return false;
         if (time_nanoseconds(&status.st_ctim) < drop->clock)
