@@ -95,8 +95,11 @@ list_read(int fd, const struct stat *status, size_t limit, struct area *list)
 int
 sync_to_disk(int fd)
 {
-        /* with these errors a file system says that it does not sync such a file at all */
-        if (RETRY(fsync(fd)) == 0 || errno == EINVAL || errno == EROFS || errno == ENOTSUP)
+        /*
+         * With these errors a file system says that it does not sync such a file at all. EROFS is none of
+         * them: ext4 and btrfs say it when an error made them read-only, after we had changed something.
+         */
+        if (RETRY(fsync(fd)) == 0 || errno == EINVAL || errno == ENOTSUP)
                 return 0;
         return -1;
 }

@@ -277,7 +277,7 @@ is_false_durability(const struct point *point, const struct conversation *result
         return point->injection == INJECT_ERROR && point->call == SYS_fsync &&
             folder >= 1 && folder <= 2 && result->was_quit_granted &&
             (point->value == EIO || point->value == ENOSPC || point->value == EDQUOT ||
-                point->value == EBADF || point->value == ESTALE);
+                point->value == EBADF || point->value == ESTALE || point->value == EROFS);
 }
 
 static bool

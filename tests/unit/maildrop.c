@@ -28,6 +28,7 @@ static bool (*at_reading)(void);        /* of a piece of a folder, which may fai
 static bool tells_no_inodes;    /* a folder's entries have no inode numbers, as on sshfs */
 static bool lacks_noreplace;    /* the file system does not know RENAME_NOREPLACE */
 static int failures_left;       /* how often a file cannot be removed */
+static int sync_error;          /* errno of each fsync(), which fails then; or 0 */
 
 /* So that the folders' timestamps are older than the next index. */
 static void
@@ -543,6 +544,13 @@ unlinkat(int folder, const char *name, int flags)
         }
         snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", folder, name);
         return unlink(path);
+}
+
+int
+fsync(int fd)
+{
+        errno = sync_error;
+        return sync_error != 0 || fd < 0 ? -1 : 0;
 }
 
 static int readings;
@@ -1223,6 +1231,30 @@ test_removal_fails(void)
             access(path_of("cur/3.c:2,"), F_OK) == 0, "one that does not");
 }
 
+/*
+ * A file system that became read-only after the removal, because of an error, may have lost it; one that
+ * does not sync folders has not.
+ */
+static void
+test_sync_fails(void)
+{
+        static const int errors[] = { EROFS, EIO, EINVAL, ENOTSUP };
+        struct maildrop *drop;
+        struct maildrop_update update;
+
+        for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
+                begin();
+                put_text("cur/1.a:2,", "one\n");
+                drop = session();
+                maildrop_delete(drop, 1);
+                sync_error = errors[i];
+                maildrop_update(drop, &update);
+                sync_error = 0;
+                maildrop_close(drop);
+                test(update.remaining == 0 && update.error == (i < 2 ? errors[i] : 0), "a sync fails");
+        }
+}
+
 /* What deliveries left in tmp/ goes when it is old, by all of its three times. */
 static void
 test_tmp(void)
@@ -1317,6 +1349,7 @@ main(void)
         test_no_inodes();
         test_move_without_noreplace();
         test_removal_fails();
+        test_sync_fails();
         test_tmp();
         test_too_many_octets();
         remove_root();
