@@ -335,8 +335,9 @@ index_clock(const struct maildrop *drop)
 
 /*
  * Leaves out removed messages: moves the records that stay together, and makes a new text
- * of their names and unique-ids in their order. If one of them is UNCOUNTED, or a search
- * found another list, the stamps become zero, so that the next session reads the folders.
+ * of their names and unique-ids in their order. If one of them is UNCOUNTED, if a search
+ * found another list, or if the folders were not read in this session, the stamps become zero, so
+ * that the next session reads the folders. (The index would seem to be younger than they are.)
  */
 static bool
 compact(struct maildrop *drop)
@@ -349,7 +350,7 @@ compact(struct maildrop *drop)
         if (area_reserve(&text, drop->text.used) != 0)
                 return false;
         header->octets = 0;
-        if (drop->search.is_other_list)
+        if (drop->search.is_other_list || drop->clock == 0)
                 memset(header->folders, 0, sizeof(header->folders));
         for (struct record *from = records; from < records + drop_length(drop); from++) {
                 if (from->flags & UNCOUNTED)

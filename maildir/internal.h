@@ -419,6 +419,7 @@ bool record_fits(struct maildrop *drop, const struct record *record, int folder,
     const struct stat *status);
 /* Whether another message has the same base name. */
 bool record_has_namesake(const struct maildrop *drop, const struct record *record);
+
 /* older.c */
 
 struct older {
@@ -444,9 +445,15 @@ struct kept {
 int kept_load(struct maildrop *drop, struct kept *kept);
 /* Cuts text into lines, and makes the table of those that are sound. Fails if there is no memory. */
 int kept_cut(struct kept *kept);
-bool kept_is_missing(const struct maildrop *drop);
+/* Whether pop3d.ids may lack what the index has: it is not there, or is the later one of the two. */
+bool kept_is_doubtful(const struct maildrop *drop);
 void kept_free(struct kept *kept);
-/* The unique-id that pop3d.ids has for a message, or NULL. Its namesakes are told by content. */
+/* Says that a known message, which has namesakes, has its unique-id: none of them is given that. */
+void kept_give(const struct maildrop *drop, const struct kept *kept, const struct record *record);
+/*
+ * The unique-id that pop3d.ids has for a message, or NULL. Its namesakes are told by content; of
+ * several lines for one content each is given once.
+ */
 const char *kept_find(struct maildrop *drop, const struct kept *kept, struct record *record,
     bool has_namesake);
 /* Adds a line for a message that has none. Fails if there is no memory. */
@@ -461,7 +468,7 @@ int kept_save(const struct maildrop *drop, const struct kept *kept);
 int ids_assign(struct maildrop *drop);
 /* After a reading of the folders: gives each message its unique-id, and keeps it. */
 int ids_settle(struct maildrop *drop, bool has_fresh);
-/* After a loading of the index: makes pop3d.ids if it is not there and is needed. */
+/* After a loading of the index: sees that pop3d.ids has what it must have. */
 int ids_keep(struct maildrop *drop);
 
 /* snapshot.c */

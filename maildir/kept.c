@@ -31,6 +31,7 @@
 enum {
         LINES_SPARE = 20000,    /* lines of messages that are gone */
         CONTENT_LENGTH = 16,    /* hexadecimal digits */
+        SAME_MAX = 64,          /* messages of one base name and one content that are told apart */
         LINE_LIMIT = UNIQUE_ID_MAX + CONTENT_LENGTH + 3 * NAME_LIMIT + 3,
 };
 
@@ -108,8 +109,18 @@ cut_line(char *line)
  * A slot is 0, or the upper half of a hash in its upper half and, counted from 1, where the line
  * begins in its lower half. At most half of the slots are taken. Each line is in the table by its
  * base name; if it tells the content, also by base name and content, and by base name and id.
+ * Several messages can have one base name and one content, too: then each of their lines has a slot
+ * by content, up to SAME_MAX, and GIVEN is set in that of a line whose message was found.
  */
 enum word { NO_WORD, CONTENT, ID };
+
+#define GIVEN UINT64_C(0x80000000)
+
+static const char *
+slot_line(const struct kept *kept, uint64_t slot)
+{
+        return kept->text.data + (slot & (GIVEN - 1)) - 1;
+}
 
 static bool
 line_has(const char *line, enum word word, const char *name, size_t name_length, const char *text)
@@ -121,25 +132,28 @@ line_has(const char *line, enum word word, const char *name, size_t name_length,
             (word != ID || line_tells_content(line));
 }
 
-/*
- * The slot of a line that has this name and this word, or the free slot where it would be.
- * *hash: what such a slot has in its upper half.
- */
-static uint64_t *
-find_slot(const struct kept *kept, enum word word, const char *name, size_t name_length,
-    const char *text, uint64_t *hash)
+static uint64_t
+hash_words(enum word word, const char *name, size_t name_length, const char *text)
 {
-        uint64_t *slots = (uint64_t *)(void *)kept->slots.data, *slot, at;
-
-        at = checksum(checksum(word, name, name_length), text, strlen(text));
-        for (*hash = at >> 32;; at++) {
-                slot = slots + (at & (kept->slots.size / sizeof(*slots) - 1));
-                if (*slot == 0 || (*slot >> 32 == *hash &&
-                    line_has(kept->text.data + (uint32_t)*slot - 1, word, name, name_length, text)))
-                        return slot;
-        }
+        return checksum(checksum(word, name, name_length), text, strlen(text));
 }
 
+/* The next slot of a line that has this name and this word, from *at on, or the free slot behind. */
+static uint64_t *
+next_slot(const struct kept *kept, enum word word, const char *name, size_t name_length,
+    const char *text, uint64_t *at)
+{
+        const uint64_t hash = hash_words(word, name, name_length, text);
+        uint64_t *slots = (uint64_t *)(void *)kept->slots.data, *slot;
+
+        do
+                slot = slots + ((*at)++ & (kept->slots.size / sizeof(*slots) - 1));
+        while (*slot != 0 && (*slot >> 32 != hash >> 32 ||
+            !line_has(slot_line(kept, *slot), word, name, name_length, text)));
+        return slot;
+}
+
+/* Where a line goes in the table: it takes the slot of an earlier line that it replaces. */
 static void
 put_in_table(const struct kept *kept, const char *line)
 {
@@ -148,9 +162,15 @@ put_in_table(const struct kept *kept, const char *line)
 
         for (int word = NO_WORD; word <= (line_tells_content(line) ? ID : NO_WORD); word++) {
                 const char *text = word == NO_WORD ? "" : word == ID ? line : content;
-                uint64_t hash, *slot = find_slot(kept, (enum word)word, name, length, text, &hash);
+                const uint64_t hash = hash_words((enum word)word, name, length, text);
+                uint64_t at = hash, *slot;
+                int others = 0;
 
-                *slot = hash << 32 | where;
+                do
+                        slot = next_slot(kept, (enum word)word, name, length, text, &at);
+                while (word == CONTENT && *slot != 0 && strcmp(slot_line(kept, *slot), line) != 0 &&
+                    ++others < SAME_MAX);
+                *slot = hash >> 32 << 32 | where;
         }
 }
 
@@ -159,12 +179,34 @@ static const char *
 find_line(const struct kept *kept, enum word word, const char *name, size_t name_length,
     const char *text)
 {
-        uint64_t slot, hash;
+        uint64_t slot, at = hash_words(word, name, name_length, text);
 
         if (kept->lines == 0)
                 return NULL;
-        slot = *find_slot(kept, word, name, name_length, text, &hash);
-        return slot == 0 ? NULL : kept->text.data + (uint32_t)slot - 1;
+        slot = *next_slot(kept, word, name, name_length, text, &at);
+        return slot == 0 ? NULL : slot_line(kept, slot);
+}
+
+/*
+ * Gives the last line with this name and content that is not GIVEN yet, or one that is wanted, if that
+ * is not NULL. NULL if there is none.
+ */
+static const char *
+give_line(const struct kept *kept, const char *name, size_t name_length, const char *content,
+    const char *wanted)
+{
+        uint64_t at = hash_words(CONTENT, name, name_length, content), *slot, *last = NULL;
+
+        if (kept->lines == 0)
+                return NULL;
+        while (*(slot = next_slot(kept, CONTENT, name, name_length, content, &at)) != 0)
+                if ((*slot & GIVEN) == 0 && (last == NULL || *slot > *last) &&
+                    (wanted == NULL || slot_line(kept, *slot) == wanted))
+                        last = slot;
+        if (last == NULL)
+                return NULL;
+        *last |= GIVEN;
+        return slot_line(kept, *last);
 }
 
 /* Reading */
@@ -210,12 +252,13 @@ kept_load(struct maildrop *drop, struct kept *kept)
 }
 
 bool
-kept_is_missing(const struct maildrop *drop)
+kept_is_doubtful(const struct maildrop *drop)
 {
         struct stat status;
 
-        return fstatat(drop->directory, IDS_NAME, &status, AT_SYMLINK_NOFOLLOW) != 0 &&
-            errno == ENOENT;
+        if (fstatat(drop->directory, IDS_NAME, &status, AT_SYMLINK_NOFOLLOW) != 0)
+                return errno == ENOENT;
+        return time_nanoseconds(&status.st_ctim) > drop->index.written;
 }
 
 void
@@ -267,7 +310,19 @@ kept_find(struct maildrop *drop, const struct kept *kept, struct record *record,
                 return NULL;
         /* the name may have moved when the message was opened */
         name = record_name(drop, record);
-        return find_line(kept, CONTENT, name, record->base_length, content);
+        return give_line(kept, name, record->base_length, content, NULL);
+}
+
+void
+kept_give(const struct maildrop *drop, const struct kept *kept, const struct record *record)
+{
+        const char *name = record_name(drop, record), *line;
+        char id[UNIQUE_ID_MAX + 1];
+
+        id[record_unique_id(record, drop->text.data, id)] = '\0';
+        line = find_line(kept, ID, name, record->base_length, id);
+        if (line != NULL)
+                (void)give_line(kept, name, record->base_length, line_content(line), line);
 }
 
 /* Adding */

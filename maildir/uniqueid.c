@@ -127,6 +127,12 @@ static int
 give_kept(struct maildrop *drop, const struct kept *kept)
 {
         for (size_t i = 0; i < drop_length(drop); i++) {
+                const struct record *record = drop_records(drop) + i;
+
+                if ((record->flags & FRESH) == 0 && record_has_namesake(drop, record))
+                        kept_give(drop, kept, record);
+        }
+        for (size_t i = 0; i < drop_length(drop); i++) {
                 struct record *record = drop_records(drop) + i;
                 const char *id = NULL;
 
@@ -331,12 +337,12 @@ assign(struct maildrop *drop, struct record *record, const struct area *set)
 static bool
 all_have_base_names(const struct maildrop *drop)
 {
-        for (size_t i = 0; i < drop_length(drop); i++) {
-                const struct record *record = drop_records(drop) + i;
+        const struct record *record = drop_records(drop), *end = record + drop_length(drop);
 
-                if (record->id_length != 0 || (record->flags & SHARED) != 0)
+        for (; record < end; record++)
+                if (record->id_length != 0 || (record + 1 < end && record->delivered ==
+                    record[1].delivered && record_has_namesake(drop, record)))
                         return false;
-        }
         return true;
 }
 
@@ -400,14 +406,24 @@ find_list(struct maildrop *drop, size_t limit, struct area *list, struct former 
 int
 ids_keep(struct maildrop *drop)
 {
-        struct kept kept = { .is_new = true };
+        struct kept kept = { 0 };
         struct area list = { 0 };
         struct former former;
         int result = 0;
 
-        if (kept_is_missing(drop))
-                result = find_list(drop, LIST_BEGINNING, &list, &former) != 0 ? -1 :
-                    keep(drop, &kept);
+        if (!kept_is_doubtful(drop))
+                return 0;
+        result = find_list(drop, LIST_BEGINNING, &list, &former);
+        if (result == 0 && (drop->has_list || !all_have_base_names(drop))) {
+                /* so that the index is the later one again */
+                drop->index_is_due = true;
+                if (kept_load(drop, &kept) == 0)
+                        result = keep(drop, &kept);
+                else if (errno == EPERM || errno == EACCES)
+                        drop->keep_error = errno;       /* the index has all that is needed now */
+                else
+                        result = -1;
+        }
         area_free(&list);
         kept_free(&kept);
         return result;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "drop.h"
@@ -114,6 +115,96 @@ test_contents(void)
         maildrop_close(drop);
 }
 
+/* So that an index can be believed. */
+static void
+wait_for_clock(void)
+{
+        static const struct timespec tick = { .tv_nsec = 20000000 };
+
+        nanosleep(&tick, NULL);
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+        return strcmp(a, b);
+}
+
+/* The unique-ids of four messages, sorted. */
+static void
+get_ids(char ids[4][UNIQUE_ID_MAX + 1])
+{
+        struct maildrop *drop = session();
+
+        if (maildrop_totals(drop)->count != 4)
+                abort();
+        for (size_t number = 1; number <= 4; number++) {
+                size_t length = maildrop_unique_id(drop, number, ids[number - 1]);
+
+                memset(ids[number - 1] + length, '\0', UNIQUE_ID_MAX + 1 - length);
+        }
+        maildrop_close(drop);
+        qsort(ids, 4, sizeof(*ids), compare_ids);
+}
+
+/* Messages with one base name and one content have the unique-ids that were told, each one of them. */
+static void
+test_twins(void)
+{
+        static const char *const names[] = { "cur/1.a:2,", "cur/1.a:2,S", "cur/1.a:2,F", "cur/1.a:2,R" };
+        char told[4][UNIQUE_ID_MAX + 1], again[4][UNIQUE_ID_MAX + 1];
+
+        begin();
+        /* one after the other, so that the first has its base name */
+        for (size_t i = 0; i < 4; i++) {
+                put_text(names[i], "the same\n");
+                maildrop_close(session());
+        }
+        get_ids(told);
+        test(strcmp(told[0], "1.a") == 0 && strcmp(told[1], told[2]) != 0 && strcmp(told[2], told[3]) != 0,
+            "each has a unique-id of its own");
+        unlink(path_of("pop3d.index"));
+        get_ids(again);
+        test(memcmp(told, again, sizeof(told)) == 0, "and again, if the index is lost");
+        for (size_t i = 0; i < 2; i++) {
+                unlink(path_of(names[i]));
+                put_text(names[i], "the same\n");
+        }
+        get_ids(again);
+        test(strcmp(again[0], again[1]) != 0 && strcmp(again[1], again[2]) != 0 &&
+            strcmp(again[2], again[3]) != 0, "and no two alike, if two are restored");
+        put_text("pop3d.ids", "1.a 1111111111111111 1.a\n1.a 2222222222222222 1.a\n");
+        unlink(path_of("pop3d.index"));
+        get_ids(again);
+        test(strcmp(again[0], again[1]) != 0 && strcmp(again[1], again[2]) != 0 &&
+            strcmp(again[2], again[3]) != 0, "nor by lines that give one to several");
+}
+
+/* What becomes of pop3d.ids while the index is believed is seen by the next session that needs it. */
+static void
+test_damaged_beside_index(void)
+{
+        struct stat before, after;
+
+        begin();
+        put_text("cur/1 a", "one\n");
+        wait_for_clock();
+        maildrop_close(session());
+        stat(path_of("pop3d.ids"), &before);
+        for (int how = 0; how < 3; how++) {
+                if (how == 0)
+                        unlink(path_of("pop3d.ids"));
+                else if (truncate(path_of("pop3d.ids"), how == 1 ? 0 : before.st_size - 1) != 0)
+                        abort();
+                wait_for_clock();
+                maildrop_close(session());
+                test(stat(path_of("pop3d.ids"), &after) == 0 && after.st_size >= before.st_size &&
+                    strstr(content_of("pop3d.ids"), " - 1%20a\n") != NULL, "pop3d.ids has its line again");
+                /* another index to be believed */
+                maildrop_close(session());
+        }
+}
+
 /* A file with so many lines, of which the last one is the present message's. */
 static void
 put_many(size_t lines)
@@ -170,6 +261,8 @@ main(void)
         test_lines();
         test_torn();
         test_contents();
+        test_twins();
+        test_damaged_beside_index();
         test_rewriting();
         remove_root();
         return test_end();

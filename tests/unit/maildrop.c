@@ -345,6 +345,7 @@ test_wrong_count(void)
         drop = session();
         test(maildrop_message_octets(drop, 1) == 7 && maildrop_totals(drop)->octets == 7,
             "and the next session knows it, too");
+        test(drop->clock != 0, "but reads the folders: the index is not younger for what RETR knew");
         maildrop_close(drop);
 }
 
