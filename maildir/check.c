@@ -444,7 +444,7 @@ check_packed(const struct maildrop *drop, check_row row, void *context)
                 packed += found != NULL;
                 how = found != NULL ? found : how;
         }
-        if (packed > 0)
+        if (how != NULL)
                 row(context, "warn", "maildrop", "of %zu messages looked at %zu are packed (%s): "
                     "clients get them so\ncause: another server stored them so; pop3d sends what "
                     "is in the file\nremedy: switch that off there, and unpack them (%s)", looked_at,

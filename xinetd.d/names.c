@@ -95,7 +95,7 @@ look_up(struct names *names, struct name *name, char canonical[NAME_OCTETS])
         name->error = names->is_slow ? EAI_AGAIN : getaddrinfo(name->text, NULL, &hints, &found);
         if (milliseconds_now() - begin > SLOW_MILLISECONDS && name->error != 0)
                 names->is_slow = true;
-        if (name->error != 0)
+        if (name->error != 0 || found == NULL)
                 return;
         if (found->ai_canonname != NULL)
                 (void)snprintf(canonical, NAME_OCTETS, "%s", found->ai_canonname);

@@ -51,11 +51,12 @@ is_list(const char *name)
 static void
 take_assignment(struct entry *entry, char *line)
 {
-        char *sign = strchr(line, '='), *value = sign + 1;
+        char *sign = strchr(line, '='), *value;
 
         if (sign == NULL || *line == '[')
                 return;
         *sign = '\0';
+        value = sign + 1;
         line[strcspn(line, " \t")] = '\0';
         value += strspn(value, " \t");
         entry_set(entry, is_list(line) && *value != '\0' ? ADD : SET, line, value);

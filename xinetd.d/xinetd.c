@@ -34,10 +34,10 @@ struct reading {
         struct entry *entry;            /* the service in whose section we are */
 };
 
-/* Folders and files that were read, so that each is named once, and none in a circle. */
+/* How many files and folders were included, so that a circle of them ends, and whether FOLDER was. */
 struct includes {
-        char *path[INCLUDES_MAX];
         size_t count;
+        bool has_folder;
 };
 
 /* How many values an attribute takes; those that are not here take any number of them. */
@@ -300,7 +300,8 @@ read_include(const struct reading *reading, const char *path, bool is_folder)
 
         if (includes->count == INCLUDES_MAX)
                 return;
-        includes->path[includes->count++] = strdup(path);
+        includes->count++;
+        includes->has_folder |= strncmp(path, FOLDER, strlen(FOLDER)) == 0;
         if (is_folder)
                 read_folder(reading, path, false);
         else
@@ -332,16 +333,14 @@ void
 xinetd_read(struct entries *entries)
 {
         static struct entry defaults;
-        struct includes includes = { .count = 0 };
+        /* none is needed where no xinetd is here yet */
+        struct includes includes = { .has_folder = access(CONFIGURATION, F_OK) != 0 };
         struct reading reading = { .entries = entries, .defaults = &defaults, .includes = &includes };
         struct started started = { .configuration = CONFIGURATION };
-        bool has_folder = access(CONFIGURATION, F_OK) != 0;     /* no xinetd here yet */
 
         processes_read(take_process, &started);
         entries->xinetd_reads_inetd = started.reads_inetd;
         read_one(&reading, started.configuration, false);
-        for (size_t i = 0; i < includes.count && i < INCLUDES_MAX; i++)
-                has_folder |= strncmp(includes.path[i], FOLDER, strlen(FOLDER)) == 0;
-        if (!has_folder || includes.count == 0)
-                read_folder(&reading, FOLDER, !has_folder);
+        if (!includes.has_folder || includes.count == 0)
+                read_folder(&reading, FOLDER, !includes.has_folder);
 }
