@@ -12,9 +12,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TREE = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.dirname(HERE))
+
+from harness import variant
+
+HOOKS = "tests/torture/fence_hooks.c"
 SECONDS = 300
 
 # machine: the package that depends on its kernel, how to start it, its console
@@ -50,10 +56,10 @@ def build_fences(machine):
     program = f"{machine.build}/pop3d-fences"
     hooks = f"{machine.build}/fence_hooks.o"
     subprocess.run([*machine.compiler, "-Os", "-D_GNU_SOURCE", "-c", "-fPIE", "-o", hooks,
-                    "tests/torture/fence_hooks.c"], cwd=TREE, check=True)
+                    HOOKS], cwd=TREE, check=True)
     if os.path.exists(f"{TREE}/{program}"):
         os.remove(f"{TREE}/{program}")
-    wraps = " ".join(f"-Wl,--wrap={name}" for name in ("base64_decode", "maildrop_unique_id", "identity_is_sound"))
+    wraps = " ".join(variant.link_flags(f"{TREE}/{HOOKS}"))
     machine.make(f"PROGRAM={program}", "WHOLE=-fno-lto", f"LDFLAGS={hooks} {wraps}", program)
     return f"{TREE}/{program}"
 

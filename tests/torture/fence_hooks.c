@@ -1,7 +1,7 @@
 /*
  * fence_hooks.c - tries from inside what a process that was taken over would try.
  * Runs in:   AUTHORIZATION, TRANSACTION and the waiting pop3d of a variant, linked with
- *            --wrap=base64_decode --wrap=maildrop_unique_id --wrap=identity_is_sound.
+ *            --wrap for the functions below.
  * May touch: whatever the fences let it.
  *
  * The product is not changed for it: the linker puts these functions in the place of

@@ -22,6 +22,7 @@ import sys
 
 import common
 
+from harness import variant
 from harness.box import Box
 from harness.server import Failure, Session, children
 
@@ -58,7 +59,7 @@ def system_calls():
 
 def build():
     hooks = common.compile_c("fence_hooks.o", ["fence_hooks.c"], ["-c", "-fPIE"])
-    wraps = " ".join(f"-Wl,--wrap={name}" for name in ("base64_decode", "maildrop_unique_id", "identity_is_sound"))
+    wraps = " ".join(variant.link_flags(f"{common.HERE}/fence_hooks.c"))
     program = f"{common.BUILD}/pop3d-fences"
     # make does not know of what is linked beside the product
     if os.path.exists(program):
