@@ -132,10 +132,14 @@ static const uint16_t transaction_calls[] = {
         __NR_getrandom, __NR_statx, __NR_timer_settime, __NR_faccessat,
 #if __SIZEOF_LONG__ == 4
         /* these take sizes, times and identities of more bits than those above */
-        __NR_fstat64, __NR_fstatat64, __NR__llseek, __NR_geteuid32, __NR_clock_nanosleep_time64,
+        __NR_fstat64, __NR_fstatat64, __NR_geteuid32, __NR_clock_nanosleep_time64,
         __NR_futex_time64, __NR_timer_settime64,
 #else
         __NR_newfstatat, __NR_fstatfs,
+#endif
+#ifdef __NR__llseek
+        /* what lseek() calls where there is this one: not on machines of 32 bits alone */
+        __NR__llseek,
 #endif
 #ifdef __NR_fstatfs64
         __NR_fstatfs64,
