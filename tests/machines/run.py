@@ -16,7 +16,7 @@ Prints "ok" or "not ok" for each, and the counts last. A missing tool is a skip,
 with CI=true a failure. As an ordinary user the sessions are skipped.
 
 Runs in:   make machines, CI.
-May touch: build/machines, temporary folders.
+May touch: build/machines, temporary folders; as root, mounts in a namespace of its own.
 """
 import argparse
 import collections
@@ -26,8 +26,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -35,6 +33,7 @@ TREE = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 
 import debian
+import index
 import kernel
 
 Kind = collections.namedtuple("Kind", "triple emulator has_packages")
@@ -51,9 +50,10 @@ KINDS = {
 UNITS = ["index", "kept", "maildrop", "template", "wire"]
 FUZZERS = ["index", "kept", "login", "proxy", "sasl", "session", "uidlist", "wire"]
 SEEDS = "2"
+INSIDE = "POP3D_MACHINES_INSIDE"        # set in the mount namespace
 # Of the conversations those in which a machine can make a difference; each is played nine times.
 SESSIONS = ["sessions/" + name for name in (
-    "auth-plain-initial", "capa", "dele-quit", "dele-rset", "list-deleted", "login-failed over",
+    "auth-plain-initial", "capa", "dele-quit", "dele-rset", "large", "list-deleted", "login-failed over",
     "login-pipelined over socketpair", "order", "other-renames", "retr", "top", "uidl")]
 
 
@@ -172,61 +172,10 @@ def check_sessions(machine, report):
                   counts is not None and int(counts[1]) > 0, done.stdout)
 
 
-# Names whose unique-ids are made in each way there is, and contents whose counts differ from their sizes.
-MESSAGES = {"cur/1700000000.a.host:2,S": "Subject: one\n\n.dot\n", "new/1700000001.b.host": "no line end",
-            "cur/4294967296.beyond.2038:2,": "\n" * 300, "new/1700000002.with blank": "Subject: blank\r\n\r\nx\r\n",
-            "cur/1700000003.two:2,S": "first\n", "new/1700000003.two": "second\n", "cur/text": ""}
-AFTER_2038 = 5e9
-
-
-class Drive:
-    """tests/property/drive.c on one machine, or on this one."""
-
-    def __init__(self, program, maildir):
-        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.opened = self._ask(f"open {maildir}")
-        self._ask("load")
-        self.listing = self._ask("list")
-        self.listing += "".join(self.process.stdout.readline() for _ in range(int(self.listing.split()[1])))
-        self._ask("close")
-        self.process.communicate()
-
-    def _ask(self, command):
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        assert answer, f"the driver died at: {command}"
-        return answer
-
-
-def look(program, maildir):
-    """What a session sees; and the octets, the inode and the time of the index that it left."""
-    drive = Drive(program, maildir)
-    with open(f"{maildir}/pop3d.index", "rb") as file:
-        status = os.fstat(file.fileno())
-        return drive.opened + drive.listing, (file.read(), status.st_ino, status.st_mtime_ns)
-
-
 def check_index(machines, report):
     """An index that one machine wrote is believed by each other, and left as it is."""
-    programs = {machine.name: machine.program("tests/property/drive.bin") for machine in machines}
-    programs["this machine"] = f"{TREE}/build/tests/property/drive.bin"
-    for writer, writing in programs.items():
-        with tempfile.TemporaryDirectory(prefix="pop3d-machines-") as maildir:
-            for name in ("new", "cur", "tmp"):
-                os.mkdir(f"{maildir}/{name}")
-            for name, text in MESSAGES.items():
-                with open(f"{maildir}/{name}", "w", newline="") as file:
-                    file.write(text)
-                os.utime(f"{maildir}/{name}", (AFTER_2038, AFTER_2038))
-            # an index is not believed for folders that changed in the same tick of the clock
-            time.sleep(0.1)
-            seen, index = look(writing, maildir)
-            report(f"index written on {writer}: {seen.split()[1]} messages", seen.startswith("ok 7 "), seen)
-            for reader, reading in programs.items():
-                found, left = look(reading, maildir)
-                report(f"index written on {writer} is read on {reader}", found == seen and left == index,
-                       f"{seen}\n{found}\nthe index is {'the same' if left == index else 'another'}")
+    index.check({**{machine.name: machine.program("tests/property/drive.bin") for machine in machines},
+                 "this machine": f"{TREE}/build/tests/property/drive.bin"}, report)
 
 
 def check_kernel(machine, report):
@@ -271,6 +220,9 @@ def main():
     parser.add_argument("-p", "--part", action="append", choices=[*PARTS, "index"])
     parser.add_argument("machine", nargs="*", choices=[*KINDS, []])
     options = parser.parse_args()
+    if os.geteuid() == 0 and INSIDE not in os.environ:
+        return subprocess.run(["unshare", "-m", "--", sys.executable, "-B", *sys.argv],
+                              env={**os.environ, INSIDE: "yes"}).returncode
     wanted = options.part or [*PARTS, "index"]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         done = list(pool.map(lambda name: check_machine(name, wanted), options.machine or KINDS))
