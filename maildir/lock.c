@@ -13,7 +13,8 @@
  * has the Maildir's own rights to write, and nobody else may even read it.
  *
  *   file system  others may open the Maildir   lock
- *   local        no                            the directory
+ *   local        no                            the directory, after pop3d.lock if that is there: a session
+ *                                              on a machine to which this one exports the Maildir made it
  *   local        yes                           pop3d.lock
  *   another      no                            pop3d.lock, then the directory as well, because a
  *                                              session of pop3d 1.0 locks that alone
@@ -95,6 +96,16 @@ open_lock_file(struct maildrop *drop, const struct stat *maildir, bool *is_owner
         return 0;
 }
 
+/* Whether pop3d.lock is there already, and is ours: nobody else can open it, as open_lock_file() sees to. */
+static bool
+has_own_file(const struct maildrop *drop)
+{
+        struct stat file;
+
+        return fstatat(drop->directory, LOCK_NAME, &file, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(file.st_mode) && file.st_uid == geteuid();
+}
+
 /* Locks all of pop3d.lock; by flock(2) where the file system knows no lock of fcntl(2). */
 static int
 lock_file(int fd)
@@ -143,7 +154,7 @@ drop_lock(struct maildrop *drop, unsigned milliseconds)
         if (fstat(drop->directory, &maildir) != 0)
                 return -1;
         wants_directory = maildir_is_private(&maildir);
-        if ((!wants_directory || !drop->kind->is_local) &&
+        if ((!wants_directory || !drop->kind->is_local || has_own_file(drop)) &&
             open_lock_file(drop, &maildir, &is_owners) != 0) {
                 bool is_forbidden = errno == EACCES || errno == EPERM || errno == EROFS;
 

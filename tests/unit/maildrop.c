@@ -1203,6 +1203,30 @@ test_move_without_noreplace(void)
             "which replaces nothing either");
 }
 
+/* Sessions on the machine itself, and on one to which it exports the Maildir, lock one file once it is there. */
+static void
+test_lock_of_another_machine(void)
+{
+        struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+        struct maildrop *drop;
+        const char *part;
+        int fd;
+
+        begin();
+        maildrop_close(session());
+        test(access(path_of("pop3d.lock"), F_OK) != 0, "a Maildir of one machine needs no file");
+        fd = open(path_of("pop3d.lock"), O_RDWR | O_CREAT, 0600);
+        test(fcntl(fd, F_OFD_SETLK, &whole) == 0, "another machine's session");
+        drop = maildrop_open(maildir_open(root), NULL, 0, INDEX_SECONDS_BY_KIND, &part);
+        test(drop == NULL && errno == EWOULDBLOCK, "keeps ours out");
+        close(fd);
+        drop = session();
+        fd = open(path_of("pop3d.lock"), O_RDWR);
+        test(fcntl(fd, F_OFD_SETLK, &whole) != 0, "as ours does it");
+        close(fd);
+        maildrop_close(drop);
+}
+
 /* An error that a later attempt makes good is none; one that lasts is told. */
 static void
 test_removal_fails(void)
@@ -1349,6 +1373,7 @@ main(void)
         test_exchanged_names();
         test_no_inodes();
         test_move_without_noreplace();
+        test_lock_of_another_machine();
         test_removal_fails();
         test_sync_fails();
         test_tmp();
