@@ -5,6 +5,7 @@
  *
  * The manual ("File systems") has a table of the same, and a test compares the two.
  */
+#include <fcntl.h>
 #include <sys/vfs.h>
 
 #include "internal.h"
@@ -54,13 +55,27 @@ static const struct file_system file_systems[] = {
         { 0x00000000, "unknown", false, false },
 };
 
+/* Whether new/ or cur/ is a mount point: of what kind it is, and whether mail is there at all, may change. */
+static bool
+has_other_folder(int maildir)
+{
+        static const char *const folders[FOLDERS] = { "new", "cur" };
+        struct stat own, status;
+
+        for (int i = 0; i < FOLDERS && fstat(maildir, &own) == 0; i++)
+                if (fstatat(maildir, folders[i], &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+                    status.st_dev != own.st_dev)
+                        return true;
+        return false;
+}
+
 const struct file_system *
-file_system_of(int fd)
+file_system_of(int maildir)
 {
         const struct file_system *kind = file_systems;
         struct statfs status;
 
-        if (RETRY(fstatfs(fd, &status)) != 0)
+        if (has_other_folder(maildir) || RETRY(fstatfs(maildir, &status)) != 0)
                 status.f_type = 0;
         while (kind->type != 0 && kind->type != (uint32_t)status.f_type)
                 kind++;
@@ -68,9 +83,9 @@ file_system_of(int fd)
 }
 
 bool
-file_system_tells_sizes(int fd)
+file_system_tells_sizes(int maildir)
 {
-        switch (file_system_of(fd)->type) {
+        switch (file_system_of(maildir)->type) {
         case 0x0000ef53: case 0x58465342: case 0x9123683e: case 0x01021994: case 0xf2f52010:
                 return true;    /* ext2/3/4, xfs, btrfs, tmpfs, f2fs */
         default:

@@ -301,10 +301,10 @@ bool former_begin(struct former *former, const char *format, char *text, size_t 
 /* The next base name, and the unique-id that goes with it; NULL at the end. */
 char *former_next(struct former *former, char id[UNIQUE_ID_MAX + 1]);
 
-/* filesystem.c: never NULL; where nothing is known, the kind with the name "unknown" */
-const struct file_system *file_system_of(int fd);
+/* filesystem.c: never NULL; where nothing is known, or a folder is a mount point, the kind "unknown" */
+const struct file_system *file_system_of(int maildir);
 /* Whether the size of a folder is, at least roughly, in proportion to what is in it. */
-bool file_system_tells_sizes(int fd);
+bool file_system_tells_sizes(int maildir);
 
 /* Whether only its owner may open a Maildir; group's bits bound what an ACL grants, too. */
 static inline bool

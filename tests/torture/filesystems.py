@@ -2,7 +2,7 @@
 """
 filesystems.py - real file systems of kinds on which folders' times do not tell each message.
 
-    python3 tests/torture/filesystems.py [NAME...]     bindfs mergerfs sshfs crash seconds
+    python3 tests/torture/filesystems.py [NAME...]     bindfs mergerfs folder sshfs crash seconds
 
 Each message that is there must be seen, a second session through the same mount must be
 refused, and what QUIT says must be so. Needs /dev/fuse, and bindfs, mergerfs and sshfs as
@@ -152,6 +152,27 @@ def mergerfs(stage):
         stage.deletes("mergerfs", maildir, branches)
 
 
+def folder(stage):
+    """A local Maildir whose new/ is of a pool."""
+    with stage.folders("one", "two", "local") as (one, two, local):
+        maildir = stage.maildir(local)
+        for branch in (one, two):
+            run("mount", "-t", "tmpfs", "-o", "size=64m,mode=777", "branch", branch)
+        run("mergerfs", "-o", "allow_other,use_ino,category.create=mfs", f"{one}:{two}", f"{maildir}/new")
+        try:
+            for number, branch in enumerate((one, two), start=1):
+                path = f"{branch}/170000000{number}.M{number}P1.host"
+                with open(path, "wb") as file:
+                    file.write(b"Subject: x\n\nx\n")
+                os.chmod(path, 0o644)
+                time.sleep(2.2)
+                count = stage.seen(maildir)
+                stage.report.check("folder: a message is seen on each disk of a pool that is new/ alone",
+                                   count == number, str(count))
+        finally:
+            run("umount", "-l", f"{maildir}/new")
+
+
 def sshfs(stage):
     server = next((path for path in SFTP_SERVERS if os.path.exists(path)), None)
     if server is None:
@@ -240,7 +261,8 @@ def seconds(stage):
         stage.report.check("seconds: whole seconds are not believed", count == 1, str(count))
 
 
-KINDS = {"bindfs": (bindfs, "bindfs", True), "mergerfs": (mergerfs, "mergerfs", True), "sshfs": (sshfs, "sshfs", True),
+KINDS = {"bindfs": (bindfs, "bindfs", True), "mergerfs": (mergerfs, "mergerfs", True),
+         "folder": (folder, "mergerfs", True), "sshfs": (sshfs, "sshfs", True),
          "crash": (crash, "debugfs", False), "seconds": (seconds, "debugfs", False)}
 
 
