@@ -1,5 +1,5 @@
 """
-place.py - a fleet on one machine: three nodes, a balancer, GlusterFS between the nodes.
+place.py - a fleet on one machine: three nodes, a balancer, and a file system that the nodes share.
 
 Each of the four is a set of namespaces of its own (mounts, network, names, processes) on two
 bridges: the inner network, 10.90.0.0/24, by which HAProxy and the clients come, and the storage
@@ -30,13 +30,6 @@ BALANCER = "10.90.0.10"
 CLIENTS = [f"10.90.0.{number}" for number in range(101, 113)]
 ONLY = 9000             # port of the balancer that leads to node N alone: 9000 + N
 
-# What the page for operators says of GlusterFS (xinetd.d/nodes.md), so that one lost machine costs seconds.
-VOLUME_SETTINGS = {
-    "network.ping-timeout": "5", "client.tcp-user-timeout": "5", "server.tcp-user-timeout": "5",
-    "server.keepalive-time": "5", "server.keepalive-interval": "1", "server.keepalive-count": "3",
-}
-MOUNT_SETTINGS = "attribute-timeout=1,entry-timeout=1"
-
 # Process 1 of each: it waits for those that have lost their parent.
 INIT = """
 import os, time
@@ -52,14 +45,14 @@ FURNISH = """
 set -e
 hostname {name}
 mount -t tmpfs -o mode=755 none /run
-mkdir -p /run/gluster /run/haproxy /run/lock
+mkdir -p /run/haproxy /run/lock
 mount -t tmpfs -o mode=755 none /srv
-mkdir -p /srv/mail /srv/brick /srv/log
-mount --bind {folder}/brick /srv/brick
-mount --bind {folder}/glusterd /var/lib/glusterd
-mount --bind {folder}/log /var/log/glusterfs
+mkdir -p /srv/mail /srv/log
+{storage}
 mount -t tmpfs -o mode=755 none {folder}/dev
-for device in null zero full random urandom tty fuse; do cp -a /dev/$device {folder}/dev/; done
+for device in null zero full random urandom tty fuse loop-control loop0; do
+    [ ! -e /dev/$device ] || cp -a /dev/$device {folder}/dev/
+done
 mkdir {folder}/dev/pts {folder}/dev/shm
 ln -s /proc/self/fd {folder}/dev/fd
 mount --bind {folder}/dev /dev
@@ -86,10 +79,11 @@ class Machine:
     def __init__(self, name, number):
         self.name, self.number, self.folder = name, number, f"{FLEET}/{name}"
 
-    def start(self):
+    def start(self, storage=""):
+        """With what the storage wants to have done first, in the words of a shell."""
         for part in ("brick", "glusterd", "log", "dev", "xinetd.d"):
             os.makedirs(f"{self.folder}/{part}")
-        script = FURNISH.format(name=self.name, folder=self.folder)
+        script = FURNISH.format(name=self.name, folder=self.folder, storage=storage.format(folder=self.folder))
         self.holder = subprocess.Popen(["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child",
                                         "--mount-proc", "--propagation", "private", "sh", "-c", script, INIT],
                                        stdin=subprocess.DEVNULL)
@@ -146,6 +140,10 @@ class Machine:
 
 
 class Node(Machine):
+    def __init__(self, name, number, storage):
+        super().__init__(name, number)
+        self.storage = storage
+
     def serve(self, program=None):
         """xinetd with the shipped files of a node, as nodes.md has them put in place."""
         self.stop_serving()
@@ -168,9 +166,8 @@ class Node(Machine):
     def stop_serving(self):
         self.try_to("kill $(cat /run/xinetd.pid) && rm /run/xinetd.pid && sleep 0.3")
 
-    def mount(self, settings=MOUNT_SETTINGS, environment=""):
-        self.run(f"{environment} glusterfs --process-name fuse --volfile-server=node{self.number} "
-                 f"--volfile-id=/mail --{settings.replace(',', ' --')} {MAIL} && mountpoint -q {MAIL}")
+    def mount(self, **settings):
+        self.storage.mount(self, **settings)
 
     def unmount(self):
         self.try_to(f"umount -l {MAIL}")
@@ -230,27 +227,6 @@ def ask_balancer(balancer, command):
     return balancer.run(f"echo '{command}' | socat - UNIX-CONNECT:/run/haproxy/admin.sock")
 
 
-def make_volume(nodes):
-    for node in nodes:
-        node.run("glusterd -p /run/glusterd.pid")
-    first = nodes[0]
-    until(lambda: first.try_to("gluster --mode=script peer status"), 20, "glusterd")
-    for node in nodes[1:]:
-        until(lambda: first.try_to(f"gluster --mode=script peer probe {node.name}"), 20, "a peer")
-    until(lambda: first.run("gluster --mode=script peer status").count("(Connected)") == len(nodes) - 1, 20, "peers")
-    bricks = " ".join(f"{node.name}:/srv/brick/mail" for node in nodes)
-    until(lambda: first.try_to(f"gluster --mode=script volume create mail replica 3 {bricks} force", 60), 60, "a volume")
-    for name, value in VOLUME_SETTINGS.items():
-        first.run(f"gluster --mode=script volume set mail {name} {value}")
-    first.run("gluster --mode=script volume start mail")
-    for node in nodes:
-        until(lambda: os.path.isdir(f"/proc/{node.first}/root/run/gluster/vols/mail"), 20, "bricks")
-    time.sleep(2)
-    for node in nodes:
-        node.mount()
-    first.run(f"install -d -m 1777 {MAIL}/.alive")
-
-
 def until(condition, seconds, what):
     """Seconds until it holds; a failure after so many."""
     began = time.monotonic()
@@ -262,10 +238,12 @@ def until(condition, seconds, what):
 
 
 class Fleet:
-    def __init__(self):
-        shutil.rmtree(FLEET, ignore_errors=True)
-        os.makedirs(FLEET)
-        for folder in ("/var/lib/glusterd", "/var/log/glusterfs", "/var/lib/haproxy"):
+    def __init__(self, storage):
+        self.storage = storage
+        os.makedirs(FLEET, exist_ok=True)
+        for name in os.listdir(FLEET):
+            shutil.rmtree(f"{FLEET}/{name}", ignore_errors=True)
+        for folder in (*storage.folders, "/var/lib/haproxy"):
             os.makedirs(folder, exist_ok=True)
         make_accounts()
         run("ip", "link", "set", "lo", "up")
@@ -275,13 +253,16 @@ class Fleet:
         run("ip", "addr", "add", "10.90.0.100/24", "dev", "br-front")
         for address in CLIENTS:
             run("ip", "addr", "add", f"{address}/24", "dev", "br-front")
-        self.nodes = [Node(f"node{number}", number) for number in NODES]
+        self.nodes = [Node(f"node{number}", number, storage) for number in NODES]
         self.balancer = Machine("balancer", 10)
         for machine in [*self.nodes, self.balancer]:
-            machine.start()
+            machine.start(storage.furnish)
         for node in self.nodes:
             node.join("store", f"10.91.0.{node.number}/24")
-        make_volume(self.nodes)
+        storage.make(self.nodes)
+        for node in self.nodes:
+            node.mount()
+        self.nodes[0].run(f"install -d -m 1777 {MAIL}/.alive")
         for node in self.nodes:
             node.serve()
         balance(self.balancer)
@@ -296,5 +277,6 @@ class Fleet:
         return {row[1]: row[17] for row in rows}
 
     def stop(self):
+        self.storage.stop()
         for machine in [*self.nodes, self.balancer]:
             machine.holder.send_signal(signal.SIGKILL)

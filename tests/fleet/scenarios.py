@@ -14,11 +14,11 @@ import threading
 import time
 
 import client
-from client import IN_USE, Refused, attempt, deliver, log_in, look, make_maildrop, names, unique_ids
+from client import IN_USE, Refused, attempt, content, deliver, log_in, look, make_maildrop, names, unique_ids
 from place import CLIENTS, FLEET, MAIL, NODES, TREE, ask_balancer, until
 
 OLDER = "11a13db"       # the last commit of the release before
-LOCK_SECONDS = 10       # within which a maildrop is free again, whatever became of its holder
+FREE_SECONDS = 10       # within which a maildrop is free again whose holder was killed
 
 
 class Wrong(Exception):
@@ -34,7 +34,7 @@ def must(is_so, what):
         raise Wrong(what)
 
 
-def free_after(user, node, seconds=LOCK_SECONDS):
+def free_after(user, node, seconds=FREE_SECONDS):
     """Seconds until this node grants the login."""
     began = time.monotonic()
     result = "not tried"
@@ -43,6 +43,14 @@ def free_after(user, node, seconds=LOCK_SECONDS):
         if result == "ok":
             return time.monotonic() - began
     raise Wrong(f"node {node} still refuses after {seconds} s: {result}")
+
+
+def quit_of(holder):
+    """The reply to QUIT, or that there was none."""
+    try:
+        return holder.quit()
+    except (poplib.error_proto, OSError, EOFError) as error:
+        return f"refused: {error}".encode()
 
 
 def one_session_a_user(fleet):
@@ -93,15 +101,12 @@ def storage_cut(fleet):
     time.sleep(0.5)
     seconds = free_after("u4", 2, 30)
     took = time.monotonic() - began
-    try:
-        answer = holder.quit()
-    except (poplib.error_proto, OSError, EOFError) as error:
-        answer = f"refused: {error}".encode()
+    answer = quit_of(holder)
     fleet.node(1).cut("store", False)
     until(lambda: fleet.node(1).try_to(f"ls {MAIL}/u4 >/dev/null"), 60, "the storage network")
     left = names(fleet.node(2), "u4")
     must(answer.startswith(b"+OK") == (len(left) == 4), f"QUIT said {answer!r}, {len(left)} of 5 are there")
-    must(took <= LOCK_SECONDS + 2, f"free after {took:.1f} s only")
+    must(took <= fleet.storage.lock_seconds + 2, f"free after {took:.1f} s only")
     must(seconds <= took, "time runs backwards")
     return f"free after {took:.1f} s; QUIT of the holder: {answer.decode()[:40]}"
 
@@ -420,6 +425,28 @@ def storage_of_one_lost(fleet):
     return f"out: {', '.join(sorted(down)) or 'none'}; the longest login elsewhere {worst:.1f} s"
 
 
-ALL = [one_session_a_user, holder_killed, killed_in_retr, killed_before_quit, killed_in_update, seen_at_once,
-       clock_behind, by_turns_and_at_once, ids_of_dovecot, old_and_new, drained, node_refuses, node_dead,
-       file_system_gone, storage_of_one_lost, storage_cut, brick_killed, two_copies_gone, mount_killed]
+def server_restarted(fleet):
+    """the server of the file system is away for some seconds: sessions wait, nothing is lost, locks end"""
+    make_maildrop(fleet, "u20", 5)
+    before = look("u20", 2)
+    holder = log_in("u20", 1)
+    holder.dele(1)
+    fleet.storage.end()
+    time.sleep(3)
+    fleet.storage.begin()
+    seconds = until(lambda: attempt("u10", 3)[0] == "ok", 60, "another user's login")
+    must(content(holder, 2) == before[1][before[0][1]], "a message is not what it was")
+    answer = quit_of(holder)
+    left = names(fleet.node(2), "u20")
+    must(answer.startswith(b"+OK") == (len(left) == 4), f"QUIT said {answer!r}, {len(left)} of 5 are there")
+    free_after("u20", 3)
+    return f"logins again after {seconds:.1f} s; QUIT of the holder: {answer.decode()[:40]}"
+
+
+ANYWHERE = [one_session_a_user, holder_killed, killed_in_retr, killed_before_quit, killed_in_update, seen_at_once,
+            by_turns_and_at_once, ids_of_dovecot, drained, node_refuses, node_dead, file_system_gone,
+            storage_of_one_lost, storage_cut]
+ALL = {
+    "GlusterFS": [*ANYWHERE, clock_behind, old_and_new, brick_killed, two_copies_gone, mount_killed],
+    "NFS": [*ANYWHERE, server_restarted],
+}
