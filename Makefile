@@ -6,7 +6,8 @@
 #                 COMPILERS=clang: by this compiler alone
 # make torture    every system call fails, every instant is the last, each fence is tried; TURN=N: a third of
 #                 what takes long
-# make fleet      three nodes behind HAProxy over GlusterFS, in namespaces: what breaks, and what must hold
+# make fleet      three nodes behind HAProxy, over GlusterFS and NFS: what breaks, and what must hold;
+#                 STORAGE=NFS: over that alone
 # make machines   the tests on other machines, emulated: MACHINES="s390x armhf" takes these two
 # make mutants    wrong changes to the product that a test must notice; TENTH=N: a tenth of them
 # make prove      the pure parts for all inputs up to a length, by Frama-C or by trying them all
@@ -269,9 +270,9 @@ mutants:
 
 .PHONY: mutants
 
-# Three nodes in namespaces, HAProxy, GlusterFS, and what may happen to them; some five minutes, as root.
+# Three nodes in namespaces, HAProxy, a shared file system, and what may happen to them; some ten minutes, as root.
 fleet: all
-	@python3 tests/fleet/run.py
+	@python3 tests/fleet/run.py $(if $(STORAGE),--storage $(STORAGE))
 
 bench: all
 	@python3 tests/bench/run.py --peers

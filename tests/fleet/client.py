@@ -6,7 +6,9 @@ May touch: the Maildirs of the fleet, through its nodes.
 """
 import hashlib
 import itertools
+import os
 import poplib
+import shutil
 import socket
 import ssl
 import time
@@ -81,18 +83,32 @@ def number_of(user):
     return FIRST_UID + int(user[1:])
 
 
+def maildir(node, user):
+    """Where it lies, seen from here through the node's own mount."""
+    return f"/proc/{node.first}/root{MAIL}/{user}/Maildir"
+
+
+def text(subject, octets, letter):
+    """A message of so many octets, and its head."""
+    lines, rest = divmod(octets, 70)
+    return f"Subject: {subject}\n\n" + (letter * 70 + "\n") * lines + letter * rest + "\n"
+
+
+def put(path, content, owner):
+    with open(path, "w") as file:
+        file.write(content)
+    os.chown(path, owner, owner)
+
+
 def make_maildrop(fleet, user, messages, octets=2000):
     """A Maildir with so many messages, made on node 1."""
-    owner = number_of(user)
-    fleet.node(1).run(f"""
-        rm -rf {MAIL}/{user}
-        mkdir -p {MAIL}/{user}/Maildir/new {MAIL}/{user}/Maildir/cur {MAIL}/{user}/Maildir/tmp
-        cd {MAIL}/{user}/Maildir
-        for n in $(seq {messages}); do
-            {{ printf 'Subject: message %s\\n\\n' $n; head -c {octets} /dev/zero | tr '\\0' x | fold -w 70; echo; }} \
-                >new/17000000$(printf %02d $n).M${{n}}P1.host
-        done
-        chown -R {owner}:{owner} {MAIL}/{user}; chmod 700 {MAIL}/{user} {MAIL}/{user}/Maildir""")
+    owner, folder = number_of(user), maildir(fleet.node(1), user)
+    shutil.rmtree(os.path.dirname(folder), ignore_errors=True)
+    for path in (os.path.dirname(folder), folder, *(f"{folder}/{name}" for name in ("new", "cur", "tmp"))):
+        os.mkdir(path, 0o700)
+        os.chown(path, owner, owner)
+    for number in range(1, messages + 1):
+        put(f"{folder}/new/17000000{number:02d}.M{number}P1.host", text(f"message {number}", octets, "x"), owner)
 
 
 deliveries = itertools.count(1)
@@ -101,14 +117,13 @@ deliveries = itertools.count(1)
 def deliver(node, user, octets=300):
     """One message more, as an MDA on this node brings it; its name."""
     name = f"{int(time.time())}.M{time.time_ns() // 1000 % 1000000}P{next(deliveries)}.{node.name}"
-    owner = number_of(user)
-    node.run(f"""cd {MAIL}/{user}/Maildir
-        {{ printf 'Subject: {name}\\n\\n'; head -c {octets} /dev/zero | tr '\\0' y | fold -w 70; echo; }} >tmp/{name}
-        chown {owner}:{owner} tmp/{name}; mv tmp/{name} new/{name}""")
+    folder = maildir(node, user)
+    put(f"{folder}/tmp/{name}", text(name, octets, "y"), number_of(user))
+    os.rename(f"{folder}/tmp/{name}", f"{folder}/new/{name}")
     return name
 
 
 def names(node, user):
     """Base names of what lies in the two folders."""
-    text = node.run(f"cd {MAIL}/{user}/Maildir; ls new cur")
-    return sorted(line.split(":")[0] for line in text.splitlines() if "." in line)
+    folder = maildir(node, user)
+    return sorted(name.split(":")[0] for part in ("new", "cur") for name in os.listdir(f"{folder}/{part}"))

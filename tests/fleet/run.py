@@ -2,20 +2,21 @@
 """
 run.py - a fleet of three nodes behind HAProxy, over GlusterFS or NFS, and what may happen to it.
 
-    python3 tests/fleet/run.py              all scenarios over GlusterFS, with a table of what was seen
-    python3 tests/fleet/run.py --nfs        all over NFS, by the kernel of user-mode-linux
+    python3 tests/fleet/run.py              all scenarios over both, with a table of what was seen
     python3 tests/fleet/run.py WORD ...     those whose names have one of the words
+    python3 tests/fleet/run.py --storage NFS        over NFS alone (or GlusterFS)
     python3 tests/fleet/run.py --list       their names, and what each must show
-    python3 tests/fleet/run.py --costs      what a session costs, in place of the scenarios
+    python3 tests/fleet/run.py --costs      what a session costs over GlusterFS, in place of the scenarios
     python3 tests/fleet/run.py --keep       leaves a shell in the fleet at the end
 
 Needs root, /dev/fuse and Debian's packages glusterfs-server, glusterfs-client, haproxy, xinetd,
-socat, openssl, iproute2 and libfaketime. For NFS: user-mode-linux, nfs-kernel-server, nfs-common, kmod,
-and neither GlusterFS nor libfaketime. Some five minutes each.
+socat, openssl, iproute2 and libfaketime. NFS runs by the kernel of user-mode-linux, and needs that package,
+nfs-kernel-server, nfs-common and kmod, but neither FUSE nor GlusterFS. Some five minutes each.
 
 Runs in:   make fleet, as root.
 May touch: build/fleet; all else that it changes is in namespaces of its own, which end with it.
 """
+import argparse
 import os
 import shutil
 import subprocess
@@ -36,6 +37,7 @@ NEEDED_BY = {
     storage.GlusterFS: ["glusterd", "glusterfs", "gluster"],
     storage.NFS: ["linux.uml", "depmod", "rpc.nfsd", "rpc.mountd", "exportfs", "mount.nfs", "mkfs.ext4"],
 }
+KINDS = {kind.name: kind for kind in NEEDED_BY}
 UML = f"{place.HERE}/uml.sh"
 INSIDE_UML = "POP3D_FLEET_UML"                  # uml.sh sets it
 BEGIN, END = "FLEET-BEGIN", "FLEET-END"         # uml.sh prints them
@@ -83,45 +85,91 @@ def in_uml(words):
     return status
 
 
+def count(counts):
+    print("{} passed, {} failed, {} skipped".format(*counts), flush=True)
+    return int(counts[1] > 0 or not any(counts))
+
+
+def over_both(words):
+    """One after the other, each in a process of its own, and the sum of them."""
+    total = [0, 0, 0]
+    for kind in KINDS.values():
+        done = subprocess.Popen([sys.executable, "-B", __file__, "--storage", kind.name, *words],
+                                stdout=subprocess.PIPE, text=True)
+        last = ""
+        for line in done.stdout:
+            print(last, end="", flush=True)
+            last = line
+        counts = [int(word) for word in last.split() if word.isdigit()]
+        done.wait()
+        total = [sum(pair) for pair in zip(total, counts if len(counts) == 3 else [0, 1, 0])]
+    return count(total)
+
+
+def try_all(fleet, wanted):
+    counts = {"ok": 0, "not ok": 0, "skipped": 0}
+    for scenario in wanted:
+        began = time.monotonic()
+        verdict, seen = try_one(fleet, scenario)
+        counts[verdict] += 1
+        print(f"{verdict:7} {scenario.__name__:22} {scenario.__doc__}\n"
+              f"        {seen} ({time.monotonic() - began:.0f} s)", flush=True)
+    return count(list(counts.values()))
+
+
+def run_fleet(kind, arguments, wanted):
+    """Brings it up, tries it, and takes it down."""
+    place.enter()
+    print(f"# a fleet comes up over {kind.name}", flush=True)
+    began = time.monotonic()
+    fleet = place.Fleet(kind())
+    print(f"# it is up after {time.monotonic() - began:.0f} s", flush=True)
+    try:
+        if arguments.costs:
+            print(costs.table(fleet))
+            return 0
+        status = try_all(fleet, wanted)
+        if arguments.keep:
+            subprocess.run(["bash"])
+        return status
+    finally:
+        fleet.stop()
+        shutil.rmtree(place.FLEET, ignore_errors=True)
+
+
+def parse():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--storage", choices=KINDS)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--costs", action="store_true")
+    parser.add_argument("--keep", action="store_true")
+    return parser.parse_args()
+
+
 def main():
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    kind = storage.NFS if "--nfs" in sys.argv or INSIDE_UML in os.environ else storage.GlusterFS
+    arguments = parse()
+    words = arguments.words
+    if INSIDE_UML in os.environ:
+        arguments.storage = "NFS"
+    elif arguments.costs or arguments.keep and not arguments.storage:
+        arguments.storage = "GlusterFS"
+    elif not arguments.storage and not arguments.list:
+        return over_both(words)
+    kind = KINDS[arguments.storage or "GlusterFS"]
     wanted = [one for one in scenarios.ALL[kind.name] if not words or any(word in one.__name__ for word in words)]
-    if "--list" in sys.argv:
-        for scenario in wanted:
+    if arguments.list:
+        for scenario in wanted if arguments.storage else {one: 0 for ones in scenarios.ALL.values() for one in ones}:
             print(f"{scenario.__name__:22} {scenario.__doc__}")
         return 0
     problem = lacking(kind)
     if problem:
-        print(f"no fleet: {problem}")
-        needs_tool = problem.startswith("needs ") and problem != "needs root" and "CI" in os.environ
-        print(f"0 passed, {int(needs_tool)} failed, {0 if needs_tool else len(wanted)} skipped")
-        return int(needs_tool)
+        print(f"no fleet over {kind.name}: {problem}")
+        is_needed = problem.startswith("needs ") and problem != "needs root" and "CI" in os.environ
+        return count([0, 1, 0] if is_needed else [0, 0, len(wanted)])
     if kind is storage.NFS and INSIDE_UML not in os.environ:
         return in_uml(words)
-    place.enter()
-    print("# a fleet comes up", flush=True)
-    began = time.monotonic()
-    fleet = place.Fleet(kind())
-    print(f"# it is up after {time.monotonic() - began:.0f} s", flush=True)
-    counts = {"ok": 0, "not ok": 0, "skipped": 0}
-    try:
-        if "--costs" in sys.argv:
-            print(costs.table(fleet))
-            wanted = []
-        for scenario in wanted:
-            began = time.monotonic()
-            verdict, seen = try_one(fleet, scenario)
-            counts[verdict] += 1
-            print(f"{verdict:7} {scenario.__name__:22} {scenario.__doc__}\n"
-                  f"        {seen} ({time.monotonic() - began:.0f} s)", flush=True)
-        if "--keep" in sys.argv:
-            subprocess.run(["bash"])
-    finally:
-        fleet.stop()
-        shutil.rmtree(place.FLEET, ignore_errors=True)
-    print(f"{counts['ok']} passed, {counts['not ok']} failed, {counts['skipped']} skipped")
-    return int(counts["not ok"] > 0)
+    return run_fleet(kind, arguments, wanted)
 
 
 if __name__ == "__main__":
