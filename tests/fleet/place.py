@@ -134,17 +134,29 @@ class Machine:
         path = f"/proc/{self.first}/root/srv/log/mail"
         return open(path, errors="replace").read() if os.path.exists(path) else ""
 
-    def end_all(self, name):
-        """Kills the processes of this name, which are this machine's alone; at once, for moments count."""
-        here = os.readlink(f"/proc/{self.first}/ns/pid")
+    def processes(self, name):
+        """The numbers, as they are seen from here, of this machine's processes of a name."""
+        here, found = os.readlink(f"/proc/{self.first}/ns/pid"), []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 with open(f"/proc/{pid}/comm") as file:
-                    is_meant = file.read().strip() == name and os.readlink(f"/proc/{pid}/ns/pid") == here
-                if is_meant:
-                    os.kill(int(pid), signal.SIGKILL)
-            except (FileNotFoundError, ProcessLookupError):
-                pass                    # it has ended by itself
+                    if file.read().strip() == name and os.readlink(f"/proc/{pid}/ns/pid") == here:
+                        found.append(int(pid))
+            except FileNotFoundError:
+                pass                    # it has ended
+        return found
+
+    def end_all(self, name):
+        kill(self.processes(name))
+
+
+def kill(pids):
+    """Kills them at once, for moments count; who has ended by himself is left out."""
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 class Node(Machine):

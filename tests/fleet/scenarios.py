@@ -15,7 +15,7 @@ import time
 
 import client
 from client import IN_USE, Refused, attempt, content, deliver, log_in, look, make_maildrop, names, unique_ids
-from place import CLIENTS, FLEET, MAIL, NODES, TREE, ask_balancer, until
+from place import CLIENTS, FLEET, MAIL, NODES, TREE, ask_balancer, kill, until
 
 OLDER = "11a13db"       # the last commit of the release before
 FREE_SECONDS = 10       # within which a maildrop is free again whose holder was killed
@@ -154,9 +154,10 @@ def killed_in_update(fleet):
         holder = log_in("u7", 1)
         for number in range(1, len(ids), 2):
             holder.dele(number)
+        session = fleet.node(1).processes("pop3d")
         holder._putcmd("QUIT")
         time.sleep(moment)
-        fleet.node(1).end_all("pop3d")
+        kill(session)
         free_after("u7", 2)
         left, after = look("u7", 2)
         kept = [one for number, one in enumerate(ids, 1) if number % 2 == 0]
