@@ -120,11 +120,9 @@ drop_believes(const struct maildrop *drop, const struct stamp stamps[FOLDERS])
 static uint64_t
 settled_before(const struct maildrop *drop)
 {
-        uint64_t now = index_clock(drop);
-
         if (drop->kind->is_local)
-                return now;
-        return now > CLOCKS_APART ? now - CLOCKS_APART : 0;
+                return drop->clock;
+        return drop->clock > CLOCKS_APART ? drop->clock - CLOCKS_APART : 0;
 }
 
 /* The order of delivery */

@@ -15,6 +15,9 @@
  *                    octet that needs another before it.
  *   shuffle_block()  does as much in the same time however many such octets there are. It
  *                    needs SSSE3 and POPCNT, which can_shuffle() asks the processor for.
+ *                    arm64 has none: by counts of instructions one with NEON takes a tenth more
+ *                    than encode_block() at lines of 76 octets, a quarter more where they end in
+ *                    CRLF, and less only where nearly every block has several ends (lines of 3).
  *   encode_octets()  goes octet by octet, near the end of what is there.
  */
 #include <endian.h>
