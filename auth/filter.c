@@ -203,6 +203,10 @@ static const uint16_t waiting_calls[] = {
         __NR_capget, __NR_capset, __NR_chroot, __NR_chdir, __NR_fchdir, __NR_prlimit64,
         __NR_setitimer, __NR_rt_sigaction, __NR_rt_sigprocmask, LOCK_CALL,
         __NR_landlock_create_ruleset, __NR_landlock_add_rule, __NR_landlock_restrict_self,
+#ifdef __NR_recv
+        /* what recv() calls where there is this one */
+        __NR_recv,
+#endif
 #ifdef __NR_close_range
         __NR_close_range,
 #endif

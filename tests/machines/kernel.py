@@ -8,6 +8,7 @@ which holds a session and then tries what tests/torture/fence_hooks.c can try.
 Runs in:   tests/machines/run.py.
 May touch: the folder that it is given.
 """
+import errno
 import os
 import re
 import shutil
@@ -36,10 +37,11 @@ KERNELS = {
 CAUGHT = ["executable-memory:-", "executable-later:-", "send-to:-", "fork:-", "root:-", "kill-parent:-",
           "trace-parent:-"]
 CAUGHT_BEFORE = ["socket:-", "connect:-", "open:/etc/passwd"]
-REFUSED = ["socket:-", "connect:-", "open:/etc/passwd"]
+# the filter says no; in the jail there is no such file
+REFUSED = {"socket:-": -errno.EACCES, "connect:-": -errno.EACCES, "open:/etc/passwd": -errno.ENOENT}
 WORKS = ["open-below:new/1.a", "create:new/planted"]
 ATTEMPTS = [f"AUTHORIZATION:{what}" for what in CAUGHT + CAUGHT_BEFORE] + \
-           [f"TRANSACTION:{what}" for what in CAUGHT + REFUSED + WORKS]
+           [f"TRANSACTION:{what}" for what in [*CAUGHT, *REFUSED, *WORKS]]
 # where the filter cannot see what mmap() is asked for, as auth/filter.c says
 BLIND = {"s390x": ["TRANSACTION:executable-memory:-"]}
 
@@ -132,7 +134,8 @@ def is_right(attempt, said, is_blind):
         return tried is not None and int(tried[1]) >= 0
     if place == "AUTHORIZATION" or what in CAUGHT:
         return is_caught
-    return tried is not None and (int(tried[1]) == -13 if what in REFUSED else int(tried[1]) >= 0)
+    return tried is not None and (int(tried[1]) == REFUSED[what] if what in REFUSED else
+                                  int(tried[1]) >= 0)
 
 
 def check(machine, report):

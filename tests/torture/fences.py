@@ -43,7 +43,7 @@ TRANSACTION_MAY = AUTHORIZATION_MAY + (
 
 # What the waiting process may call besides, as root, until it is TRANSACTION; the rest fails with EPERM.
 WAITING_MAY = TRANSACTION_MAY + (
-    "recvfrom kill wait4 setgroups setresgid setresuid setuid setgid getresuid getresgid getuid prctl capget capset "
+    "recv recvfrom kill wait4 setgroups setresgid setresuid setuid setgid getresuid getresgid getuid prctl capget capset "
     "chroot chdir fchdir prlimit64 setitimer rt_sigaction rt_sigprocmask fcntl fcntl64 close_range "
     "landlock_create_ruleset landlock_add_rule landlock_restrict_self access open faccessat2 stat lstat "
     "setgroups32 setresgid32 setresuid32 setuid32 setgid32 getresuid32 getresgid32 getuid32").split()
