@@ -34,6 +34,8 @@
 
 ssize_t __real_base64_decode(char *out, size_t size, const char *text, size_t length);
 ssize_t __wrap_base64_decode(char *out, size_t size, const char *text, size_t length);
+bool __real_auth_announce(int pam, const struct peer *peer);
+bool __wrap_auth_announce(int pam, const struct peer *peer);
 bool __real_identity_is_sound(const struct identity *identity);
 bool __wrap_identity_is_sound(const struct identity *identity);
 size_t __real_maildrop_unique_id(const struct maildrop *drop, size_t number, char id[UNIQUE_ID_MAX]);
@@ -564,6 +566,31 @@ attempt(const char *here)
                         return;
                 }
         _exit(98);
+}
+
+/* What pop3d is sent instead of an announcement, or beside it; the place is ANNOUNCEMENT. */
+bool
+__wrap_auth_announce(int pam, const struct peer *peer)
+{
+        struct announcement message = { LOGIN_ANNOUNCEMENT, *peer };
+        size_t size = sizeof(message);
+        uint32_t verdict = 0;
+
+        if (strcmp(place, "ANNOUNCEMENT") != 0)
+                return __real_auth_announce(pam, peer);
+        if (strcmp(what, "none") == 0)
+                return true;
+        if (strcmp(what, "twice") == 0 && !__real_auth_announce(pam, peer))
+                return false;
+        if (strcmp(what, "short") == 0)
+                size--;
+        if (strcmp(what, "kind") == 0)
+                message.kind = 77;
+        if (strcmp(what, "without-end") == 0)
+                memset(message.peer.address, '1', sizeof(message.peer.address));
+        if (strcmp(what, "no-address") == 0)
+                memcpy(message.peer.address, "1.2.3.4, user=root", 19);
+        return write(pam, &message, size) == (ssize_t)size && read(pam, &verdict, sizeof(verdict)) > 0;
 }
 
 /* pop3d calls this one when it has received an identity, still as root. */

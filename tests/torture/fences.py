@@ -348,6 +348,23 @@ def forgeries(fences):
                         f"{len(random)} sent, {len(bad)} believed")
 
 
+def announcements(fences):
+    """AUTHORIZATION tells pop3d something else than who a PROXY header names, or nothing, and then logs in."""
+    said = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 110\r\nAUTH PLAIN AGFsaWNlAHNlY3JldA==\r\nQUIT\r\n"
+    for what in ("sound", "none", "twice", "short", "kind", "without-end", "no-address"):
+        box = Box(fences.world)
+        with box.session("-x", "-S", "-s", "permit", transport="socketpair",
+                         env={"POP3D_FENCE": f"ANNOUNCEMENT:{what}:-"}) as session:
+            session.send(said)
+            heard = session.drain()
+            session.wait()
+            log = session.log()
+        box.remove()
+        is_served = b"successfully" in heard and "LOGIN, user=alice, ip=[192.0.2.7]" in log
+        is_good = is_served if what == "sound" else "FAULT" in log and "signal=" not in log and not is_served
+        fences.report.check(f"AUTHORIZATION: announcement, {what}", is_good, "" if is_good else f"{heard!r}, {log!r}")
+
+
 def exits(fences):
     """No exit status of AUTHORIZATION is taken for a grant, or ends pop3d as if all were well."""
     for status in (0, 1, 70, 99, 100, 101, 255):
@@ -514,6 +531,7 @@ def main():
         fences.refused("TRANSACTION", "open", "/etc/shadow", [EACCES], lacking)
     exits(fences)
     forgeries(fences)
+    announcements(fences)
     same_user_cannot_look(fences)
     pam_has_no_client(fences, module)
     fences.report.end()

@@ -1280,6 +1280,31 @@ test_sync_fails(void)
         }
 }
 
+/* One of a file's three times alone is not old; the third is the present, which the tests before this one have. */
+static void
+test_tmp_in_use(uint64_t later)
+{
+        struct timespec read[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
+        struct timespec written[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
+        struct maildrop_update update;
+        struct maildrop *drop;
+
+        read[0] = written[1] = (struct timespec){ .tv_sec = time(NULL) + 7200 };
+        put_text("tmp/1.read", "");
+        put_text("tmp/2.written", "");
+        put_text("tmp/3.left", "");
+        put_text("new/9.z", "so that the folders are read\n");
+        test(utimensat(AT_FDCWD, path_of("tmp/1.read"), read, 0) == 0 &&
+            utimensat(AT_FDCWD, path_of("tmp/2.written"), written, 0) == 0, "times of files");
+        drop = session();
+        drop->clock += later;
+        maildrop_update(drop, &update);
+        maildrop_close(drop);
+        test(access(path_of("tmp/1.read"), F_OK) == 0, "a file that is read stays");
+        test(access(path_of("tmp/2.written"), F_OK) == 0, "and one that is written");
+        test(access(path_of("tmp/3.left"), F_OK) != 0, "and one that is neither does not");
+}
+
 /* What deliveries left in tmp/ goes when it is old, by all of its three times. */
 static void
 test_tmp(void)
@@ -1302,6 +1327,7 @@ test_tmp(void)
         }
         test(access(path_of("tmp/.hidden"), F_OK) == 0 && access(path_of("tmp/folder"), F_OK) == 0,
             "and nothing else");
+        test_tmp_in_use(37 * hour);
         put_text("tmp/2.left", "half a mess");
         wait_for_clock();
         maildrop_close(session());
