@@ -290,7 +290,7 @@ def test_full_queue(world):
             time.sleep(2)
             for session in sessions:
                 with contextlib.suppress(Failure):
-                    raise SystemExit(f"answered: {session.line(0.1)}")
+                    raise AssertionError(f"answered: {session.line(0.1)}")
         for session in sessions:
             if not first_line(session).startswith("+OK User"):
                 raise Failure("not logged in")
