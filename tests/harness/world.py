@@ -26,6 +26,7 @@ IS_ROOT = os.geteuid() == 0
 
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 CLONE_NEWUTS = 0x4000000
+HOST = "mailhost"
 
 # Accounts that exist as root; as an ordinary user PAM alone knows the names.
 ACCOUNTS = {
@@ -93,7 +94,7 @@ def _name_host():
     """A name that this machine has for these tests alone: Dovecot does not start on one without."""
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUTS) != 0:
         raise OSError(ctypes.get_errno(), "unshare of the host's name")
-    socket.sethostname("mailhost")
+    socket.sethostname(HOST)
 
 
 def _is_above(folder, path):
@@ -135,6 +136,8 @@ def _private_etc(root):
         with open(f"/etc/{name}", "w") as file:
             file.writelines(lines)
         os.chmod(f"/etc/{name}", 0o640 if name == "shadow" else 0o644)
+    with open("/etc/hosts", "a") as file:
+        file.write(f"\n127.0.0.1 {HOST}\n")
 
 
 def _make_homes(root):
