@@ -335,12 +335,19 @@ bool auth_look_up(const char *name, uid_t *uid, gid_t *gid, char home[PATH_MAX])
 /* Whether there is such a group. */
 bool auth_has_group(const char *name);
 
+/*
+ * Whether root's account can be looked up, as launchers do; and all that a session looks up about a login. Make a
+ * row that is a fault if it cannot, or there is no answer within seconds, so that nobody else should ask.
+ */
+void auth_check_names(check_row row, void *context);
+void auth_check_account(const struct auth *auth, const char *typed, check_row row, void *context);
+
 /* The rows of the process and the log. */
 void auth_check_process(const struct auth *auth, check_row row, void *context);
 
 /*
- * The row of how a login is taken apart, and whose account would serve it. True, with login and
- * identity set, if nothing but PAM can refuse it.
+ * The row of how a login is taken apart, and whose account would serve it. True, with login
+ * set, if PAM can be asked about it; identity is set, and its uid not 0, if nothing but PAM can refuse it.
  */
 bool auth_check_login(const struct auth *auth, const char *typed, struct login *login,
     struct identity *identity, check_row row, void *context);

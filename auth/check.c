@@ -3,7 +3,7 @@
  * Runs in:   the check (-c) alone, as root where it can; never in a session.
  * May touch: the log, the account databases.
  */
-#include "internal.h"
+#include "rules.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -119,19 +119,112 @@ auth_check_process(const struct auth *auth, check_row row, void *context)
         check_log(row, context);
 }
 
-/* An account whose name differs in nothing but capitals; NULL if there is none. */
+/* Whether an account may be meant by a login: but for capitals, or with a domain that is its own. */
+static bool
+may_be_meant(const struct login *login, const char *account)
+{
+        const struct login_name *name = &login->name;
+        struct login_name found;
+
+        if (strcasecmp(account, login->typed) == 0 || strcasecmp(account, name->user) == 0)
+                return strcmp(account, login->account) != 0;
+        return login_name_parse(&found, account, strlen(account)) && found.domain[0] != '\0' &&
+            strcasecmp(found.user, name->user) == 0 &&
+            (name->domain[0] == '\0' || strcasecmp(found.domain, name->domain) == 0);
+}
+
+/*
+ * The name of the account that is meant by a login which no account has; NULL if there is none. A directory is asked
+ * for the name in small letters, because it seldom lists all its accounts.
+ */
 static const char *
-find_in_other_case(const char *user)
+find_meant(const struct login *login)
 {
         const struct passwd *entry;
+        char small[LOGIN_TYPED_MAX + 1];
 
+        (void)snprintf(small, sizeof(small), "%s", login->typed);
+        for (char *c = small; *c != '\0'; c++)
+                if (*c >= 'A' && *c <= 'Z')
+                        *c = (char)(*c - 'A' + 'a');
+        entry = strcmp(small, login->account) == 0 ? NULL : account_get(small);
+        if (entry != NULL)
+                return entry->pw_name;
         setpwent();
         do
                 entry = getpwent();
-        while (entry != NULL && (strcasecmp(entry->pw_name, user) != 0 ||
-            strcmp(entry->pw_name, user) == 0));
+        while (entry != NULL && !may_be_meant(login, entry->pw_name));
         endpwent();
         return entry == NULL ? NULL : entry->pw_name;
+}
+
+/* Where a name is no account's: which may be meant. Words in text, if there is one. */
+static bool
+help_meant(const struct login *login, char text[512])
+{
+        const char *other = find_meant(login);
+
+        if (other != NULL)
+                (void)snprintf(text, 512, "there is no such account, but there is %s%s\n"
+                    "remedy: log in as %s", other, strcasecmp(other, login->typed) == 0
+                    ? ", and capitals count" : ", whose name has a domain or is without one", other);
+        return other != NULL;
+}
+
+/* The same of a login that no account has. */
+static const char *
+help_no_account(const struct auth *auth, const struct login *login, char text[512])
+{
+        if (auth->virtual_account != NULL)
+                return "the account of -v is not there\nremedy: create it, or change -v";
+        if (help_meant(login, text) || directory_help_missing(text))
+                return text;
+        return "there is no such account; an account logs in, not a mailbox\n"
+            "remedy: log in by the account's name, or, with -d DOMAIN, as "
+            "DOMAIN\\USER\\MAILBOX";
+}
+
+/* The same where the login's domain is not served. */
+static const char *
+help_foreign(const struct auth *auth, const struct login *login, char text[512])
+{
+        const struct login_name *name = &login->name;
+
+        if (auth->virtual_account != NULL)
+                (void)snprintf(text, 512, "the domain is not one of pop3d's (-d)\n"
+                    "remedy: add -d %s to the launcher's options", name->domain);
+        else if (account_get(name->user) != NULL || !help_meant(login, text))
+                (void)snprintf(text, 512, "the domain is not one of pop3d's (-d), and no account has "
+                    "just that name\nremedy: log in as %s, or add -d %s to the launcher's options",
+                    name->user, name->domain);
+        return text;
+}
+
+static uid_t
+account_uid(const struct login *login)
+{
+        const struct passwd *entry = account_get(login->account);
+
+        return entry == NULL ? 0 : entry->pw_uid;
+}
+
+/* The same where the account's uid or gid are none that are served. */
+static void
+help_numbers(const struct auth *auth, const struct login *login, char text[512])
+{
+        unsigned uid = account_uid(login);
+
+        if (auth->virtual_account != NULL)
+                (void)snprintf(text, 512, "the account of -v has root's uid or gid, and is never served\n"
+                    "remedy: name another, to which the maildrops belong, as -v vmail");
+        else if (uid != 0 && uid < account_least_uid())
+                (void)snprintf(text, 512, "its uid, %u, is below UID_MIN of /etc/login.defs, as services' "
+                    "are\nremedy: if it is a person's: sed -i '/^UID_MIN/d;$aUID_MIN %u' "
+                    "/etc/login.defs", uid, uid);
+        else
+                (void)snprintf(text, 512, "an account with root's uid or gid is never served\n"
+                    "remedy: for a person's: usermod -%s %s", uid == 0 ? "u UID" : "g GROUP",
+                    login->account);
 }
 
 /*
@@ -141,41 +234,25 @@ find_in_other_case(const char *user)
 static const char *
 help_for(const struct auth *auth, const struct login *login, enum reason reason, char text[512])
 {
-        const struct login_name *name = &login->name;
-        const char *other;
-
         switch (reason) {
         case REASON_NONE:
                 return "";
         case REASON_FOREIGN_DOMAIN:
-                (void)snprintf(text, 512, "the domain is not one of pop3d's (-d), and no account has "
-                    "just that name\nremedy: log in as %s, or add -d %s to the launcher's options",
-                    name->user, name->domain);
-                return text;
+                return help_foreign(auth, login, text);
         case REASON_NO_SUCH_MAILBOX:
                 return "there is no such mailbox: its name must be that of an account\n"
                     "remedy: name an account behind the last \\, or leave it out";
         case REASON_MAILBOX_OF_ANOTHER:
                 return "virtual users may open their own mailbox alone";
         case REASON_NAME_SERVICE_DOWN:
-                return "a part of the name service does not answer (see /etc/nsswitch.conf), so "
-                    "logins wait with [SYS/TEMP]\nremedy: start it; `getent passwd NAME` asks it";
+                directory_help_down(text);
+                return text;
         case REASON_NO_SYSTEM_ACCOUNT:
-                if (auth->virtual_account != NULL)
-                        return "the account of -v is not there\nremedy: create it, or change -v";
-                other = find_in_other_case(login->account);
-                if (other != NULL) {
-                        (void)snprintf(text, 512, "there is no such account, but there is %s, and "
-                            "capitals count\nremedy: log in as %s", other, other);
-                        return text;
-                }
-                return "there is no such account; an account logs in, not a mailbox\n"
-                    "remedy: log in by the account's name, or, with -d DOMAIN, as "
-                    "DOMAIN\\USER\\MAILBOX";
+                return help_no_account(auth, login, text);
         case REASON_ROOT_IS_REFUSED:
-                return "an account with root's uid or gid is never served";
         case REASON_SYSTEM_ACCOUNT:
-                return "its uid is below UID_MIN of /etc/login.defs, as services' are\nremedy: lower that";
+                help_numbers(auth, login, text);
+                return text;
         case REASON_STARTED_WITHOUT_ROOT:
                 return "only root may look at another's account";
         case REASON_TOO_MANY_GROUPS:
@@ -183,6 +260,29 @@ help_for(const struct auth *auth, const struct login *login, enum reason reason,
         default:
                 return reason_name(reason);
         }
+}
+
+/* The row of what is no login: which part of pop3d(8), Login names, it does not keep. */
+static void
+report_malformed(const char *typed, check_row row, void *context)
+{
+        const char *why = "see pop3d(8), Login names";
+
+        for (const char *c = typed; *c != '\0'; c++)
+                if (*c == ' ' || *c == '\t')
+                        why = "there is a blank in it, which no login may have";
+                else if ((unsigned char)*c > 0x7E || (unsigned char)*c < 0x20)
+                        why = "a character is none of ASCII, of which logins are";
+                else if (*c == '/' || *c == ':')
+                        why = "no login may have / or :";
+        if (typed[0] == '.' || typed[0] == '-')
+                why = "no login may begin with . or -";
+        if (account_get(typed) != NULL)
+                row(context, "fail", "login", "%s is no login\ncause: %s, though an account is named so\n"
+                    "remedy: give the account another name: usermod -l NAME '%s'", typed, why, typed);
+        else
+                row(context, "fail", "login", "%s is no login\ncause: %s\n"
+                    "remedy: log in by the account's name", typed, why);
 }
 
 bool
@@ -197,8 +297,7 @@ auth_check_login(const struct auth *auth, const char *typed, struct login *login
 
         (void)snprintf(login->typed, sizeof(login->typed), "%s", typed);
         if (!login_name_parse(&login->name, typed, strlen(typed))) {
-                row(context, "fail", "login", "%s is no login\ncause: see pop3d(8), Login names",
-                    typed);
+                report_malformed(typed, row, context);
                 return false;
         }
         is_named = identity_name_account(auth, login);
@@ -218,7 +317,9 @@ auth_check_login(const struct auth *auth, const char *typed, struct login *login
         row(context, state, "login", "user %s, domain %s, mailbox %s, %s%s%s", name->user,
             name->domain[0] == '\0' ? "none (left out)" : name->domain, name->mailbox, whose,
             reason == REASON_NONE ? "" : "\ncause: ", help_for(auth, login, reason, text));
-        return reason == REASON_NONE;
+        /* what PAM says to it is worth knowing all the same */
+        return reason == REASON_NONE || reason == REASON_SYSTEM_ACCOUNT ||
+            reason == REASON_ROOT_IS_REFUSED;
 }
 
 bool

@@ -321,7 +321,8 @@ report_answers(struct findings *findings)
                 is_refused = report_refusals(findings);
                 report_opening(findings);
         }
-        if (is_other)
+        /* where a line cannot be read, or a file is missing, the type may be there all the same */
+        if (is_other && (findings->rules.lacks_file || findings->rules.faults == 0))
                 report_other(findings, is_refused);
         return !is_refused && !is_other;
 }

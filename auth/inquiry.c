@@ -101,6 +101,58 @@ takes_password(const struct inquiry *inquiry, size_t index)
 }
 
 /*
+ * Whether a rule wants the password that one before it has asked for, and there is none that asks. So it is where
+ * the package of the module that stood before it was removed.
+ */
+static bool
+has_none_before(const struct inquiry *inquiry, size_t index)
+{
+        if (!rule_has(&inquiry->rules->rule[index], "use_first_pass"))
+                return false;
+        while (index-- > 0)
+                if (takes_password(inquiry, index))
+                        return false;
+        return true;
+}
+
+/*
+ * Whether a rule wants a code beside the password, which no POP3 client asks for. Where no other takes a password, or
+ * the code is typed behind it (forward_pass), the code is in what the client sends.
+ */
+static bool
+wants_code(const struct inquiry *inquiry, size_t index)
+{
+        const struct rule *rule = &inquiry->rules->rule[index];
+        size_t others = 0;
+
+        for (size_t i = 0; i < inquiry->rules->count; i++)
+                others += i != index && takes_password(inquiry, i);
+        return others > 0 && rule_wants_code(rule) && !rule_has(rule, "forward_pass");
+}
+
+/* What a rule answers that takes a password: right, if it should know it, or wrong. */
+static int
+answer_to_password(const struct inquiry *inquiry, size_t index, size_t knows)
+{
+        const struct rule *rule = &inquiry->rules->rule[index];
+        const char *socket;
+        bool is_down;
+
+        if (has_none_before(inquiry, index))
+                return PAM_AUTH_ERR;
+        if (directory_unit(rule, &is_down, &socket) != NULL && is_down)
+                return PAM_AUTHINFO_UNAVAIL;
+        if (rule_is(rule, "pam_pwdfile.so") &&
+            list_pwdfile_status(rule, inquiry->login.account) != PAM_SUCCESS)
+                return list_pwdfile_status(rule, inquiry->login.account);
+        if (rule_is(rule, "pam_userdb.so") && userdb_is_mistaken(rule, inquiry->login.account))
+                return PAM_AUTH_ERR;
+        if (wants_code(inquiry, index))
+                return rule_has(rule, "nullok") ? PAM_IGNORE : PAM_AUTH_ERR;
+        return index == knows || knows == RULES_MAX ? PAM_SUCCESS : PAM_AUTH_ERR;
+}
+
+/*
  * Sets the statuses to begin with: nobody was asked, and of the modules that take a password the one
  * of this index finds it right; all of them for knows == RULES_MAX, none for more.
  */
@@ -110,7 +162,7 @@ begin_statuses(const struct inquiry *inquiry, size_t knows, int statuses[RULES_M
         for (size_t i = 0; i < RULES_MAX; i++) {
                 statuses[i] = NOT_ASKED;
                 if (i < inquiry->rules->count && takes_password(inquiry, i))
-                        statuses[i] = i == knows || knows == RULES_MAX ? PAM_SUCCESS : PAM_AUTH_ERR;
+                        statuses[i] = answer_to_password(inquiry, i, knows);
         }
 }
 
@@ -255,7 +307,9 @@ mend_all(const struct inquiry *inquiry, int statuses[RULES_MAX])
 {
         begin_statuses(inquiry, RULES_MAX, statuses);
         for (size_t i = 0; i < inquiry->rules->count; i++)
-                if (statuses[i] == NOT_ASKED)
+                if (takes_password(inquiry, i))
+                        statuses[i] = PAM_SUCCESS;
+                else if (statuses[i] == NOT_ASKED)
                         statuses[i] = rule_is(&inquiry->rules->rule[i], "pam_deny.so") ? PAM_AUTH_ERR
                             : inquiry->answers[i] == PAM_IGNORE ? PAM_IGNORE : PAM_SUCCESS;
 }

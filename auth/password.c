@@ -15,6 +15,7 @@ enum { HASH_MIN = 13 };         /* octets of the shortest hash, that of DES */
 enum hash {
         HASH_NOWHERE,           /* neither passwd nor shadow has the account */
         HASH_NO_SHADOW,         /* passwd says that shadow has it, and shadow has it not */
+        HASH_NOT_SHADOWED,      /* shadow has it, and passwd does not say so */
         HASH_EMPTY,
         HASH_UNSET,             /* "*", "x", "!!": nothing that a password could match */
         HASH_LOCKED,            /* passwd -l */
@@ -37,7 +38,9 @@ rule_takes_password(const struct rule *rule)
                 "pam_motd.so", "pam_nologin.so", "pam_permit.so", "pam_rootok.so",
                 "pam_securetty.so", "pam_sepermit.so", "pam_shells.so", "pam_succeed_if.so",
                 "pam_time.so", "pam_umask.so", "pam_usertype.so", "pam_warn.so", "pam_wheel.so",
-                "pam_tally.so", "pam_tally2.so", "pam_abl.so", "pam_shield.so",
+                "pam_tally.so", "pam_tally2.so", "pam_abl.so", "pam_shield.so", "pam_rhosts.so",
+                "pam_timestamp.so", "pam_xauth.so", "pam_selinux.so", "pam_namespace.so",
+                "pam_systemd.so", "pam_tty_audit.so", "pam_setquota.so", "pam_pwhistory.so",
         };
 
         if (rule->kind != RULE_MODULE)
@@ -48,6 +51,19 @@ rule_takes_password(const struct rule *rule)
                 if (rule_is(rule, others[i]))
                         return false;
         return true;
+}
+
+bool
+rule_wants_code(const struct rule *rule)
+{
+        static const char *const modules[] = { "pam_google_authenticator.so", "pam_oath.so",
+                "pam_yubico.so", "pam_u2f.so", "pam_duo.so", "pam_otpw.so", "pam_fprintd.so",
+                "pam_pkcs11.so", "pam_privacyidea.so" };
+
+        for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++)
+                if (rule_is(rule, modules[i]))
+                        return true;
+        return false;
 }
 
 /* pam_unix, or NULL: who compares with the shadow file. */
@@ -84,17 +100,39 @@ find_crypt(const struct rules *rules)
         return function;
 }
 
-/* The hash of an account, from the shadow file, or from passwd where that has it. */
+/*
+ * The hash of an account: from the shadow file where passwd has an x for it, else from passwd, as
+ * pam_unix takes it. NULL: it is in neither.
+ */
 static const char *
 find_hash(const char *user)
 {
-        const struct spwd *shadow = getspnam(user);
-        const struct passwd *entry;
+        const struct passwd *entry = account_get(user);
+        const struct spwd *shadow;
 
-        if (shadow != NULL)
-                return shadow->sp_pwdp;
-        entry = account_get(user);
-        return entry == NULL || strcmp(entry->pw_passwd, "x") == 0 ? NULL : entry->pw_passwd;
+        if (entry != NULL && strcmp(entry->pw_passwd, "x") != 0 &&
+            strncmp(entry->pw_passwd, "##", 2) != 0)
+                return entry->pw_passwd;
+        shadow = getspnam(user);
+        return shadow == NULL ? NULL : shadow->sp_pwdp;
+}
+
+/* Whether nothing can match a hash: "*", "x", "!!". */
+static bool
+is_unset(const char *hash)
+{
+        const char *own = hash + strspn(hash, "!");
+
+        return own[0] == '*' || strlen(own) < HASH_MIN;
+}
+
+/* Whether a hash of the shadow file is not looked at, because passwd has something else than an x. */
+static bool
+is_not_shadowed(const char *user, const char *hash)
+{
+        const struct spwd *shadow = is_unset(hash) ? getspnam(user) : NULL;
+
+        return shadow != NULL && shadow->sp_pwdp != hash && !is_unset(shadow->sp_pwdp);
 }
 
 static enum hash
@@ -107,8 +145,8 @@ look_at_hash(const char *user, crypt_function *crypt)
         own = hash + strspn(hash, "!");
         if (hash[0] == '\0')
                 return HASH_EMPTY;
-        if (own[0] == '*' || strlen(own) < HASH_MIN)
-                return HASH_UNSET;
+        if (is_unset(hash))
+                return is_not_shadowed(user, hash) ? HASH_NOT_SHADOWED : HASH_UNSET;
         if (own != hash)
                 return HASH_LOCKED;
         if (own[0] == '{')
@@ -153,9 +191,14 @@ report_hash(enum hash hash, const char *user, bool is_elsewhere, const struct ro
 
         if (hash == HASH_NOWHERE || hash == HASH_USABLE)
                 return;
-        rows->row(rows->context, is_fault ? "fail" : "skip", "login", "%s%s%s%s%s", texts[hash].text,
-            is_fault ? "\nremedy: " : " here; another module of PAM's may know one",
-            is_fault ? texts[hash].remedy : "", is_fault ? " " : "", is_fault ? user : "");
+        if (hash == HASH_NOT_SHADOWED)
+                rows->row(rows->context, is_elsewhere ? "skip" : "fail", "login",
+                    "/etc/passwd has no x where the password is\ncause: so nobody looks at the hash in "
+                    "/etc/shadow\nremedy: sed -i '/^%s:/s/:[^:]*:/:x:/' /etc/passwd", user);
+        else
+                rows->row(rows->context, is_fault ? "fail" : "skip", "login", "%s%s%s%s%s",
+                    texts[hash].text, is_fault ? "\nremedy: " : " here; another module of PAM's may know "
+                    "one", is_fault ? texts[hash].remedy : "", is_fault ? " " : "", is_fault ? user : "");
 }
 
 /* The row of a password that was given: whether it is the account's. */

@@ -1,12 +1,11 @@
 /*
- * rules.c - reads the rules of a PAM service as libpam does, and loads their modules.
+ * rules.c - reads the rules of a PAM service as libpam does.
  * Runs in:   the check (-c) alone, as root where it can; never in a session.
- * May touch: PAM's files and modules.
+ * May touch: PAM's files.
  */
 #include "rules.h"
 
 #include <ctype.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,6 +26,7 @@ struct reader {
         struct rules *rules;
         const struct rows *rows;
         const char *directory;          /* of the service's own file */
+        const char *service;
         int depth, level;               /* of files that include each other; of substacks */
         char paths[LEVELS_MAX][192];    /* the files that are being read, each included by the last */
         int only;                       /* 'a' auth, 'c' account, 0 both */
@@ -217,19 +217,49 @@ report(struct reader *reader, const char *format, ...)
         reader->rows->row(reader->rows->context, "fail", "PAM", "%s", text);
 }
 
-static void read_file(struct reader *reader, const char *name, int only);
+static bool read_file(struct reader *reader, const char *name, int only, const struct rule *from);
+
+static void
+keep(struct reader *reader, const struct rule *rule)
+{
+        if (reader->rules->count < RULES_MAX)
+                reader->rules->rule[reader->rules->count++] = *rule;
+}
 
 /* What a rule names in place of a module is read in its place; without it libpam refuses. */
 static void
-include(struct reader *reader, const struct rule *rule, bool is_substack)
+include(struct reader *reader, struct rule *rule, bool is_substack)
 {
-        if (is_substack && reader->rules->count < RULES_MAX) {
-                reader->rules->rule[reader->rules->count] = *rule;
-                reader->rules->rule[reader->rules->count++].kind = RULE_SUBSTACK;
-        }
+        bool is_read;
+
+        rule->kind = RULE_SUBSTACK;
+        if (is_substack)
+                keep(reader, rule);
         reader->level += is_substack;
-        read_file(reader, rule->module, rule->is_account ? 'c' : 'a');
+        is_read = read_file(reader, rule->module, rule->is_account ? 'c' : 'a', rule);
         reader->level -= is_substack;
+        rule->kind = RULE_MUST_FAIL;
+        if (!is_read)
+                keep(reader, rule);
+}
+
+/* Makes the row of a line that libpam cannot read: wrong is the word it does not know, NULL if a module is missing. */
+static void
+report_word(struct reader *reader, const struct rule *rule, const char *wrong, bool is_type)
+{
+        char help[320];
+
+        if (wrong == NULL)
+                (void)snprintf(help, sizeof(help), "name one, as pam_unix.so, in this line");
+        else if (is_type && strcasecmp(wrong, reader->service) == 0)
+                (void)snprintf(help, sizeof(help), "such lines are of /etc/pam.conf; take the word out: "
+                    "sed -i 's/^[[:space:]]*%.60s[[:space:]]*//' %.100s", wrong, rule->file);
+        else
+                (void)snprintf(help, sizeof(help), "write %s in this line", is_type ? "auth or account"
+                    : "required, requisite, sufficient or optional");
+        report(reader, "%s line %u: %s%s%s\ncause: libpam refuses every login for it\nremedy: %s",
+            rule->file, rule->line, wrong == NULL ? "there is no module" : "\"",
+            wrong == NULL ? "" : wrong, wrong == NULL ? "" : "\" is no word of PAM's", help);
 }
 
 /* Keeps a rule of a type that counts. */
@@ -257,15 +287,9 @@ take_rule(struct reader *reader, struct rule *rule, const char *type)
                 wrong = rule->control;
         if (wrong != NULL || rule->module[0] == '\0') {
                 rule->kind = RULE_MUST_FAIL;
-                report(reader, "%s line %u: %s%s%s\n"
-                    "cause: libpam refuses every login for it\nremedy: %s in this line", rule->file,
-                    rule->line, wrong == NULL ? "there is no module" : "\"",
-                    wrong == NULL ? "" : wrong, wrong == NULL ? "" : "\" is no word of PAM's",
-                    wrong == NULL ? "name one, as pam_unix.so," : wrong == type
-                    ? "write auth or account" : "write required, requisite, sufficient or optional");
+                report_word(reader, rule, wrong, wrong == type);
         }
-        if (reader->rules->count < RULES_MAX)
-                reader->rules->rule[reader->rules->count++] = *rule;
+        keep(reader, rule);
 }
 
 /* Opens a file of rules and sets its path, which is that of the first place if it is nowhere. */
@@ -290,57 +314,124 @@ open_rules(const struct reader *reader, const char *name, char path[192])
         return file;
 }
 
-/* Opens a file to be read; NULL, and there is a row, if it cannot be, or is being read already. */
+/* What to do about a file of rules that another names and that is not there. */
+static void
+help_include(const char *name, const struct rule *from, char help[240])
+{
+        static const char *const usual[][4] = { { "common-auth", "system-auth", "password-auth" },
+                { "common-account", "system-auth", "password-auth", "system-account" } };
+        bool is_at = strcmp(from->control, name) == 0;  /* Debian's @include, of any type */
+        bool is_account = is_at ? strstr(name, "account") != NULL : from->is_account;
+        char path[64];
+
+        (void)snprintf(help, 240, "install it, or include another in line %u of %.100s", from->line,
+            from->file);
+        for (size_t i = 0; i < 4 && usual[is_account][i] != NULL &&
+            (!is_at || is_account || strstr(name, "auth") != NULL); i++) {
+                (void)snprintf(path, sizeof(path), "/etc/pam.d/%s", usual[is_account][i]);
+                if (strcmp(name, usual[is_account][i]) == 0 || access(path, R_OK) != 0)
+                        continue;
+                (void)snprintf(help, 240, "write %s in place of %.60s in line %u of %.100s",
+                    usual[is_account][i], name, from->line, from->file);
+                return;
+        }
+}
+
+/*
+ * Opens a file to be read, which a rule names or, if it is NULL, the service. NULL, and there is a row, if it
+ * cannot be, or is being read already.
+ */
 static FILE *
-open_included(struct reader *reader, const char *name, char path[192])
+open_included(struct reader *reader, const char *name, char path[192], const struct rule *from)
 {
         FILE *file = open_rules(reader, name, path);
         bool is_endless = reader->depth == LEVELS_MAX;
+        char help[240] = "";
 
         for (int i = 0; i < reader->depth; i++)
                 is_endless |= strcmp(reader->paths[i], path) == 0;
-        if (file == NULL)
+        if (file == NULL) {
+                const char *error = strerror(errno);
+
+                if (from != NULL)
+                        help_include(name, from, help);
                 report(reader, "%s: %s\ncause: without it libpam does not start, or refuses\n"
-                    "remedy: install it, or include another", path, strerror(errno));
-        else if (is_endless)
+                    "remedy: %s", path, error, help);
+        } else if (is_endless) {
                 report(reader, "%s includes %s, which is being read already\n"
                     "cause: libpam gives up, and refuses\nremedy: delete the line that does",
                     reader->paths[reader->depth - 1], path);
-        else
+        } else {
                 return file;
+        }
         if (file != NULL)
                 (void)fclose(file);
         return NULL;
 }
 
-/* Reads one file, of one type unless it is 0, and what it includes. */
+/*
+ * Takes from a line what programs of other systems leave in it, and which libpam takes for a part of its first or
+ * last word: a mark of UTF-8 at the file's beginning, a carriage return. Makes a row of it; of carriage returns one a
+ * file, and none where an argument is the last word, which modules read all the same.
+ */
 static void
-read_file(struct reader *reader, const char *name, int only)
+clean_line(struct reader *reader, const struct rule *rule, char *line, bool *is_told)
+{
+        static const char mark[] = "\357\273\277";
+        size_t length = strlen(line);
+        struct rule words = { .kind = RULE_MODULE };
+        char type[24];
+
+        if (rule->line == 1 && strncmp(line, mark, strlen(mark)) == 0) {
+                memmove(line, line + strlen(mark), length + 1 - strlen(mark));
+                length -= strlen(mark);
+                report(reader, "%s begins with a byte order mark, as editors of Windows write it\n"
+                    "cause: libpam takes it for a part of the first word\n"
+                    "remedy: sed -i '1s/^\\xEF\\xBB\\xBF//' %s", rule->file, rule->file);
+        }
+        if (length == 0 || line[length - 1] != '\r')
+                return;
+        line[length - 1] = '\0';
+        if (*is_told || !parse_line(line, type, &words) || words.control[0] == '\0' ||
+            words.arguments[0] != '\0')
+                return;
+        *is_told = true;
+        report(reader, "%s line %u ends in a carriage return, as editors of Windows write it\n"
+            "cause: libpam takes it for a part of the last word, %s\nremedy: sed -i 's/\\r$//' %s",
+            rule->file, rule->line, words.module[0] == '\0' ? words.control : words.module, rule->file);
+}
+
+/* Reads one file, of one type unless it is 0, and what it includes. False if it cannot be read. */
+static bool
+read_file(struct reader *reader, const char *name, int only, const struct rule *from)
 {
         struct rule rule;
         char line[1200], type[24], path[192];
         unsigned number = 0;
+        bool is_told = false;
         int before = reader->only;
-        FILE *file = open_included(reader, name, path);
+        FILE *file = open_included(reader, name, path, from);
 
         if (file == NULL)
-                return;
+                return false;
         memcpy(reader->paths[reader->depth++], path, sizeof(path));
         reader->only = only;
         while (read_rule(file, line, sizeof(line), &number)) {
                 rule = (struct rule){ .level = reader->level, .line = number };
                 (void)snprintf(rule.file, sizeof(rule.file), "%s", path);
+                clean_line(reader, &rule, line, &is_told);
                 if (!parse_line(line, type, &rule))
                         continue;
                 /* Debian's own: the file is read as if it stood here */
                 if (strcasecmp(type, "@include") == 0)
-                        read_file(reader, rule.control, only);
+                        (void)read_file(reader, rule.control, only, &rule);
                 else
                         take_rule(reader, &rule, type);
         }
         reader->only = before;
         reader->depth--;
         (void)fclose(file);
+        return true;
 }
 
 static bool
@@ -355,7 +446,8 @@ has_type(const struct rules *rules, bool is_account)
 void
 rules_read(struct rules *rules, const struct auth *auth, const struct rows *rows)
 {
-        struct reader reader = { .rules = rules, .rows = rows, .directory = auth->configuration };
+        struct reader reader = { .rules = rules, .rows = rows, .directory = auth->configuration,
+                .service = auth->service };
         char service[128], path[192];
         FILE *file;
 
@@ -368,7 +460,7 @@ rules_read(struct rules *rules, const struct auth *auth, const struct rows *rows
         rules->lacks_file = file == NULL;
         if (file != NULL) {
                 (void)fclose(file);
-                read_file(&reader, service, 0);
+                (void)read_file(&reader, service, 0, NULL);
         }
         for (int is_account = 0; is_account < 2; is_account++) {
                 rules->is_other[is_account] = !has_type(rules, is_account != 0);
@@ -376,100 +468,6 @@ rules_read(struct rules *rules, const struct auth *auth, const struct rows *rows
                 if (file == NULL)
                         continue;
                 (void)fclose(file);
-                read_file(&reader, "other", is_account != 0 ? 'c' : 'a');
-        }
-}
-
-/* The folder of PAM's modules: security/ beside libpam. */
-static bool
-modules_folder(char folder[PATH_MAX])
-{
-        Dl_info library;
-        bool is_found = dladdr(dlsym(RTLD_DEFAULT, "pam_start"), &library) != 0;
-        const char *slash = is_found ? strrchr(library.dli_fname, '/') : NULL;
-
-        if (slash != NULL)
-                (void)snprintf(folder, PATH_MAX, "%.*s/security",
-                    (int)(slash - library.dli_fname), library.dli_fname);
-        return slash != NULL;
-}
-
-/* Loads a module, for good: libpam's own loading then finds it. NULL if that fails. */
-static void *
-load(const struct rule *rule)
-{
-        char path[PATH_MAX + 192], folder[PATH_MAX];
-
-        if (rule->module[0] == '/')
-                return dlopen(rule->module, RTLD_LAZY);
-        if (!modules_folder(folder))
-                return NULL;
-        (void)snprintf(path, sizeof(path), "%s/%s", folder, rule->module);
-        return dlopen(path, RTLD_LAZY);
-}
-
-void *
-rule_function(const struct rule *rule, const char *name)
-{
-        void *module = load(rule);
-
-        return module == NULL ? NULL : dlsym(module, name);
-}
-
-/* Writes what to do about a module that is not there. */
-static void
-help_missing(const struct rule *rule, char *out, size_t size)
-{
-        static const struct {
-                const char *module, *what;
-        } known[] = {
-                { "pam_tally", "delete this line: PAM has it no longer since 1.4; "
-                    "pam_faillock.so is in its place (pop3-faillock.pam)" },
-                { "pam_sss.so", "apt install libpam-sss" }, { "pam_ldap.so", "apt install libpam-ldapd" },
-                { "pam_winbind.so", "apt install libpam-winbind" },
-                { "pam_krb5.so", "apt install libpam-krb5" },
-                { "pam_pwquality.so", "apt install libpam-pwquality" },
-                { "pam_mysql.so", "apt install libpam-mysql" },
-                { "pam_radius_auth.so", "apt install libpam-radius-auth" },
-                { "pam_google_authenticator.so", "apt install libpam-google-authenticator" },
-                { "pam_cap.so", "apt install libpam-cap" },
-        };
-        char folder[PATH_MAX], path[PATH_MAX + 200];
-        const char *name = rule_module(rule);
-        bool has_folder = modules_folder(folder);
-
-        (void)snprintf(out, size, "install the package that has it, or delete this line");
-        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-                if (strncmp(name, known[i].module, strlen(known[i].module)) == 0)
-                        (void)snprintf(out, size, "%s%s", known[i].what,
-                            i == 0 ? "" : " (Debian), or delete this line");
-        /* another folder than that of this machine, or a name without its end */
-        for (int i = 0; i < 2 && has_folder; i++) {
-                (void)snprintf(path, sizeof(path), "%s/%s%s", folder, name, i == 0 ? "" : ".so");
-                if (access(path, F_OK) == 0 && (i == 1 || rule->module[0] == '/'))
-                        (void)snprintf(out, size, "write %s in its place", strrchr(path, '/') + 1);
-        }
-}
-
-void
-rules_load(struct rules *rules, const struct rows *rows)
-{
-        for (size_t i = 0; i < rules->count; i++) {
-                struct rule *rule = &rules->rule[i];
-                char help[160];
-
-                if (rule->kind != RULE_MODULE)
-                        continue;
-                rule->is_loaded = rule_function(rule, rule->is_account ? "pam_sm_acct_mgmt"
-                    : "pam_sm_authenticate") != NULL;
-                if (rule->is_loaded || rule->may_be_missing)
-                        continue;
-                rules->faults++;
-                help_missing(rule, help, sizeof(help));
-                /* the call failed just now, so there is a message of the loader's */
-                (void)rule_function(rule, rule->is_account ? "pam_sm_acct_mgmt"
-                    : "pam_sm_authenticate");
-                rows->row(rows->context, "fail", "PAM", "%s line %u: %s cannot be loaded\n"
-                    "cause: %s\nremedy: %s", rule->file, rule->line, rule->module, dlerror(), help);
+                (void)read_file(&reader, "other", is_account != 0 ? 'c' : 'a', NULL);
         }
 }

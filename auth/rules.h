@@ -4,8 +4,8 @@
  * Runs in:   the check (-c) alone, as root where it can; never in a session.
  * May touch: see the file that each part is of.
  *
- * From the ground up: stack, addresses (pure), rules; ask, remedies; password, inquiry; check_pam.c
- * calls them all.
+ * From the ground up: stack, addresses (pure), rules, modules; directory, ask; lists, remedies; password, inquiry;
+ * check_pam.c calls them all.
  */
 #ifndef POP3D_AUTH_RULES_H
 #define POP3D_AUTH_RULES_H
@@ -64,6 +64,8 @@ struct rows {
  * those of "other". Makes a row of each file and each line that libpam cannot read.
  */
 void rules_read(struct rules *rules, const struct auth *auth, const struct rows *rows);
+
+/* modules.c */
 
 /* Loads the modules into this process. Makes a row of each that cannot be loaded. */
 void rules_load(struct rules *rules, const struct rows *rows);
@@ -135,10 +137,41 @@ void password_check(const struct auth *auth, const struct login *login, const st
 /* Whether a module takes a password, so far as one can know: any that is not known not to. */
 bool rule_takes_password(const struct rule *rule);
 
+/* Whether a module takes a code, a key or a finger, and no password. */
+bool rule_wants_code(const struct rule *rule);
+
 /* Whether the account's password is in the shadow file, as it should be for pam_unix. */
 bool password_is_usable(const struct auth *auth, const char *user);
 
-/* remedies.c */
+/* remedies.c, lists.c */
+
+/* A refusal that is to be explained, and where the words go. */
+struct refusal {
+        const struct auth *auth;
+        const struct login *login;
+        const struct rule *rule;
+        int status;
+        const char *user;               /* login->account */
+        char cause[512], remedy[512];
+};
+
+void refusal_cause(struct refusal *refusal, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void refusal_remedy(struct refusal *refusal, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Explain what a module refuses that looks at a list or a condition. */
+void list_help_access(struct refusal *refusal);
+void list_help_listfile(struct refusal *refusal);
+void list_help_succeed_if(struct refusal *refusal);
+void list_help_time(struct refusal *refusal);
+void list_help_pwdfile(struct refusal *refusal);
+
+/* What pam_pwdfile would say to a right password, from its file. */
+int list_pwdfile_status(const struct rule *rule, const char *user);
+
+/* Whether a database of pam_userdb has hashes and its rule takes them for passwords, or the other way round. */
+bool userdb_is_mistaken(const struct rule *rule, const char *user);
 
 /*
  * Writes why a rule refuses a login, and what to do: "cause: ...\nremedy: ...". may_go: without the
@@ -146,6 +179,21 @@ bool password_is_usable(const struct auth *auth, const char *user);
  */
 void remedy_write(char *out, size_t size, const struct auth *auth, const struct login *login,
     const struct rule *rule, int status, bool may_go);
+
+/* directory.c */
+
+/*
+ * The unit of the daemon that a module of PAM's asks, such as sssd, and the daemon's socket; NULL: it asks none that
+ * is known. *is_down: nobody answers there.
+ */
+const char *directory_unit(const struct rule *rule, bool *is_down, const char **socket);
+
+/*
+ * Write cause and remedy: of a name service of which a part does not answer; of one of which a part is not
+ * installed, or false.
+ */
+void directory_help_down(char out[512]);
+bool directory_help_missing(char out[512]);
 
 /* addresses.c */
 

@@ -24,117 +24,9 @@
 
 enum { PACKED_SAMPLE = 100 };   /* messages at either end that are looked into */
 
-/* Whether a part of the path is a link that leads nowhere; where it leads to. */
-static bool
-is_dangling(const char *part, char target[PATH_MAX])
-{
-        struct stat status;
-        ssize_t length = readlink(part, target, PATH_MAX - 1);
-
-        target[length < 0 ? 0 : length] = '\0';
-        return length >= 0 && stat(part, &status) != 0 && errno == ENOENT;
-}
-
-/* What is wrong with a part that is not there. */
-static void
-report_missing(const char *part, const char *state, const char *but, check_row row, void *context)
-{
-        char target[PATH_MAX], shown[PATH_MAX];
-
-        path_show(shown, is_dangling(part, target) ? target : "");
-        if (shown[0] != '\0')
-                row(context, state, "maildrop", "%s is a link to %s, which is not there%s\n"
-                    "cause: that disk is not mounted, or what the link led to was moved\n"
-                    "remedy: mount it, or set the link anew: ln -sfn FOLDER %s", part, shown, but,
-                    part);
-        else
-                row(context, state, "maildrop", "%s: %s%s\nremedy: create it as uid %u, or see -m",
-                    part, strerror(ENOENT), but, (unsigned)geteuid());
-}
-
-/*
- * Checks a part of the path. needed: the access(2) rights that a session must have there,
- * wanted: those that it should have. Returns whether it has those that are needed; a row says
- * what is wrong, and is a warning if only a wanted right is missing.
- */
-static bool
-check_part(const char *part, int needed, int wanted, check_row row, void *context)
-{
-        struct stat status = { 0 };
-        const char *state, *but;
-        int error = 0;
-        bool will_do;
-
-        if (stat(part, &status) != 0 || (S_ISDIR(status.st_mode) && access(part, wanted) != 0))
-                error = errno;
-        else if (!S_ISDIR(status.st_mode))
-                error = ENOTDIR;
-        will_do = needed == 0 || (error != ENOTDIR && access(part, needed) == 0);
-        state = will_do ? "warn" : "fail";
-        but = will_do ? "; logins work, but delivery, removal or the index does not" : "";
-        if (error == ENOTDIR)
-                row(context, state, "maildrop", "%s is no folder%s\n"
-                    "cause: an mbox file is not read\n"
-                    "remedy: convert it and deliver to a Maildir, or see -m", part, but);
-        else if (error == ENOENT)
-                report_missing(part, state, but, row, context);
-        else if (error == ELOOP)
-                row(context, state, "maildrop", "%s: %s%s\ncause: a link that leads to itself\n"
-                    "remedy: set it anew: ln -sfn FOLDER %s", part, strerror(error), but, part);
-        else if (error != 0 && error != EROFS)
-                row(context, state, "maildrop", "%s: %s%s\n"
-                    "cause: it belongs to uid %u, gid %u and has mode %04o; uid %u may not %s it\n"
-                    "remedy: %s", part, strerror(error), but, (unsigned)status.st_uid,
-                    (unsigned)status.st_gid, (unsigned)(status.st_mode & 07777),
-                    (unsigned)geteuid(), will_do ? "change" : wanted == X_OK ? "pass" : "read",
-                    wanted == X_OK ? "let that uid pass it (chmod, group)"
-                    : "give it to that user (chown), or open it (chmod)");
-        return will_do;
-}
-
-/* new/ and cur/ themselves are opened without following a link: a user could set one anywhere. */
-static bool
-check_is_no_link(const char *part, bool by_root, check_row row, void *context)
-{
-        char target[PATH_MAX], shown[PATH_MAX], remedy[COMMAND_SIZE];
-        ssize_t length = readlink(part, target, sizeof(target) - 1);
-
-        if (length < 0)
-                return true;
-        target[length] = '\0';
-        path_show(shown, target);
-        command_to_move(remedy, part, target, by_root);
-        row(context, "fail", "maildrop", "%s is a link, to %s\n"
-            "cause: pop3d follows no link in a Maildir; the Maildir itself may be one\n"
-            "remedy: %s", part, shown, remedy);
-        return false;
-}
-
-/* Checks the folders above the Maildir, then those in it; false if a session would fail. */
-static bool
-check_path(const char *path, bool by_root, check_row row, void *context)
-{
-        static const char *const folders[] = { "", "/new", "/cur", "/tmp" };
-        char part[PATH_MAX + 8];
-        bool is_good = true;
-
-        for (size_t end = 1; end < strlen(path); end++)
-                if (path[end] == '/') {
-                        (void)snprintf(part, sizeof(part), "%.*s", (int)end, path);
-                        if (!check_part(part, X_OK, X_OK, row, context))
-                                return false;
-                }
-        /* a session does not need tmp/, the last one; delivery does */
-        for (size_t i = 0; i < 4 && is_good; i++) {
-                (void)snprintf(part, sizeof(part), "%s%s", path, folders[i]);
-                is_good = check_part(part, i < 3 ? R_OK | X_OK : 0, R_OK | W_OK | X_OK, row,
-                    context) && (i == 0 || i == 3 || check_is_no_link(part, by_root, row, context));
-        }
-        return is_good;
-}
-
 /* What /proc/self/mountinfo says of a file system; "" for what it does not say. */
 struct mount {
+        char point[256];        /* where it is mounted */
         char kind[32];          /* its type, as mount(8) calls it */
         char options[1024];     /* of the mount, then of the file system, each after a comma */
 };
@@ -156,7 +48,7 @@ find_mount(int directory, struct mount *mount)
                 words = strstr(line, wanted);
                 end = strstr(line, " - ");
                 if (words == NULL || end == NULL || words > end ||
-                    sscanf(words, "%*s %*s %*s %511s", of_mount) != 1 ||
+                    sscanf(words, "%*s %*s %255s %511s", mount->point, of_mount) != 2 ||
                     sscanf(end, " - %31s %*s %511s", mount->kind, of_kind) < 1)
                         continue;
                 (void)snprintf(mount->options, sizeof(mount->options), ",%.510s,%.510s,", of_mount,
@@ -218,7 +110,7 @@ check_reach(const struct file_system *kind, bool is_private, const struct mount 
 
 /* A warning, no failure: without the index a session is slow, but it serves all mail. */
 static void
-check_space(int directory, const char *kind, check_row row, void *context)
+check_space(int directory, const struct mount *mount, const char *kind, check_row row, void *context)
 {
         struct statvfs space;
 
@@ -226,10 +118,13 @@ check_space(int directory, const char *kind, check_row row, void *context)
                 return;
         if (space.f_flag & ST_RDONLY)
                 row(context, "warn", "maildrop", "the file system is read-only\n"
-                    "cause: often an error on the disk; the kernel's log says so");
+                    "cause: often an error on the disk; the kernel's log says so (dmesg)\n"
+                    "remedy: mount -o remount,rw %s, after fsck if the log says so", mount->point);
         else if (space.f_bavail == 0 || (space.f_files > 0 && space.f_favail == 0))
-                row(context, "warn", "maildrop", "no %s left: the index cannot be kept",
-                    space.f_bavail == 0 ? "space" : "inodes");
+                row(context, "warn", "maildrop", "no %s left: mail can be fetched, but not delivered, and "
+                    "the index cannot be kept\nremedy: make room in %s (df %s%s shows it)",
+                    space.f_bavail == 0 ? "space" : "inodes", mount->point, space.f_bavail == 0 ? ""
+                    : "-i ", mount->point);
         else
                 row(context, "ok", "maildrop", "%s, %" PRIu64 " MiB free", kind,
                     (uint64_t)space.f_bavail * space.f_frsize >> 20);
@@ -247,7 +142,7 @@ check_file_system(int directory, int index_seconds, bool is_private, check_row r
         (void)snprintf(text, sizeof(text), "a %sfile system%s (%s)", kind->is_local ? "local " : "",
             kind->is_local ? "" : " that other machines may use", mount.kind[0] != '\0' ? mount.kind
             : kind->name);
-        check_space(directory, text, row, context);
+        check_space(directory, &mount, text, row, context);
         check_reach(kind, is_private, &mount, row, context);
         if (!kind->is_local)
                 check_caches(&mount, row, context);
@@ -390,7 +285,7 @@ check_unique_ids(const struct maildrop *drop, check_row row, void *context)
 }
 
 static void
-check_readable(const struct maildrop *drop, check_row row, void *context)
+check_readable(const struct maildrop *drop, const char *path, check_row row, void *context)
 {
         size_t unreadable = 0;
 
@@ -400,9 +295,11 @@ check_readable(const struct maildrop *drop, check_row row, void *context)
                 unreadable += !may(record_folder(drop, record), record_name(drop, record), R_OK);
         }
         if (unreadable > 0)
-                row(context, "warn", "maildrop", "%zu messages cannot be read\n"
-                    "remedy: give them to uid %u (chown), and open them to it (chmod u+r)",
-                    unreadable, (unsigned)geteuid());
+                row(context, unreadable == drop->totals.count ? "fail" : "warn", "maildrop",
+                    "%zu messages cannot be read\n"
+                    "remedy: give them to uid %u (chown), and open them to it (chmod u+r): "
+                    "chown -hR %u %s; setpriv --reuid=%u --clear-groups chmod -R u+rwX %s", unreadable, (unsigned)geteuid(),
+                    (unsigned)geteuid(), path, (unsigned)geteuid(), path);
 }
 
 /* Whether a message begins as what a program made of it that is not to be served so. */
@@ -452,14 +349,33 @@ check_packed(const struct maildrop *drop, check_row row, void *context)
                     ? "doveadm sync to a new Maildir" : "each by that program, under its own name");
 }
 
+/* The row of a maildrop that cannot be read; mostly it is a list that somebody else has made. */
+static void
+report_reading(int directory, const char *path, int error, check_row row, void *context)
+{
+        static const char *const lists[] = { INDEX_NAME, "pop3d.ids", "dovecot-uidlist",
+                "courierpop3dsizelist" };
+
+        for (size_t i = 0; error == EACCES && i < sizeof(lists) / sizeof(lists[0]); i++)
+                if (may(directory, lists[i], F_OK) && !may(directory, lists[i], R_OK)) {
+                        row(context, "fail", "maildrop", "%s/%s: %s\n"
+                            "cause: clients' unique-ids are in it, so nothing is served without it\n"
+                            "remedy: chown %u %s/%s; chmod u+rw %s/%s", path, lists[i],
+                            strerror(error), (unsigned)geteuid(), path, lists[i], path, lists[i]);
+                        return;
+                }
+        row(context, "fail", "maildrop", "%s: %s while reading", path, strerror(error));
+}
+
 void
-maildir_check_place(const char *path, int index_seconds, bool by_root, check_row row, void *context)
+maildir_check_place(const char *path, const struct maildir_names *names, int index_seconds,
+    bool by_root, check_row row, void *context)
 {
         struct stat status = { .st_mode = 0 };
         bool is_private;
         int directory;
 
-        if (!check_path(path, by_root, row, context))
+        if (!way_check(path, names, by_root, row, context))
                 return;
         directory = maildir_open(path);
         (void)fstat(directory, &status);
@@ -477,12 +393,12 @@ maildir_check_mail(int directory, const char *path, const char *id_format, int i
             &index_state);
 
         if (drop == NULL) {
-                row(context, "fail", "maildrop", "%s: %s while reading", path, strerror(errno));
+                report_reading(directory, path, errno, row, context);
                 return;
         }
         row(context, "ok", "maildrop", "%s: %zu messages, %" PRIu64 " octets; the index is %s",
             path, drop->totals.count, drop->totals.octets, index_state);
-        check_readable(drop, row, context);
+        check_readable(drop, path, row, context);
         check_packed(drop, row, context);
         check_unique_ids(drop, row, context);
 }

@@ -1,13 +1,15 @@
 /*
- * command.h - what command.c gives to check.c and elsewhere.c.
+ * command.h - what command.c and way.c give to check.c and elsewhere.c.
  * Runs in:   a child of pop3d-check, as the mail user; not in a session.
- * May touch: see command.c.
+ * May touch: see there.
  */
 #ifndef POP3D_MAILDIR_COMMAND_H
 #define POP3D_MAILDIR_COMMAND_H
 
 #include <limits.h>
 #include <stdbool.h>
+
+#include "maildir.h"
 
 enum { COMMAND_SIZE = 4 * PATH_MAX };
 
@@ -28,5 +30,11 @@ void command_as_owner(char out[COMMAND_SIZE], bool by_root, const char *command)
  * this user's own, else words.
  */
 void command_to_move(char out[COMMAND_SIZE], const char *link, const char *target, bool by_root);
+
+/* way.c: for the check (-c) alone */
+
+/* Checks the folders above the Maildir, then those in it; false if a session would fail. Rows say what is wrong. */
+bool way_check(const char *path, const struct maildir_names *names, bool by_root, check_row row,
+    void *context);
 
 #endif

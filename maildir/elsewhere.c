@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <mntent.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,7 +22,7 @@ enum {
 
 /* What the entries of one folder or more are. */
 struct entries {
-        size_t files, links, folders;
+        size_t files, links, folders, hidden;   /* hidden: files whose names begin with a dot */
         bool is_closed;         /* not all of it could be listed */
 };
 
@@ -60,9 +59,12 @@ count(const char *path, const char *folder, struct entries *entries)
         if (list == NULL && errno != ENOENT)
                 entries->is_closed = true;
         for (size_t i = 0; list != NULL && i < ENTRIES_MAX && (entry = readdir(list)) != NULL; i++) {
-                unsigned char kind = entry->d_name[0] == '.' ? DT_UNKNOWN
-                    : kind_of(dirfd(list), entry);
+                unsigned char kind = kind_of(dirfd(list), entry);
 
+                if (entry->d_name[0] == '.') {
+                        entries->hidden += kind == DT_REG;
+                        continue;
+                }
                 entries->files += kind == DT_REG;
                 entries->links += kind == DT_LNK;
                 entries->folders += kind == DT_DIR;
@@ -159,6 +161,77 @@ check_folders(const char *path, const struct stat *own, bool by_root, check_row 
             places.text, remedy[0] != '\0' ? ": " : "", remedy);
 }
 
+/*
+ * Writes what a path is as a template: its parts that are the user's, the domain's and the home's as %u, %d and, as a
+ * relative one, nothing. It is the way that -m would name it.
+ */
+static void
+write_template(const char *path, const struct maildir_names *names, char *out, size_t size)
+{
+        size_t home = strlen(names->home), used = 0, length;
+        char both[PATH_MAX];
+
+        (void)snprintf(both, sizeof(both), "%s@%s", names->user, names->domain);
+
+        if (strcmp(path, names->home) == 0) {
+                (void)snprintf(out, size, "%%h");
+                return;
+        }
+        if (home > 1 && strncmp(path, names->home, home) == 0 && path[home] == '/') {
+                (void)snprintf(out, size, "%s", path + home + 1);
+                return;
+        }
+        for (out[0] = '\0'; *path != '\0' && used < size; path += length) {
+                const char *what;
+
+                path++;
+                length = strcspn(path, "/");
+                what = length == strlen(names->user) && strncmp(path, names->user, length) == 0 ? "%u"
+                    : names->domain[0] != '\0' && length == strlen(names->domain) &&
+                    strncmp(path, names->domain, length) == 0 ? "%d" : length == strlen(both) &&
+                    strncmp(path, both, length) == 0 ? "%u@%d" : NULL;
+                used += (size_t)snprintf(out + used, size - used, "/%.*s", what == NULL ? (int)length : 5,
+                    what == NULL ? path : what);
+        }
+}
+
+/* Adds the places that another template would lead to, below the folder with all of them. */
+static void
+add_places_of_templates(struct places *places, const char *root, const struct maildir_names *names)
+{
+        static const char *const ends[] = { "", "/Maildir" };
+        const char *user = names->user, *domain = names->domain;
+        char whole[PATH_MAX];
+
+        for (int i = 0; i < 2; i++) {
+                if (snprintf(whole, sizeof(whole), "%s/%s%s", root, user, ends[i]) < PATH_MAX)
+                        add_place(places, whole);
+                if (domain[0] == '\0')
+                        continue;
+                if (snprintf(whole, sizeof(whole), "%s/%s/%s%s", root, domain, user, ends[i]) < PATH_MAX)
+                        add_place(places, whole);
+                if (snprintf(whole, sizeof(whole), "%s/%s@%s%s", root, user, domain, ends[i]) < PATH_MAX)
+                        add_place(places, whole);
+        }
+}
+
+/* The folder above a maildrop that is not a user's or domain's own, as /var/vmail. */
+static void
+find_root(const char *path, const struct maildir_names *names, char root[PATH_MAX])
+{
+        bool is_own = true;
+
+        (void)snprintf(root, PATH_MAX, "%s", path);
+        while (is_own && strrchr(root, '/') > root) {
+                const char *last = strrchr(root, '/') + 1;
+
+                is_own = strstr(last, names->user) != NULL || strcmp(last, names->domain) == 0 ||
+                    strcmp(last, "Maildir") == 0;
+                if (is_own)
+                        *strrchr(root, '/') = '\0';
+        }
+}
+
 /* Another Maildir: in the home, or where mail commonly lies. */
 static void
 check_others(const char *path, const struct stat *own, const struct maildir_names *names,
@@ -166,13 +239,21 @@ check_others(const char *path, const struct stat *own, const struct maildir_name
 {
         static const char *const common[] = { "/var/mail", "/var/spool/mail", "/var/vmail" };
         struct places places = { 0 };
-        char whole[PATH_MAX];
+        char whole[PATH_MAX], root[PATH_MAX] = "", template[PATH_MAX] = "";
         struct stat known = { 0 };
 
         add_places_below(&places, names->home, own);
+        if (names->home[1] != '\0')
+                add_place(&places, names->home);
+        if (strncmp(path, names->home, strlen(names->home)) != 0 || names->domain[0] != '\0') {
+                find_root(path, names, root);
+                add_places_of_templates(&places, root, names);
+        }
         for (size_t i = 0; i < sizeof(common) / sizeof(common[0]); i++) {
                 struct stat status;
 
+                if (names->domain[0] != '\0' && strcmp(common[i], root) != 0)
+                        add_places_of_templates(&places, common[i], names);
                 (void)snprintf(whole, sizeof(whole), "%s/%s", common[i], names->mailbox);
                 /* the second is often a link to the first */
                 if (stat(whole, &status) != 0 || !S_ISDIR(status.st_mode) ||
@@ -183,11 +264,14 @@ check_others(const char *path, const struct stat *own, const struct maildir_name
                 add_place(&places, whole);
                 add_places_below(&places, whole, own);
         }
+        if (places.count > 0 && path_is_plain(places.first))
+                write_template(places.first, names, template, sizeof(template));
         if (places.count > 0)
                 row(context, "warn", "maildrop", "%s has no mail, and %zu messages lie in %s\n"
                     "cause: mail is delivered there, or was before\n"
                     "remedy: have it delivered to %s and move what is there, or name that place by "
-                    "-m in the launcher's entry", path, places.files, places.text, path);
+                    "-m in the launcher's entry%s%s", path, places.files, places.text, path,
+                    template[0] == '\0' ? "" : ": -m ", template);
 }
 
 /* ---- What is no Maildir ---------------------------------------------------------------- */
@@ -214,6 +298,112 @@ check_mbox(const char *path, const struct maildir_names *names, check_row row, v
                     path, whole, (uintmax_t)status.st_size, whole);
                 return;
         }
+}
+
+/* Folders of mail in the formats of MH and of Dovecot, which are no Maildirs. */
+static void
+check_formats(const char *path, const struct maildir_names *names, bool by_root, check_row row,
+    void *context)
+{
+        static const struct {
+                const char *root, *folder, *format;
+        } known[] = { { "Mail", "/inbox", "mh" }, { "mdbox", "/storage", "mdbox" },
+                { "Maildir", "/storage", "mdbox" }, { "mail", "/storage", "mdbox" },
+                { "sdbox", "/mailboxes/INBOX/dbox-Mails", "sdbox" },
+                { "Maildir", "/mailboxes/INBOX/dbox-Mails", "sdbox" },
+                { "mail", "/mailboxes/INBOX/dbox-Mails", "sdbox" } };
+        char root[PATH_MAX], command[COMMAND_SIZE], remedy[COMMAND_SIZE];
+
+        for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+                struct entries entries = { 0 };
+
+                if (snprintf(root, sizeof(root), "%s/%s", names->home, known[i].root) >= PATH_MAX)
+                        continue;
+                count(root, known[i].folder, &entries);
+                if (entries.files == 0)
+                        continue;
+                if (strcmp(known[i].format, "mh") == 0)
+                        (void)snprintf(command, sizeof(command), "mv %s%s/[0-9]* %s/new/", root,
+                            known[i].folder, path);
+                command_as_owner(remedy, by_root, command);
+                if (strcmp(known[i].format, "mh") != 0)
+                        (void)snprintf(remedy, sizeof(remedy), "doveadm -o mail_location=maildir:%s "
+                            "backup -R -u %s %s:%s", path, names->user, known[i].format, root);
+                row(context, "warn", "maildrop", "%s has no mail, and %zu files lie in %s%s\n"
+                    "cause: mail is delivered there, in the format %s, which is no Maildir\n"
+                    "remedy: have it delivered to the Maildir, and move what is there: %s", path,
+                    entries.files, root, known[i].folder, known[i].format, remedy);
+                return;
+        }
+}
+
+/* Adds what is in the folders of a folder. No link is followed. */
+static void
+count_below(const char *path, const char *folder, struct entries *entries)
+{
+        char whole[PATH_MAX + 8], below[NAME_MAX + 2];
+        const struct dirent *entry;
+        DIR *list;
+        int fd;
+
+        (void)snprintf(whole, sizeof(whole), "%s%s", path, folder);
+        fd = open(whole, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        list = fd < 0 ? NULL : fdopendir(fd);
+        while (list != NULL && (entry = readdir(list)) != NULL)
+                if (entry->d_name[0] != '.' && kind_of(dirfd(list), entry) == DT_DIR) {
+                        (void)snprintf(below, sizeof(below), "/%s", entry->d_name);
+                        count(whole, below, entries);
+                }
+        if (list != NULL)
+                (void)closedir(list);
+}
+
+/* Files that servers name as messages (1764500000.M1P2.host), in the Maildir itself. */
+static size_t
+count_beside(const char *path)
+{
+        const struct dirent *entry;
+        DIR *list = opendir(path);
+        size_t found = 0;
+
+        while (list != NULL && (entry = readdir(list)) != NULL)
+                found += entry->d_name[0] >= '0' && entry->d_name[0] <= '9' &&
+                    strchr(entry->d_name, '.') != NULL && kind_of(dirfd(list), entry) == DT_REG;
+        if (list != NULL)
+                (void)closedir(list);
+        return found;
+}
+
+/* Files in the Maildir that are no messages for where or how they lie: beside new/, below it, hidden in it. */
+static void
+check_misplaced(const char *path, size_t hidden, bool by_root, check_row row, void *context)
+{
+        char command[COMMAND_SIZE], remedy[COMMAND_SIZE];
+        struct entries below = { 0 };
+        size_t beside = count_beside(path);
+
+        count_below(path, "/new", &below);
+        count_below(path, "/cur", &below);
+        (void)snprintf(command, sizeof(command), "mv %s/[0-9]*.* %s/new/", path, path);
+        command_as_owner(remedy, by_root, command);
+        if (beside > 0)
+                row(context, "warn", "maildrop", "%s has no mail, and %zu files lie beside its new/\n"
+                    "cause: whoever delivered them took the folder for new/ itself\n"
+                    "remedy: mend that, and move them: %s", path, beside, remedy);
+        (void)snprintf(command, sizeof(command), "find %s/new %s/cur -mindepth 2 -type f -exec mv -t %s/new {} +",
+            path, path, path);
+        command_as_owner(remedy, by_root, command);
+        if (below.files > 0)
+                row(context, "warn", "maildrop", "%s has no mail, and %zu files lie in folders of its new/ and "
+                    "cur/\ncause: what lies there is no message of a Maildir\n"
+                    "remedy: move them up: %s", path, below.files, remedy);
+        (void)snprintf(command, sizeof(command), "cd %s/new; for f in .[!.]*; do mv \"$f\" \"${f#.}\"; done",
+            path);
+        command_as_owner(remedy, by_root, command);
+        if (hidden > 0)
+                row(context, "warn", "maildrop", "%s has no mail, and the names of %zu files in its new/ and cur/ "
+                    "begin with a dot\ncause: such files are no messages of a Maildir\n"
+                    "remedy: take the dot away: %s", path, hidden, remedy);
 }
 
 /* Other ways by which mail does not get here: it is sent on, or its delivery does not end. */
@@ -259,92 +449,7 @@ maildir_check_elsewhere(const char *path, const struct maildir_names *names, boo
         check_folders(path, &own, by_root, row, context);
         check_others(path, &own, names, row, context);
         check_mbox(path, names, row, context);
+        check_formats(path, names, by_root, row, context);
+        check_misplaced(path, entries.hidden, by_root, row, context);
         check_ways(path, names, by_root, row, context);
-}
-
-/* ---- A home that is not there ---------------------------------------------------------- */
-
-/* Whether a file system is mounted on exactly this folder. */
-static bool
-is_mounted(const char *folder)
-{
-        FILE *mounts = setmntent("/proc/self/mounts", "re");
-        const struct mntent *mount;
-        bool is_found = false;
-
-        while (mounts != NULL && !is_found && (mount = getmntent(mounts)) != NULL)
-                is_found = strcmp(mount->mnt_dir, folder) == 0;
-        if (mounts != NULL)
-                (void)endmntent(mounts);
-        return is_found;
-}
-
-/* The folder on the way to the home on which /etc/fstab mounts something that is not mounted. */
-static bool
-find_unmounted(const char *home, char folder[PATH_MAX])
-{
-        FILE *table = setmntent("/etc/fstab", "re");
-        char candidate[PATH_MAX];
-        const struct mntent *mount;
-
-        folder[0] = '\0';
-        while (table != NULL && (mount = getmntent(table)) != NULL) {
-                size_t length = strlen(mount->mnt_dir);
-
-                /* is_mounted() uses the memory of getmntent(3) anew */
-                (void)snprintf(candidate, sizeof(candidate), "%s", mount->mnt_dir);
-                if (length > 1 && length > strlen(folder) && strncmp(home, candidate, length) == 0 &&
-                    (home[length] == '/' || home[length] == '\0') && !is_mounted(candidate))
-                        memcpy(folder, candidate, sizeof(candidate));
-        }
-        if (table != NULL)
-                (void)endmntent(table);
-        return folder[0] != '\0';
-}
-
-/* A folder that belongs to this process's user, where homes commonly lie. */
-static bool
-find_home(const char *user, char found[PATH_MAX])
-{
-        static const char *const parents[] = { "/home", "/export/home", "/srv/home", "/var/home",
-                "/data/home", "/users", "/usr/home" };
-        struct stat status;
-
-        for (size_t i = 0; i < sizeof(parents) / sizeof(parents[0]); i++) {
-                (void)snprintf(found, PATH_MAX, "%s/%s", parents[i], user);
-                if (stat(found, &status) == 0 && S_ISDIR(status.st_mode) &&
-                    status.st_uid == geteuid())
-                        return true;
-        }
-        return false;
-}
-
-bool
-maildir_check_home(const struct maildir_names *names, check_row row, void *context)
-{
-        const char *home = names->home, *error;
-        char found[PATH_MAX];
-        struct stat status;
-
-        if (stat(home, &status) == 0 || (errno != ENOENT && errno != ENOTDIR))
-                return true;
-        error = strerror(errno);
-        if (find_unmounted(home, found))
-                row(context, "fail", "maildrop", "%s: %s\n"
-                    "cause: /etc/fstab has a file system for %s, and none is mounted there\n"
-                    "remedy: mount %s", home, error, found, found);
-        else if (find_home(names->mailbox, found))
-                row(context, "fail", "maildrop", "%s: %s\n"
-                    "cause: passwd says that this is the home of %s, whose folder seems to be %s\n"
-                    "remedy: usermod -d %s %s", home, error, names->mailbox, found, found,
-                    names->mailbox);
-        else
-                row(context, "fail", "maildrop", "%s: %s\n"
-                    "cause: passwd says that this is the home of %s; it is not mounted, has another "
-                    "place, or was never made\n"
-                    "remedy: mount what holds it; or tell passwd the right one (usermod -d HOME %s); "
-                    "or for a new account, as root: install -d -o %u -g %u -m 700 %s", home,
-                    error, names->mailbox, names->mailbox, (unsigned)geteuid(),
-                    (unsigned)getegid(), home);
-        return false;
 }

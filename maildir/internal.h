@@ -23,7 +23,7 @@
  *               show, and when the index may be believed (told at its head)
  *   update.c    UPDATE: what is removed, moved and tidied up after QUIT
  *   maildrop.c  the other verbs of maildir.h: open, marks, close
- *   check.c     the rows of `pop3d -c`; in that program alone
+ *   check.c     the rows of `pop3d -c`; in that program alone, as way.c, home.c and elsewhere.c
  *   command.c   the commands in them, which no user can turn against root; in that program alone
  */
 #ifndef POP3D_MAILDIR_INTERNAL_H

@@ -201,7 +201,8 @@ typedef void (*check_row)(void *context, const char *state, const char *what, co
  * written, no lock is kept. by_root: root will do what the rows say. In check.c, which no session
  * needs.
  */
-void maildir_check_place(const char *path, int index_seconds, bool by_root, check_row row, void *context);
+void maildir_check_place(const char *path, const struct maildir_names *names, int index_seconds,
+    bool by_root, check_row row, void *context);
 
 /*
  * Tells in elsewhere.c of mail that no session shows: links, and if the maildrop is empty or not
@@ -210,8 +211,9 @@ void maildir_check_place(const char *path, int index_seconds, bool by_root, chec
 void maildir_check_elsewhere(const char *path, const struct maildir_names *names, bool by_root,
     check_row row, void *context);
 
-/* Whether the home of a system account is there. Else a row tells why not, and what mends it. */
-bool maildir_check_home(const struct maildir_names *names, check_row row, void *context);
+/* Whether the home of a system account is there, and its own. Else a row tells why not, and what mends it. In home.c. */
+bool maildir_check_home(const char *path, const struct maildir_names *names, check_row row,
+    void *context);
 
 /*
  * Tells of the mail itself: it is read as a session reads it, and may be read behind a session's

@@ -28,8 +28,8 @@ KNOWN_PURE = {"auth/proxy": {"peer_set_address"},
               "maildir/former": {"octets_are_id", "sprintf", "__sprintf_chk", "__isoc23_strtoull"}}
 
 # Linked into the check (-c) alone, so that the session's program does not carry them.
-CHECK_ALONE = {f"auth/{name}" for name in ("check", "check_pam", "rules", "stack", "addresses", "ask", "password",
-                                           "remedies", "inquiry", "tool")}
+CHECK_ALONE = {f"auth/{name}" for name in ("check", "check_pam", "rules", "modules", "stack", "addresses", "ask",
+                                           "password", "remedies", "lists", "directory", "inquiry", "tool")}
 
 IDENTITY = re.compile(r"pam_.*|set(res|re|e|fs)?[ug]id|initgroups|setgroups|chroot|getpw.*|getsp.*|getgr.*")
 PROCESSES = re.compile(r"v?fork|clone|exec.*|posix_spawn.*|system|popen|kill|ptrace")
@@ -181,7 +181,8 @@ def test_session_carries_no_check(world):
     ours, check = exports(program), exports(program + "-check")
     for name, path in objects().items():
         own = exports(path) - {"main"}
-        if name.startswith("xinetd.d/") or name in CHECK_ALONE | {"maildir/check", "maildir/command", "maildir/elsewhere"}:
+        if name.startswith("xinetd.d/") or name in CHECK_ALONE | {f"maildir/{name}" for name in ("check", "command", "way",
+                                                                                          "home", "elsewhere")}:
             assert not own & ours, f"{name}.c is in pop3d: {sorted(own & ours)}"
         elif name != "pop3d":
             assert own & ours, f"{name}.c is not in pop3d"
@@ -294,7 +295,7 @@ def test_binaries_need_libc_and_libpam(world):
         needed = set(re.findall(r"\(NEEDED\).*\[(\w+)", readelf(binary, "-d")))
         assert needed == {"libc"}, f"{binary} needs {needed}"
     loading = {name for name, path in objects().items() if "dlopen" in imports(path)}
-    assert loading == {"auth/libpam", "auth/equal", "auth/rules"}, f"libraries are loaded by {loading}"
+    assert loading == {"auth/libpam", "auth/equal", "auth/modules", "auth/directory"}, f"libraries are loaded by {loading}"
     with open(f"{TREE}/auth/libpam.c") as file:
         assert re.findall(r"\bdlopen\(([^,]*),", file.read()) == ['"libpam.so.0"'], "auth/libpam.c loads another library"
     with open(f"{TREE}/auth/equal.c") as file:

@@ -95,6 +95,48 @@ is_below(const char *path, const char *folder)
         return strncmp(path, folder, length) == 0 && path[length] == '/';
 }
 
+/* The row where a maildrop's path cannot be made. */
+static void
+report_no_path(struct report *report, const struct check *check, int error)
+{
+        const struct identity *identity = &check->found.identity;
+        const char *template = check->options->maildir;
+
+        if (error == EPERM && identity->name.domain[0] == '\0')
+                print_row(report, "fail", "maildrop", "%s: %s\ncause: the login has no domain, and -m wants one\n"
+                    "remedy: log in as %s@DOMAIN, or take %%d out of -m", template, strerror(error),
+                    identity->name.user);
+        else if (error == EPERM)
+                print_row(report, "fail", "maildrop", "%s: %s\ncause: -m does not tell domains apart\n"
+                    "remedy: put %%d into -m, as -m /var/vmail/%%d/%%u", template, strerror(error));
+        else if (error == ENAMETOOLONG)
+                print_row(report, "fail", "maildrop", "%s: %s", template, strerror(error));
+        else if (identity->home[0] != '/')
+                print_row(report, "fail", "maildrop", "the home of %s in passwd is \"%s\", which is no path\n"
+                    "remedy: usermod -d /home/%s %s", identity->name.mailbox, identity->home,
+                    identity->name.mailbox, identity->name.mailbox);
+        /* what is no template has a row among the options */
+}
+
+/* The row of a template that is written as other programs, or shells, take it; false if it is none. */
+static bool
+report_foreign_template(struct report *report, const char *template)
+{
+        static const char *const starts[] = { "~/", "$HOME/", "${HOME}/", "maildir:~/", "maildir:%h/", "maildir:" };
+        const char *rest = NULL;
+
+        for (size_t i = sizeof(starts) / sizeof(starts[0]); i-- > 0; )
+                if (strncmp(template, starts[i], strlen(starts[i])) == 0)
+                        rest = template + strlen(starts[i]);
+        if (rest == NULL)
+                return false;
+        print_row(report, "fail", "maildrop", "-m %s is taken as it stands\n"
+            "cause: pop3d is no shell and no Dovecot; a path that does not begin with / begins in the home\n"
+            "remedy: write -m %s in its place in the launcher's entry", template,
+            rest[0] == '\0' ? "Maildir" : rest);
+        return true;
+}
+
 /* In a process of its own, for it becomes the user for ever; that process has seen no shadow file. */
 static void
 check_place(struct report *report, void *context)
@@ -108,21 +150,23 @@ check_place(struct report *report, void *context)
 
         become_user(&check->found.identity);
         if (error != 0)
-                print_row(report, "fail", "maildrop", "%s: %s\n"
-                    "cause: -m does not tell domains apart", check->options->maildir, strerror(error));
+                report_no_path(report, check, error);
+        else if (report_foreign_template(report, check->options->maildir))
+                return;
         else if (is_virtual && maildir_is_spelt_otherwise(path, found, sizeof(found)))
                 print_row(report, "fail", "maildrop", "%s is not there, but %s is\n"
                     "cause: virtual users log in in small letters\n"
                     "remedy: rename it to small letters", path, found);
         else if (!is_virtual && is_below(path, names.home) &&
-            !maildir_check_home(&names, print_row, report))
+            !maildir_check_home(path, &names, print_row, report))
                 return;
         else if (maildir_is_not_yet_there(path, check->found.identity.uid))
                 print_row(report, "warn", "maildrop", "%s is not there yet, and served as empty\n"
                     "remedy: none before the first mail comes; if mail goes elsewhere, as to "
                     "/var/mail, have it delivered here, or see -m", path);
         else
-                maildir_check_place(path, check->options->index_seconds, by_root, print_row, report);
+                maildir_check_place(path, &names, check->options->index_seconds, by_root,
+                    print_row, report);
         if (error == 0)
                 maildir_check_elsewhere(path, &names, by_root, print_row, report);
 }
@@ -165,6 +209,21 @@ leave_words(struct launched *launched, char *const *arguments)
                 launched->count++;
         }
         launched->is_found = true;
+}
+
+static void
+check_names(struct report *report, void *context)
+{
+        (void)auth_check_names(print_row, report);
+}
+
+static void
+check_account(struct report *report, void *context)
+{
+        struct check *check = context;
+
+        if (check->trial.login != NULL)
+                (void)auth_check_account(&check->options->auth, check->trial.login, print_row, report);
 }
 
 /* Options as the launcher gives them, unless some were given by hand. */
@@ -290,6 +349,9 @@ static void
 check_all(struct report *report, struct check *check)
 {
         static struct report of_maildrop = { .channel = -1 };
+        static const struct part names = { "login", false, 20, "the name service", check_names, NULL, 0 };
+        static const struct part account = { "login", false, 20, "the name service", check_account,
+                NULL, 0 };
         const struct part launchers = { "launcher", false, 120, "a launcher", check_launchers,
                 &check->launched, sizeof(check->launched) };
         const struct part login = { "login", false, 30, "the name service", check_login,
@@ -303,8 +365,17 @@ check_all(struct report *report, struct check *check)
                 check_spelling, NULL, 0 };
         static const struct part session = { "session", false, 60, "pop3d", check_session, NULL, 0 };
 
-        (void)part_run(report, &launchers, check);
-        take_launched(check);
+        bool is_stuck = part_run(report, &names, check) >= CHECK_FAULTS;
+
+        if (!is_stuck) {
+                (void)part_run(report, &launchers, check);
+                take_launched(check);
+                is_stuck = part_run(report, &account, check) >= CHECK_FAULTS;
+        }
+        if (is_stuck) {
+                print_row(report, "skip", "login", "what asks the name service was not looked at");
+                return;
+        }
         (void)part_run(report, &login, check);
         /* before the password is asked for, so that what reads a user's files does not have it */
         if (check->found.identity.uid != 0 &&

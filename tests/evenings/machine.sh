@@ -67,3 +67,39 @@ as() { local user=$1; shift; setpriv --reuid "$user" --regid "$user" --clear-gro
 elsewhere() { nsenter -t "$OTHER" -n "$@"; }
 # Delivers a message: deliver USER FOLDER, which is made
 deliver() { install -d -o "$1" -g "$1" -m 700 "$2"; echo "Subject: $RANDOM" >"$2/$(date +%s%N).M1.mailhost"; chown "$1" "$2"/*; }
+
+# A module of PAM from a package that is unpacked, as if it were installed: pam_package PACKAGE
+pam_package() {
+        local folder=/lib/x86_64-linux-gnu/security
+        mkdir -p "$ROOM/modules/upper" "$ROOM/modules/work"
+        mount -t overlay overlay -o "lowerdir=$PACKAGES/$1$folder:$folder,upperdir=$ROOM/modules/upper,workdir=$ROOM/modules/work" "$folder"
+}
+# A part of the name service, in the same way: name_package PACKAGE
+name_package() { echo "$PACKAGES/$1/lib/x86_64-linux-gnu" >/etc/ld.so.conf.d/names.conf; ldconfig; }
+# Sockets that take connections and never answer, as a daemon that waits for its own server does: silent PATH...
+silent() {
+        daemon silent 0 python3 -c 'import os, socket, sys, time
+kept = []
+for path in sys.argv[1:]:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    kept.append(socket.socket(socket.AF_UNIX))
+    kept[-1].bind(path)
+    os.chmod(path, 0o600 if "private" in path else 0o666)
+    kept[-1].listen(50)
+time.sleep(1000)' "$@"
+        local path
+        for path; do while [ ! -S "$path" ]; do sleep 0.05; done; done
+}
+# Virtual users: virtual NAME FOLDER OPTIONS: their rules, a database that has the name, one message, the entry's options
+virtual() {
+        mkdir -p "$2/new" "$2/cur" "$2/tmp"
+        echo 'Subject: x' >"$2/new/1.M1.x"
+        chown -R vmail:vmail /var/vmail
+        chmod 700 /var/vmail
+        shipped pop3-virtual.pam /etc/pam.d/pop3
+        [ -z "$1" ] || printf '%s\n%s\n' "$1" "$(openssl passwd -6 "$PASSWORD")" | db5.3_load -T -t hash /etc/pop3-users.db
+        xinetd_line "server_args = $3"
+}
+# Rules before the account rules of the service; before all of them
+account_rule() { sed -i "/^@include common-account/i account $1" /etc/pam.d/pop3; }
+auth_rule() { sed -i "1i auth $1" /etc/pam.d/pop3; }

@@ -1028,7 +1028,7 @@ def test_maildrop_that_cannot_change(world):
         place.as_alice("chmod 700 Maildir Maildir/new Maildir/cur")
         os.chown(f"{place.home}/Maildir/new/1700000001.M1P1.sample", 0, 0)
         check = Check(world, "alice").quiet_but("maildrop")
-        check.expect("warn", "maildrop", "1 messages cannot be read", "uid 4001 (chown)", "(chmod u+r)")
+        check.expect("fail", "maildrop", "1 messages cannot be read", "uid 4001 (chown)", "(chmod u+r)")
 
 
 def test_closed_parent(world):
