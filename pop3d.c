@@ -533,6 +533,8 @@ part_from_client(struct session *session)
         /* a tick of the clock is not the last of it; one who never stops sending is not waited for */
         while (left >= 0 && octets < LINGER_OCTETS && (ready = poll(&client, 1, (int)left)) != 0) {
                 count = ready < 0 ? -1 : read(0, session->input, INPUT_SIZE);
+                /* it may be a password */
+                explicit_bzero(session->input, count > 0 ? (size_t)count : 0);
                 if (count == 0 || (count < 0 && errno != EINTR))
                         return;
                 octets += count > 0 ? (size_t)count : 0;
@@ -1334,6 +1336,11 @@ serve(struct options *options, const char *problem)
         if (!auth->expects_proxy && !auth_admits(&auth->peer))
                 return (int)refuse_connection(&session);
         end = auth_session(auth, authorization, &session, &session.identity);
+        if (end == END_CROWDED) {
+                reply(&session, "-ERR [SYS/TEMP] You have too many sessions; please end one");
+                part_from_client(&session);
+                return END_TOO_MANY;
+        }
         if (end != END_GRANTED)
                 return end == END_SILENT ? END_DISCONNECT : (int)end;
         session.output.size = sizeof(data);

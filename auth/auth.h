@@ -249,11 +249,12 @@ enum session_end {
         END_ABUSE = 3,          /* failed logins or bad commands */
         END_CUT = 4,            /* a message failed while it was sent */
         END_USAGE = 64,         /* EX_USAGE */
-        END_TOO_MANY = 69,      /* EX_UNAVAILABLE: connections of one network that wait for a login */
+        END_TOO_MANY = 69,      /* EX_UNAVAILABLE: connections of one network, sessions of one user */
         END_FAULT = 70,         /* EX_SOFTWARE: our fault */
         END_IN_USE = 75,        /* EX_TEMPFAIL */
         END_REFUSED = 77,       /* EX_NOPERM */
         END_GRANTED = 100,      /* of the AUTHORIZATION process only: logged in */
+        END_CROWDED = 102,      /* of auth_session() only: logged in, but with too many sessions */
         END_SILENT = 101,       /* of the AUTHORIZATION process only: not a word from the client */
 };
 
@@ -261,8 +262,8 @@ const char *session_end_name(enum session_end end);     /* for the log: "quit", 
 
 /*
  * Runs authorization(context, pam) in the AUTHORIZATION process, and PAM in a second one. Returns
- * when both have ended: END_GRANTED, and this process is the identity's user for ever; or why the
- * session ended without a login.
+ * when both have ended: END_GRANTED, and this process is the identity's user for ever; END_CROWDED,
+ * and it is root still, which has to tell the client; or why the session ended without a login.
  */
 enum session_end auth_session(const struct auth *auth,
     enum session_end (*authorization)(void *context, int pam), void *context,

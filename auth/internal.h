@@ -197,6 +197,14 @@ void filter_waiting(void);
 
 /* places.c */
 
+#define PLACES_FOLDER "/run/pop3d"
+
+/*
+ * Opens a file of PLACES_FOLDER, which is made if it is not there. -1, with errno, without root, or if
+ * it cannot be had or is not root's alone.
+ */
+int places_open(const char *path, int flags);
+
 /*
  * Waits until there is something to be received, and tells AUTHORIZATION meanwhile, again and again,
  * when places are short.
@@ -209,6 +217,14 @@ void places_wait(int channel, pid_t authorization);
  */
 void places_begin_examination(void);
 void places_end_examination(void);
+
+/* sessions.c */
+
+/*
+ * Takes a place for a session of this user, until this process ends. False if he has too many; this
+ * is logged, and so is that one of his was killed and is there still. True where there are no places.
+ */
+bool sessions_admit(const struct auth *auth, const struct identity *identity);
 
 /* processes.c */
 

@@ -33,7 +33,6 @@ enum {
         EXAMINED_MEBIBYTES = 20,                /* of memory that one login takes: yescrypt's 16, and PAM */
 };
 
-#define FOLDER "/run/pop3d"
 
 /* Where in the file the octets of each kind begin. */
 #define CONNECTIONS INT64_C(0)
@@ -49,30 +48,29 @@ static struct {
         int fd;
 } places = { -1 };
 
-/* Opens the file. False, with errno, if it cannot be had, or is not root's alone. */
-static bool
-open_file(void)
+int
+places_open(const char *path, int flags)
 {
-        const int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
         struct stat file;
+        int fd;
 
         errno = EPERM;
         if (geteuid() != 0)
-                return false;
-        places.fd = open(FOLDER "/places", flags, 0600);
-        if (places.fd < 0 && errno == ENOENT) {
-                (void)mkdir(FOLDER, 0700);
-                places.fd = open(FOLDER "/places", flags, 0600);
+                return -1;
+        flags |= O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+        fd = open(path, flags, 0600);
+        if (fd < 0 && errno == ENOENT) {
+                (void)mkdir(PLACES_FOLDER, 0700);
+                fd = open(path, flags, 0600);
         }
-        if (places.fd < 0)
-                return false;
-        errno = EPERM;
-        if (fstat(places.fd, &file) == 0 && S_ISREG(file.st_mode) && file.st_uid == 0 &&
+        if (fd < 0)
+                return -1;
+        if (fstat(fd, &file) == 0 && S_ISREG(file.st_mode) && file.st_uid == 0 &&
             (file.st_mode & 077) == 0)
-                return true;
-        (void)close(places.fd);
-        places.fd = -1;
-        return false;
+                return fd;
+        (void)close(fd);
+        errno = EPERM;
+        return -1;
 }
 
 /* Locks, unlocks or asks about one octet; as fcntl(2). */
@@ -87,7 +85,7 @@ lock_octet(int command, short kind, int64_t octet, struct flock *lock)
 static bool
 go_without(void)
 {
-        log_event(LOG_INFO, "UNLIMITED", NULL, NULL, "file", FOLDER "/places", "error",
+        log_event(LOG_INFO, "UNLIMITED", NULL, NULL, "file", PLACES_FOLDER "/places", "error",
             error_name(errno), NULL);
         return true;
 }
@@ -134,7 +132,8 @@ take_octet(int64_t begin, unsigned count, unsigned first)
 bool
 auth_admits(const struct peer *peer)
 {
-        if (!open_file())
+        places.fd = places_open(PLACES_FOLDER "/places", O_RDWR);
+        if (places.fd < 0)
                 return go_without();
         if (peer->address[0] == '\0' || (take_octet(places_of(peer), PLACES_OF_A_NETWORK, 0) &&
             take_octet(CONNECTIONS, PLACES, (unsigned)getpid())))

@@ -164,6 +164,7 @@ auth_session(const struct auth *auth,
         const unsigned patience = 2 * auth->login_seconds + FAILED_LOGIN_SECONDS;
         pid_t child, pam;
         int logins, identities;
+        bool is_admitted;
 
         process_die_after(patience + 15);
         child = start_authorization(auth, authorization, context, &logins, patience + 10);
@@ -183,10 +184,12 @@ auth_session(const struct auth *auth,
         /* AUTHORIZATION has nothing left to do; killed, it cannot hold the session up */
         (void)kill(child, SIGKILL);
         must(identity_is_sound(identity), "PAM sent what is no identity");
-        become_session_user(identity);
+        is_admitted = sessions_admit(auth, identity);
+        if (is_admitted)
+                become_session_user(identity);
         (void)process_await(pam, NULL);
         (void)process_await(child, NULL);
-        return END_GRANTED;
+        return is_admitted ? END_GRANTED : END_CROWDED;
 }
 
 bool

@@ -90,7 +90,8 @@ open_lock_file(struct maildrop *drop, const struct stat *maildir, bool *is_owner
                         errno = EIO;
                 return -1;
         }
-        if (file.st_uid == geteuid())
+        /* one with another name may be a file of the user's that a guest has linked here */
+        if (file.st_uid == geteuid() && file.st_nlink == 1)
                 share_file(drop->lock, &file, maildir);
         *is_owners = file.st_uid == maildir->st_uid;
         return 0;

@@ -109,7 +109,9 @@ def test_auth_reads_no_mail(world):
         refuse(name, FILES, but={"open", "open64", "access", "chdir", "fchdir", "readlink", *MAY_ALSO.get(name, ())})
         with open(f"{TREE}/{name}.c") as file:
             opened = set(re.findall(r"\bopen\((\"[^\"]*\"|\w+)", file.read()))
-        assert opened <= {'"/dev/null"', '"/etc/passwd"', '"/etc/login.defs"', "FOLDER"}, f"{name}.c opens {opened}"
+        # a file of /run/pop3d; what the kernel tells of a process
+        made = {"path"} if name in ("auth/places", "auth/sessions") else set()
+        assert opened <= {'"/dev/null"', '"/etc/passwd"', '"/etc/login.defs"', *made}, f"{name}.c opens {opened}"
 
 
 def test_few_files_speak_to_pam(world):

@@ -146,6 +146,30 @@ def test_server_that_keeps_a_request(world):
         os.close(device)
 
 
+def test_next_session_says_it(world):
+    """such a session stands in the log once its user logs in again, and not while it is merely there"""
+    box = Box(world)
+    device = mount_silent(box, answers=True, reads=True)
+    try:
+        with box.session("-t", "1") as stuck, box.session("-t", "1") as early, box.session("-t", "1") as late:
+            send_login(stuck)
+            end = time.monotonic() + PATIENCE
+            send_login(early)
+            while not is_killed_in_vain(stuck.pid) and time.monotonic() < end:
+                time.sleep(0.1)
+            send_login(late)
+            while "STUCK" not in late.log() and time.monotonic() < end:
+                time.sleep(0.1)
+            logs = early.log(), late.log()
+            subprocess.run(["umount", "-fl", box.maildir], check=True)
+            ends_by_kill(stuck)
+        if "STUCK" in logs[0] or not re.search(rf"STUCK, user=alice, .*pid=({stuck.pid}|{early.pid})\n", logs[1]):
+            raise Failure(f"{stuck.pid}: {logs}")
+    finally:
+        LIBC.umount2(box.maildir.encode(), 2)
+        os.close(device)
+
+
 def slow_box(world, count):
     """A maildrop of so many messages, and a trace that makes the reading of each take a fiftieth of a second."""
     box = Box(world, messages=[b"Subject: %d\n\n" % number for number in range(count)])
