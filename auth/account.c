@@ -98,8 +98,9 @@ account_find_plain(const char *name, uid_t *uid, gid_t *gid)
             find_line(open("/etc/passwd", O_RDONLY | O_CLOEXEC), name, ":", line) &&
             parse_numbers(line, &user, &group);
 
-        *uid = (uid_t)user;
-        *gid = (gid_t)group;
+        /* numbers that are not sound would be cut here to some that look so */
+        *uid = is_found ? (uid_t)user : 0;
+        *gid = is_found ? (gid_t)group : 0;
         return is_found;
 }
 
