@@ -142,7 +142,9 @@ write_opening(const struct part *part, const struct stat *status, char *out, siz
         else if (strcmp(part->path, part->names->home) == 0 && status->st_uid != 0)
                 (void)snprintf(out, size, "chown -hR %u:%u %s if uid %u is a former one of this account; "
                     "else chmod o+x %s", uid, gid, part->path, (unsigned)status->st_uid, part->path);
-        else if (!is_below(part->maildir, part->names->home) && strchr(part->path + 1, '/') != NULL &&
+        /* the folder of all virtual users' maildrops, as /var/vmail, is their account's own */
+        else if (part->names->domain[0] != '\0' && strchr(part->path + 1, '/') != NULL &&
+            !is_below(part->maildir, part->names->home) &&
             (status->st_mode & (S_IRWXG | S_IRWXO)) == 0)
                 (void)snprintf(out, size, "chown -hR %u:%u %s if all below it is mail that this account serves; "
                     "else chmod o+x %s", uid, gid, part->path, part->path);
