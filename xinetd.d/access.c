@@ -87,6 +87,19 @@ find_match(const struct address *own, const char *list, char found[VALUE_SIZE])
         return NULL;
 }
 
+/* Whether a list names others than this machine. */
+static bool
+names_others(const char *list)
+{
+        char text[4 * VALUE_SIZE], *rest;
+
+        (void)snprintf(text, sizeof(text), "%s", list == NULL ? "" : list);
+        for (char *one = strtok_r(text, " \t", &rest); one != NULL; one = strtok_r(NULL, " \t", &rest))
+                if (strncmp(one, "127.", 4) != 0 && strcmp(one, "::1") != 0 && strcmp(one, "localhost") != 0)
+                        return true;
+        return false;
+}
+
 static bool
 xinetd_refuses(const struct entry *entry, const struct address *own, struct refusal *refusal)
 {
@@ -100,6 +113,7 @@ xinetd_refuses(const struct entry *entry, const struct address *own, struct refu
         }
         if (only == NULL || find_match(own, only, found) != NULL)
                 return false;
+        refusal->is_for_others = names_others(only);
         (void)snprintf(refusal->cause, VALUE_SIZE, "only_from = %.900s", only);
         (void)snprintf(refusal->remedy, VALUE_SIZE, "write there: only_from += %s",
             address_network(own, network));
@@ -129,6 +143,7 @@ systemd_refuses(const struct entry *entry, const struct address *own, struct ref
 
         if (is_in_list(own, entry_word(entry, "IPAddressAllow")) || !is_in_list(own, deny))
                 return false;
+        refusal->is_for_others = names_others(entry_word(entry, "IPAddressAllow"));
         (void)snprintf(refusal->cause, VALUE_SIZE, "IPAddressDeny=%.900s", deny);
         (void)snprintf(refusal->remedy, VALUE_SIZE, "write IPAddressAllow=%s beside it (systemctl edit), then: "
             "systemctl daemon-reload; systemctl restart %s", address_network(own, network), entry->name);
@@ -155,14 +170,43 @@ lacks_libwrap(int pid)
         return !is_found;
 }
 
+struct search {
+        int pid;
+        char letter;
+        bool is_found;
+};
+
+static void
+look_for_letter(void *context, const struct process *process)
+{
+        struct search *search = context;
+
+        for (size_t i = 1; i < process->count && process->pid == search->pid; i++)
+                search->is_found |= process->words[i][0] == '-' && process->words[i][1] != '-' &&
+                    strchr(process->words[i], search->letter) != NULL;
+}
+
+/* Whether a process was started with an option of this letter. */
+static bool
+has_argument(int pid, char letter)
+{
+        struct search search = { .pid = pid, .letter = letter };
+
+        processes_read(look_for_letter, &search);
+        return search.is_found;
+}
+
 /* Under which name tcp wrappers know the daemon, or NULL if nothing asks them. */
 static const char *
 wrapped_name(const struct entries *entries, const struct entry *entry)
 {
         const char *libwrap = entry_word(entry, "libwrap");
+        const char *tcpwrap = entry_word(entry, "tcpwrap");
         bool has_tcpd = strcmp(base_name(entry->value[PROGRAM]), "tcpd") == 0;
         struct holder holder;
 
+        if (entry->launcher == COMMAND && !has_tcpd)
+                return tcpwrap == NULL || *tcpwrap != '\0' ? tcpwrap : entry->name;
         if (entry->launcher == STUNNEL)
                 return libwrap != NULL && strcasecmp(libwrap, "yes") == 0 ? entry->name : NULL;
         if (has_tcpd)
@@ -173,6 +217,8 @@ wrapped_name(const struct entries *entries, const struct entry *entry)
         if (entry->launcher == XINETD && !is_listed(entry->value[FLAGS], "NOLIBWRAP"))
                 return is_listed(entry->value[FLAGS], "NAMEINARGS") ? base_name(entry->arguments[0])
                     : base_name(entry->value[PROGRAM]);
+        if (entry->launcher == INETD && has_argument(holder.pid, 'l'))
+                return base_name(entry->arguments[0]);
         return entry->launcher == INETD && entries->xinetd_reads_inetd
             ? base_name(entry->value[PROGRAM]) : NULL;
 }
@@ -193,7 +239,7 @@ wrappers_refuse_entry(const struct entries *entries, const struct entry *entry, 
         else
                 (void)snprintf(refusal->remedy, VALUE_SIZE, "echo '%s: %s%.*s%s%s' >>/etc/hosts.allow", daemon,
                     own->family == AF_INET6 ? "[" : "", (int)strcspn(network, "/"), network,
-                    own->family == AF_INET6 ? "]" : "", strchr(network, '/'));
+                    own->family == AF_INET6 ? "]" : "", network + strcspn(network, "/"));
         return true;
 }
 
@@ -203,9 +249,14 @@ bool
 access_refusal(const struct entries *entries, const struct entry *entry, const struct address *own,
     struct refusal *refusal)
 {
+        refusal->is_for_others = false;
         if (entry->launcher == XINETD && xinetd_refuses(entry, own, refusal))
                 return true;
         if (entry->launcher == SYSTEMD && systemd_refuses(entry, own, refusal))
+                return true;
+        if (entry->launcher == HAPROXY && haproxy_refuses(entry, own, refusal))
+                return true;
+        if (entry->launcher == COMMAND && command_refuses(entry, own, refusal))
                 return true;
         return wrappers_refuse_entry(entries, entry, own, refusal);
 }
@@ -255,7 +306,7 @@ describe(const struct entry *entry, char text[4 * VALUE_SIZE])
 {
         static const char *const words[] = {
                 "bind", "only_from", "no_access", "access_times", "instances", "per_source", "cps", "max_load",
-                "rlimit_as", "rlimit_cpu", "rlimit_data", "deny_time", "IPAddressAllow", "IPAddressDeny",
+                "rlimit_as", "rlimit_cpu", "rlimit_data", "deny_time", "range", "tcpwrap", "max-children", "IPAddressAllow", "IPAddressDeny",
                 "MaxConnections", "MaxConnectionsPerSource", "BindIPv6Only", "libwrap", "wait",
         };
         size_t used = (size_t)snprintf(text, 4 * VALUE_SIZE, "%.900s", entry->file), bare = used;
@@ -315,40 +366,53 @@ lets_in(const struct entries *entries, const struct entry *entry, bool inner, st
         return lets_family_in(entries, entry, inner, has_four ? AF_INET : AF_INET6, refusal);
 }
 
+/* Whether nobody can connect at all, as far as it is known: not from here either. */
+static bool
+is_shut(const struct entries *entries, const struct entry *entry, const struct refusal *refusal)
+{
+        struct refusal here = { .cause = "" };
+
+        return !refusal->is_for_others && (!lets_in(entries, entry, true, &here) && !here.is_for_others);
+}
+
 static void
 check_addresses(const struct entries *entries, const struct entry *entry)
 {
         enum audience audience = audience_of(entries, entry);
         bool inner = audience == THIS_MACHINE;
         struct refusal refusal = { .cause = "" };
-        char text[4 * VALUE_SIZE];
+        char text[4 * VALUE_SIZE], restart[VALUE_SIZE];
 
         describe(entry, text);
+        (void)restart_words(entry, restart);
         if (entry->address[0] != '\0' && !addresses_have_name(&entries->own, entry->address))
                 print_row(entries->report, "fail", "access", "%s\ncause: it listens on %s, which is no address of "
-                    "this machine (bind), so nobody can connect\nremedy: take out %s there, then restart %s", text,
-                    entry->address, entry->address, launcher_names[entry->launcher]);
+                    "this machine (bind), so nobody can connect\nremedy: take out %s there, then %s", text,
+                    entry->address, entry->address, restart);
         else if (audience == CLIENTS && is_loopback_address(entry->address) && !is_for_local_use(entries, entry))
                 print_row(entries->report, "warn", "access", "%s\ncause: it listens on %s alone (bind), so that "
-                    "no other machine can connect\nremedy: take out %s there, then restart %s", text,
-                    entry->address, entry->address, launcher_names[entry->launcher]);
-        else if (lets_in(entries, entry, inner, &refusal) || is_for_local_use(entries, entry))
+                    "no other machine can connect\nremedy: take out %s there, then %s", text,
+                    entry->address, entry->address, restart);
+        else if (lets_in(entries, entry, inner, &refusal) || is_for_local_use(entries, entry)) {
                 print_row(entries->report, "ok", "access", "%s", text);
-        else if (audience == PROXIES)
+                if (audience == CLIENTS)
+                        neighbours_check(entries, entry);
+        } else if (audience == PROXIES)
                 print_row(entries->report, "skip", "access", "%s\ncause: what lets proxies of other machines in "
                     "(-x) is tried there alone\nremedy: see that it has their addresses", text);
         else
-                print_row(entries->report, inner ? "fail" : "warn", "access", "%s\ncause: %s keeps out %s\n"
-                    "remedy: %s, then restart %s, or see that your clients come from elsewhere", text,
+                print_row(entries->report, inner || is_shut(entries, entry, &refusal) ? "fail" : "warn", "access",
+                    "%s\ncause: %s keeps out %s\n"
+                    "remedy: %s; then %s, or see that your clients come from elsewhere", text,
                     refusal.cause, inner ? "this machine itself" : "the networks of this machine",
-                    refusal.remedy, launcher_names[entry->launcher]);
+                    refusal.remedy, restart);
 }
 
 /* ---- Times -------------------------------------------------------------------------------------- */
 
-/* "8:00-12:00 14:00-18:30": whether one of these has this minute in it. */
+/* "8:00-12:00 14:00-18:30": whether one of these has this minute in it. is_read: there are some at all. */
 static bool
-is_open_now(const char *times)
+is_open_now(const char *times, bool *is_read)
 {
         time_t seconds = time(NULL);
         const struct tm *now = localtime(&seconds);
@@ -356,7 +420,9 @@ is_open_now(const char *times)
         unsigned from[2], until[2];
         int length;
 
+        *is_read = false;
         while (sscanf(times, " %u:%u-%u:%u%n", &from[0], &from[1], &until[0], &until[1], &length) == 4) {
+                *is_read = true;
                 if (from[0] * 60 + from[1] <= minute && minute <= until[0] * 60 + until[1])
                         return true;
                 times += length;
@@ -368,11 +434,13 @@ static void
 check_times(const struct entries *entries, const struct entry *entry)
 {
         const char *times = entry_word(entry, "access_times");
+        bool is_read;
 
-        if (times != NULL && !is_open_now(times))
-                print_row(entries->report, "fail", "access", "%s: access_times = %s\ncause: it is closed at this "
-                    "hour\nremedy: take out there the line with access_times, or change it, then restart xinetd",
-                    entry->file, times);
+        if (times != NULL && !is_open_now(times, &is_read))
+                print_row(entries->report, "fail", "access", "%s: access_times = %s\ncause: it is %s\n"
+                    "remedy: take out there the line with access_times, or change it (8:00-18:00), then restart "
+                    "xinetd", entry->file, times, is_read ? "closed at this hour"
+                    : "always closed, for times are written HH:MM-HH:MM");
 }
 
 /* xinetd asks the client's machine who the user is, and waits for the answer. */

@@ -25,6 +25,22 @@ const char *name_of(const struct address *address, char name[VALUE_SIZE]);
 bool wrappers_refuse(const struct entries *entries, const char *daemon, const struct address *own,
     char where[VALUE_SIZE]);
 
+/* ---- command_access.c: what command lines say of addresses ------------------------------------ */
+
+struct refusal;
+
+/* Whether tcpserver, tcpsvd or socat was told to keep this address out; then why. */
+bool command_refuses(const struct entry *entry, const struct address *address, struct refusal *refusal);
+
+/* ---- haproxy_access.c: what HAProxy's rules say of addresses ------------------------------------- */
+
+bool haproxy_refuses(const struct entry *entry, const struct address *address, struct refusal *refusal);
+
+/* ---- neighbours.c: single machines of our networks that are kept out ---------------------------- */
+
+/* The row of the first that is, where their network is let in. */
+void neighbours_check(const struct entries *entries, const struct entry *entry);
+
 /* ---- limits.c: how many may connect ---------------------------------------------------------- */
 
 /* The rows of limits that keep clients out: that are reached, or are too tight for POP3. */
@@ -35,6 +51,7 @@ void limits_check(const struct entries *entries, const struct entry *entry);
 /* Why an address is kept out: the words that do it, and what mends it. */
 struct refusal {
         char cause[VALUE_SIZE], remedy[VALUE_SIZE];
+        bool is_for_others;             /* these words let in others than this machine, who may be the clients */
 };
 
 /* Whether what restricts the entry by address keeps this one out; then why. */

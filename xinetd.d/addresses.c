@@ -101,7 +101,9 @@ address_network(const struct address *address, char network[NETWORK_SIZE])
         memcpy(octets, address->octets, sizeof(octets));
         cut_bits(octets, length_of(address->family), address->network);
         (void)inet_ntop(address->family, octets, text, sizeof(text));
-        (void)snprintf(network, NETWORK_SIZE, "%s/%u", text, address->network);
+        (void)snprintf(network, NETWORK_SIZE, "%s", text);
+        if (address->network < 8 * length_of(address->family))
+                (void)snprintf(network, NETWORK_SIZE, "%s/%u", text, address->network);
         return network;
 }
 

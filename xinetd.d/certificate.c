@@ -60,6 +60,7 @@ take_names(struct certificate *certificate, const char *said)
         (void)snprintf(certificate->name[0], sizeof(certificate->name[0]), "%.*s",
             (int)strcspn(line, ","), line);
         certificate->name_count = *line != '\0';
+        certificate->has_no_names = true;
 }
 
 bool
@@ -88,6 +89,7 @@ pem_cut(const char *text, const char *what, char out[PEM_SIZE])
 static void
 take_facts(struct certificate *certificate, const char *said)
 {
+        const char *purposes;
         char line[256];
 
         take_line(said, "\nsubject=", certificate->subject, sizeof(certificate->subject));
@@ -101,6 +103,11 @@ take_facts(struct certificate *certificate, const char *said)
         certificate->from = take_time(said, "\nnotBefore=");
         certificate->until = take_time(said, "\nnotAfter=");
         certificate->is_public = strstr(said, "CA Issuers - URI:") != NULL;
+        /* behind the label may stand "critical"; the purposes are on the next line */
+        purposes = strstr(said, "X509v3 Extended Key Usage:");
+        take_line(purposes == NULL ? "" : purposes, "\n", line, sizeof(line));
+        certificate->is_for_servers = purposes == NULL ||
+            strstr(line, "TLS Web Server") != NULL || strstr(line, "Any Extended Key Usage") != NULL;
         (void)pem_cut(said, "PUBLIC KEY", certificate->key);
         take_names(certificate, said);
 }

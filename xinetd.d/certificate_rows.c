@@ -66,6 +66,16 @@ certificate_check(struct report *report, const struct certificate *certificate, 
         const char *signature = certificate->signature;
 
         check_dates(report, certificate, where, remedy);
+        if (certificate->has_no_names)
+                print_row(report, "fail", "TLS", "%s: the certificate has no subjectAltName\n"
+                    "cause: it names %s as CN alone, and today's clients do not look there\nremedy: make one with: "
+                    "openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=%s -addext "
+                    "subjectAltName=DNS:%s -keyout KEY -out CERTIFICATE; then %s", where, certificate->name[0],
+                    certificate->name[0], certificate->name[0], remedy);
+        if (!certificate->is_for_servers)
+                print_row(report, "fail", "TLS", "%s: the certificate is not for servers (extendedKeyUsage without "
+                    "serverAuth, as clientAuth alone)\ncause: clients refuse it\n"
+                    "remedy: make one with extendedKeyUsage=serverAuth, or without it, then %s", where, remedy);
         if (certificate->is_rsa && certificate->bits < WEAK_RSA_BITS)
                 print_row(report, "fail", "TLS", "%s: its key is weak: RSA of %u bits\n"
                     "cause: today's clients and OpenSSL itself refuse less than %d\n"

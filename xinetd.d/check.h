@@ -123,7 +123,7 @@ bool address_read(struct address *address, const char *text);   /* false: that i
 /* The same for connect(2) and the like; returns its size. */
 socklen_t address_give(const struct address *address, unsigned port, struct sockaddr_storage *out);
 
-/* The network that it is of: "192.0.2.0/24". */
+/* The network that it is of: "192.0.2.0/24"; of one that is alone itself. */
 const char *address_network(const struct address *address, char network[NETWORK_SIZE]);
 
 bool address_is(const struct address *one, const struct address *other);
@@ -163,6 +163,7 @@ struct entry {
         bool is_stray;                  /* in a file that its launcher does not read */
         char off[VALUE_SIZE];           /* why it is off: "\ncause: ...\nremedy: ..." */
         bool runs_us;                   /* the pop3d beside this check is what it starts in the end */
+        bool serves_one;                /* the next connection is its last, or the only one at a time */
         bool runs_script;               /* by a script, whose arguments for pop3d are not known */
         unsigned port;                  /* it listens on; 0: none is named, or a Unix socket */
         char address[NAME_SIZE];        /* the address of this machine that it listens on; "": all */
@@ -219,7 +220,7 @@ const struct entry *entry_of_socket(const struct entries *entries, const char *p
 void entries_check(struct entries *entries);
 
 /* ports.c: who listens. */
-enum { LISTENERS_MAX = 48, ORDINARY_UID = 1000 };       /* from there on uids are people's */
+enum { LISTENERS_MAX = 48, ORDINARY_UID = 1000, NOBODY_UID = 65534 };   /* from 1000 on uids are people's */
 
 struct listener {
         unsigned port;
@@ -257,7 +258,7 @@ int64_t milliseconds_now(void);         /* of a clock that only goes on */
 enum { HEARD_SIZE = 128, REFUSED_SIZE = 512, DOORS_MAX = 96, PATIENCE_MILLISECONDS = 4000, SECOND_MILLISECONDS = 1000 };
 
 /* How a client begins. */
-enum manner { IN_CLEAR_TEXT, WITH_PROXY, WITH_TLS };
+enum manner { IN_CLEAR_TEXT, WITH_PROXY, WITH_TLS, WITH_PROXY_AND_TLS };
 
 /* What came of it. CLOSED: connected, and then closed without a word; SILENT: not even that. */
 enum outcome { UNDECIDED, NOT_CONNECTED, CLOSED, SILENT, HEARD };
@@ -289,6 +290,8 @@ struct certificate {
         char key[PEM_SIZE];             /* its public key, in PEM */
         bool is_rsa;
         unsigned bits;                  /* of the key */
+        bool has_no_names;              /* but the subject's, CN, which clients do not take any more */
+        bool is_for_servers;            /* or says nothing of what it is for */
         bool is_public;                 /* it names where its issuer's can be fetched */
         time_t from, until;
         size_t name_count;
@@ -330,6 +333,7 @@ struct tls {
         unsigned sent;                  /* how many certificates were sent */
         bool is_ordered;                /* each is followed by its issuer's */
         char last_issuer[256];          /* of the last one that was sent */
+        char expired[256];              /* the first one behind the server's own that has expired, or "" */
         enum certificate_state state;   /* of the first one: */
         struct certificate certificate;
 };
@@ -451,6 +455,7 @@ bool rule_says(const struct rule *rule, const char *word);
 bool rule_names_port(const struct rules *rules, const struct rule *rule, unsigned port);
 bool rule_names_any_port(const struct rule *rule);
 bool rule_is_for_all(const struct rule *rule);  /* it has no condition */
+bool rule_is_of_interface(const struct rule *rule);     /* it has none but an interface, not lo, and TCP */
 bool rule_leads_to(const struct rule *rule, const char *chain);
 unsigned rule_target(const struct rule *rule);  /* the port of a redirection, or 0 */
 

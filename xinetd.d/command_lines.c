@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A process whose command line is being read. */
 struct reading {
@@ -17,6 +18,63 @@ struct reading {
         struct entry *entry;
         size_t at;                      /* the word that is next */
 };
+
+/*
+ * The file that a process finds under the name of its program: by its PATH, or from where it stands.
+ */
+static void
+find_program(const struct process *process, char program[VALUE_SIZE])
+{
+        char path[NAME_SIZE], words[8 * VALUE_SIZE] = "", found[2 * VALUE_SIZE], *list = NULL, *rest;
+        size_t length;
+        FILE *file;
+
+        if (*program == '/' || *program == '\0' || strchr(program, '/') != NULL)
+                return;
+        (void)snprintf(path, sizeof(path), "/proc/%d/environ", process->pid);
+        file = fopen(path, "re");
+        length = file == NULL ? 0 : fread(words, 1, sizeof(words) - 1, file);
+        if (file != NULL)
+                (void)fclose(file);
+        words[length] = '\0';
+        for (char *word = words; word < words + length; word += strlen(word) + 1)
+                if (strncmp(word, "PATH=", 5) == 0)
+                        list = word + 5;
+        for (char *one = list == NULL ? NULL : strtok_r(list, ":", &rest); one != NULL;
+            one = strtok_r(NULL, ":", &rest)) {
+                (void)snprintf(found, sizeof(found), "%s/%s", one, program);
+                if (access(found, X_OK) == 0) {
+                        (void)snprintf(program, VALUE_SIZE, "%.1000s", found);
+                        return;
+                }
+        }
+}
+
+/* What softlimit, chpst and setuidgid, which start the program in their turn, change before. */
+static void
+take_changes(struct entry *entry)
+{
+        const char *changer = base_name(entry->value[PROGRAM]);
+        bool is_chpst = strcmp(changer, "chpst") == 0;
+        char name[NAME_SIZE];
+
+        if (strcmp(changer, "setuidgid") == 0 && entry->argument_count > 1)
+                (void)snprintf(entry->value[USER], VALUE_SIZE, "%s", entry->arguments[1]);
+        if (!is_chpst && strcmp(changer, "softlimit") != 0)
+                return;
+        for (size_t i = 1; i + 1 < entry->argument_count && entry->arguments[i][0] == '-'; i++) {
+                const char *word = entry->arguments[i], *value = word + 2;
+
+                if (word[1] == '\0' || (is_chpst && strchr("vP012", word[1]) != NULL))
+                        continue;
+                if (*value == '\0')
+                        value = entry->arguments[++i];
+                (void)snprintf(name, sizeof(name), "%s -%c", changer, word[1]);
+                entry_set(entry, SET, name, value);
+                if (is_chpst && word[1] == 'u')
+                        (void)snprintf(entry->value[USER], VALUE_SIZE, "%.*s", (int)strcspn(value, ":"), value);
+        }
+}
 
 /* From here on the words are those of the program that is started. */
 static void
@@ -36,6 +94,8 @@ take_program(struct reading *reading)
                         (void)snprintf(entry->value[ARGUMENTS] + used, VALUE_SIZE - used, "%s%s",
                             used > 0 ? " " : "", process->words[i]);
         }
+        find_program(process, entry->value[PROGRAM]);
+        take_changes(entry);
 }
 
 /*
@@ -89,6 +149,10 @@ read_tcpserver(struct reading *reading)
                 entry_trouble(reading->entry, "fail", "\ncause: -B %s: tcpserver writes that before the "
                     "greeting, and clients take it for the greeting\nremedy: start it without -B",
                     entry_word(reading->entry, "B"));
+        if (entry_word(reading->entry, "R") == NULL)
+                entry_trouble(reading->entry, "warn", "\ncause: without -R tcpserver asks the client's machine by "
+                    "ident (port 113) who connects; where a firewall drops that, the greeting comes half a minute "
+                    "late\nremedy: start it with -R -H -l 0 as well");
         take_host_port(reading);
 }
 
@@ -128,10 +192,26 @@ read_activate(struct reading *reading)
                     reading->entry->value[ARGUMENTS]);
 }
 
+/* The options of an address of socat's, behind its first comma, as words of the entry. */
+static void
+take_socat_options(struct entry *entry, const char *address)
+{
+        char text[VALUE_SIZE], *rest, *value;
+
+        (void)snprintf(text, sizeof(text), "%s", address);
+        for (char *one = strtok_r(text, ",", &rest); (one = strtok_r(NULL, ",", &rest)) != NULL;) {
+                value = strchr(one, '=');
+                if (value != NULL)
+                        *value++ = '\0';
+                entry_set(entry, SET, one, value == NULL ? "" : value);
+        }
+}
+
 /* Cuts "EXEC:/usr/local/sbin/pop3d -p,nofork" into program and arguments. */
 static void
-take_socat_program(struct entry *entry, const char *address)
+take_socat_program(const struct reading *reading, const char *address)
 {
+        struct entry *entry = reading->entry;
         const char *text = strchr(address, ':') + 1;
         char line[VALUE_SIZE], *space;
 
@@ -143,13 +223,31 @@ take_socat_program(struct entry *entry, const char *address)
         (void)snprintf(entry->value[ARGUMENTS], VALUE_SIZE, "%s", space == NULL ? "" : space);
         entry_argument(entry, line);
         entry_arguments(entry, true);
-        if (strstr(address, ",pty") != NULL)
+        find_program(reading->process, entry->value[PROGRAM]);
+        if (entry_word(entry, "pty") != NULL)
                 entry_trouble(entry, "fail", "\ncause: pty: a terminal sends the client's own lines back to it\n"
                     "remedy: start socat without pty");
-        if (strstr(address, ",nofork") == NULL)
+        if (entry_word(entry, "nofork") == NULL)
                 entry_trouble(entry, "warn", "\ncause: without nofork a pipe stands between pop3d and the "
                     "client, whose address is hidden\nremedy: end the line of socat with: EXEC:%s,nofork",
                     line);
+}
+
+/* What socat's options say of the entry. */
+static void
+end_socat(struct entry *entry)
+{
+        static const char *const users[] = { "su", "su-d", "substuser", "setuid" };
+
+        if (entry_word(entry, "bind") != NULL)
+                entry_listens_at(entry, entry_word(entry, "bind"));
+        for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++)
+                entry_take(entry, USER, users[i]);
+        entry_take(entry, LIMIT, "max-children");
+        entry->serves_one = entry_word(entry, "fork") == NULL;
+        if (entry->serves_one)
+                entry_trouble(entry, "warn", "\ncause: without fork socat serves one client, and ends with it\n"
+                    "remedy: write fork behind its port: TCP6-LISTEN:%u,ipv6only=0,reuseaddr,fork", entry->port);
 }
 
 /* socat TCP6-LISTEN:110,fork EXEC:/usr/local/sbin/pop3d,nofork */
@@ -163,12 +261,36 @@ read_socat(struct reading *reading)
                 if (colon == NULL || *word == '-')
                         continue;
                 (void)snprintf(value, sizeof(value), "%.*s", (int)strcspn(colon + 1, ","), colon + 1);
+                take_socat_options(reading->entry, word);
                 if (strncasecmp(word, "UNIX-L", 6) == 0 || strncasecmp(word, "TCP", 3) == 0 ||
                     strncasecmp(word, "OPENSSL-L", 9) == 0 || strncasecmp(word, "SSL-L", 5) == 0)
                         entry_listens_on(reading->entry, value);
                 else if (strncasecmp(word, "EXEC", 4) == 0 || strncasecmp(word, "SYSTEM", 6) == 0)
-                        take_socat_program(reading->entry, word);
+                        take_socat_program(reading, word);
         }
+        end_socat(reading->entry);
+}
+
+/* Whether it goes on to listen when a client has left: ncat -k, busybox nc -ll. */
+static bool
+keeps_open(const struct process *process)
+{
+        unsigned listens = 0;
+
+        for (size_t i = 1; i < process->count; i++) {
+                const char *word = process->words[i];
+
+                if (strcmp(word, "--keep-open") == 0)
+                        return true;
+                if (word[0] != '-' || word[1] == '-')
+                        continue;
+                for (const char *letter = word + 1; *letter != '\0'; letter++) {
+                        listens += *letter == 'l';
+                        if (*letter == 'k')
+                                return true;
+                }
+        }
+        return listens > 1;
 }
 
 /* ncat -l -k 110 -e PROGRAM: always by pipes. */
@@ -194,6 +316,10 @@ read_ncat(struct reading *reading)
         entry_trouble(entry, "warn", "\ncause: %s puts a pipe between pop3d and the client, whose address is "
             "hidden, and a crowd is not limited\nremedy: take another launcher: see "
             "/usr/local/share/doc/pop3d/commands", entry->name);
+        entry->serves_one = !keeps_open(process);
+        if (entry->serves_one)
+                entry_trouble(entry, "warn", "\ncause: %s serves one client, and ends with it\nremedy: take "
+                    "another launcher: see /usr/local/share/doc/pop3d/commands", entry->name);
 }
 
 static const struct {

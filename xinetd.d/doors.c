@@ -68,13 +68,15 @@ enter(struct door *door)
         door->error = 0;
         if (getsockopt(door->fd, SOL_SOCKET, SO_ERROR, &door->error, &size) != 0 ||
             door->error != 0) {
-                finish(door, NOT_CONNECTED, door->error);
+                /* who resets has accepted before */
+                finish(door, door->error == ECONNRESET ? CLOSED : NOT_CONNECTED,
+                    door->error == ECONNRESET ? 0 : door->error);
                 return;
         }
         door->has_connected = true;
-        if (door->manner == WITH_PROXY)
+        if (door->manner == WITH_PROXY || door->manner == WITH_PROXY_AND_TLS)
                 (void)send(door->fd, "PROXY UNKNOWN\r\n", 15, MSG_NOSIGNAL);
-        else if (door->manner == WITH_TLS)
+        if (door->manner == WITH_TLS || door->manner == WITH_PROXY_AND_TLS)
                 (void)send(door->fd, client_hello, sizeof(client_hello), MSG_NOSIGNAL);
 }
 
@@ -86,7 +88,7 @@ hear(struct door *door)
         ssize_t count = recv(door->fd, door->heard + used, HEARD_SIZE - 1 - used, 0);
 
         if (count <= 0 && used == 0) {
-                finish(door, CLOSED, count == 0 ? 0 : errno);
+                finish(door, CLOSED, 0);
                 return;
         }
         door->used = used += count > 0 ? (size_t)count : 0;

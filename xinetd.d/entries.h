@@ -79,6 +79,9 @@ typedef void take_line(void *context, char *line, unsigned number);
  */
 bool file_read(const struct entries *entries, const char *path, take_line *take, void *context);
 
+/* Whether a line of the file ends in CR LF, as lines do that were written on Windows. */
+bool file_has_returns(const char *path);
+
 struct process {
         int pid;
         char name[NAME_SIZE];           /* as the kernel has it */
@@ -86,7 +89,7 @@ struct process {
         size_t count;
 };
 
-/* Called with each process of root's, or of who runs this check. */
+/* Called with each process of root's, of a system account, or of who runs this check. */
 void processes_read(void (*found)(void *context, const struct process *process), void *context);
 
 /* ---- A reader for each launcher, in a file of its name ----------------------------------- */
@@ -94,6 +97,9 @@ void processes_read(void (*found)(void *context, const struct process *process),
 void xinetd_read(struct entries *entries);
 void inetd_read(struct entries *entries);
 void systemd_read(struct entries *entries);
+/* stunnel_start.c: what keeps it from starting, where nobody listens. */
+void stunnel_find_bars(struct entry *entry);
+
 void stunnel_read(struct entries *entries);
 void haproxy_read(struct entries *entries);
 void commands_read(struct entries *entries);

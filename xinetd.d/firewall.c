@@ -182,7 +182,7 @@ check_rule(const struct survey *survey, const struct rules *rules, const struct 
         if (sources != NULL && verdict == RULE_DROPS) {
                 if ((is_ours || is_about_all) && is_last_port && find_near(survey, sources, near))
                         report_banned(survey, rules, rule, near);
-        } else if (is_ours && verdict == RULE_DROPS) {
+        } else if ((is_ours || (is_about_all && rule_is_of_interface(rule))) && verdict == RULE_DROPS) {
                 report_dropped(survey, rules, rule, port);
         } else if (is_ours && verdict == RULE_REDIRECTS) {
                 report_redirected(survey, rules, rule, port);
@@ -327,6 +327,33 @@ read_number(const char *path)
         return number;
 }
 
+/* Routes that lead nowhere (unreachable, prohibit, blackhole), as fail2ban's action route makes them. */
+static void
+check_routes(const struct survey *survey)
+{
+        FILE *table = fopen("/proc/net/route", "re");
+        char line[256], device[32];
+        unsigned to, flags, mask;
+
+        while (table != NULL && fgets(line, sizeof(line), table) != NULL) {
+                struct sockaddr_in four = { .sin_family = AF_INET };
+                struct address address;
+
+                if (sscanf(line, "%31s %x %*x %x %*d %*d %*d %x", device, &to, &flags, &mask) != 4 || *device != '*')
+                        continue;
+                four.sin_addr.s_addr = to;
+                (void)address_take(&address, (const void *)&four);
+                if (addresses_are_near(&survey->entries.own, &address))
+                        print_row(survey->report, "warn", "firewall", "a route shuts out %s%s, of a network of this "
+                            "machine's\ncause: a ban (fail2ban's action route), or a rule for that address: answers "
+                            "to it go nowhere\nremedy: ip route del %s/%d; where fail2ban made it: fail2ban-client "
+                            "unban %s", address.text, mask == UINT32_MAX ? "" : " and its network", address.text,
+                            __builtin_popcount(mask), address.text);
+        }
+        if (table != NULL)
+                (void)fclose(table);
+}
+
 static void
 check_conntrack(const struct survey *survey)
 {
@@ -354,6 +381,7 @@ firewall_check(struct survey *survey)
         has_iptables = check_listing(survey, &iptables, false, false, has_nft);
         has_iptables &= check_listing(survey, &ip6tables, false, true, has_nft);
         check_bans(survey);
+        check_routes(survey);
         check_conntrack(survey);
         if (!has_nft && !has_iptables)
                 print_row(survey->report, "skip", "firewall", "rules were not looked at: neither "

@@ -115,7 +115,36 @@ rule_names_port(const struct rules *rules, const struct rule *rule, unsigned por
                 at += 5;
         if (*at == '@')
                 at = find_set(rules, at + 1);
+        if (at != NULL && strncmp(at, "!= ", 3) == 0)
+                return !is_in_list(at + 3, port);
         return at != NULL && is_in_list(at, port);
+}
+
+bool
+rule_is_of_interface(const struct rule *rule)
+{
+        static const char known[] = " iifname iif -i ip protocol tcp meta l4proto counter packets bytes drop reject "
+            "with icmp icmpx type port-unreachable host-unreachable admin-prohibited reset -A INPUT PREROUTING -p -m "
+            "-j DROP REJECT --reject-with icmp-port-unreachable icmp-host-prohibited # handle ip6 nexthdr ";
+        char text[512], word[80], *rest;
+        bool has_interface = false;
+
+        (void)snprintf(text, sizeof(text), "%s", rule->text);
+        for (char *one = strtok_r(text, " \t\n", &rest); one != NULL; one = strtok_r(NULL, " \t\n", &rest)) {
+                bool is_name = false;
+
+                if (strcmp(one, "iifname") == 0 || strcmp(one, "iif") == 0 || strcmp(one, "-i") == 0) {
+                        one = strtok_r(NULL, " \t\n", &rest);
+                        is_name = has_interface = one != NULL && strstr(one, "lo") == NULL && *one != '!' && *one != '{';
+                        if (!is_name)
+                                return false;
+                        continue;
+                }
+                (void)snprintf(word, sizeof(word), " %.70s ", one);
+                if (strstr(known, word) == NULL && one[strspn(one, "0123456789")] != '\0')
+                        return false;
+        }
+        return has_interface;
 }
 
 bool

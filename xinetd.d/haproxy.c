@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SECTIONS_MAX = 64, BINDS_MAX = 8 };
+enum { SECTIONS_MAX = 64, BINDS_MAX = 8, ACLS_MAX = 32, IDLE_SECONDS = 600 };
 
 enum kind { NO_SECTION, OTHER, GLOBAL, DEFAULTS, FRONTEND, BACKEND, LISTEN };
 
@@ -22,7 +22,14 @@ struct section {
         char name[NAME_SIZE], mode[NAME_SIZE], backend[NAME_SIZE], file[VALUE_SIZE];
         char bind[BINDS_MAX][VALUE_SIZE], server[VALUE_SIZE], server_defaults[VALUE_SIZE];
         size_t binds;
+        char rules[VALUE_SIZE];         /* "reject if ...;" for each one, in their order */
+        char silence[NAME_SIZE];        /* timeout client */
         bool has_tcp_check, is_off;
+};
+
+/* A condition with a name: "acl office src 192.0.2.0/24". */
+struct acl {
+        char name[NAME_SIZE], value[VALUE_SIZE];
 };
 
 struct reading {
@@ -32,6 +39,8 @@ struct reading {
         struct section defaults, section[SECTIONS_MAX];
         struct section *current;
         size_t count;
+        struct acl acl[ACLS_MAX];       /* of the section */
+        size_t acls;
 };
 
 /* ---- Lines ------------------------------------------------------------------------------- */
@@ -79,10 +88,49 @@ begin_section(struct reading *reading, enum kind kind, const char *name)
                 section = &reading->section[reading->count++];
                 *section = reading->defaults;
         }
+        reading->acls = 0;
         section->kind = kind;
         (void)snprintf(section->name, sizeof(section->name), "%s", name);
         (void)snprintf(section->file, sizeof(section->file), "%s", reading->path);
         reading->current = section;
+}
+
+static void
+take_acl(struct reading *reading, char *rest)
+{
+        struct acl *acl = &reading->acl[reading->acls];
+
+        if (reading->acls == ACLS_MAX)
+                return;
+        (void)snprintf(acl->name, sizeof(acl->name), "%s", cut_word(&rest));
+        (void)snprintf(acl->value, sizeof(acl->value), "%s", rest);
+        reading->acls++;
+}
+
+/* "connection reject if !office": kept with the condition in place of its name. */
+static void
+take_rule(const struct reading *reading, struct section *section, char *rest)
+{
+        bool is_within = false;
+        const char *word;
+        size_t used = strlen(section->rules);
+
+        (void)cut_word(&rest);          /* connection, content, session */
+        if (strncmp(rest, "reject", 6) != 0 && strncmp(rest, "accept", 6) != 0)
+                return;
+        while (*(word = cut_word(&rest)) != '\0' && used < VALUE_SIZE - 1) {
+                const struct acl *found = NULL;
+
+                is_within |= *word == '{' || strncmp(word, "!{", 2) == 0;
+                for (size_t i = 0; i < reading->acls && !is_within; i++)
+                        if (strcmp(reading->acl[i].name, word + (*word == '!')) == 0)
+                                found = &reading->acl[i];
+                used += (size_t)snprintf(section->rules + used, VALUE_SIZE - used, found != NULL ? "%s{ %s } " : "%s%s ",
+                    found != NULL && *word == '!' ? "!" : "", found != NULL ? found->value : word);
+                is_within &= strchr(word, '}') == NULL;
+        }
+        if (used > 0 && used < VALUE_SIZE)
+                section->rules[used - 1] = ';';
 }
 
 static void
@@ -105,6 +153,12 @@ take_word(struct reading *reading, struct section *section, const char *word, ch
                 (void)snprintf(section->server_defaults, VALUE_SIZE, "%s", rest);
         else if (strcmp(word, "option") == 0 && strncmp(rest, "tcp-check", 9) == 0)
                 section->has_tcp_check = true;
+        else if (strcmp(word, "acl") == 0)
+                take_acl(reading, rest);
+        else if (strcmp(word, "tcp-request") == 0)
+                take_rule(reading, section, rest);
+        else if (strcmp(word, "timeout") == 0 && strncmp(rest, "client", 6) == 0 && strchr(" \t", rest[6]) != NULL)
+                (void)snprintf(section->silence, sizeof(section->silence), "%s", rest + 6 + strspn(rest + 6, " \t"));
         else if (strcmp(word, "disabled") == 0)
                 section->is_off = true;
 }
@@ -200,6 +254,38 @@ backend_of(const struct reading *reading, const struct section *front)
         return NULL;
 }
 
+/* "5s", "50000" (milliseconds), "11m": in seconds; 0 for none. */
+static unsigned long
+seconds_of(const char *text)
+{
+        char *end;
+        unsigned long number = strtoul(text, &end, 10);
+
+        if (*end == '\0' || strcmp(end, "ms") == 0)
+                return number == 0 ? 0 : number / 1000 + 1;
+        return number * (*end == 'm' ? 60 : *end == 'h' ? 3600 : *end == 'd' ? 86400 : 1);
+}
+
+/* What in a frontend itself keeps clients from it. */
+static void
+find_faults(const struct section *front, struct entry *entry)
+{
+        unsigned long seconds = seconds_of(front->silence);
+
+        if (entry_word(entry, "accept-proxy") != NULL && *entry->address == '\0')
+                entry_trouble(entry, "fail", "\ncause: accept-proxy: HAProxy waits for the PROXY header of another "
+                    "proxy, which no client sends, and closes\nremedy: take accept-proxy out of its bind line; or let "
+                    "it listen on the inner address alone to which that proxy connects. Then: systemctl reload haproxy");
+        if (entry_word(entry, "strict-sni") != NULL)
+                entry_trouble(entry, "warn", "\ncause: strict-sni: clients that know this machine by its address, or "
+                    "do not tell the name, are refused\nremedy: take strict-sni out of its bind line, then: systemctl "
+                    "reload haproxy");
+        if (seconds != 0 && seconds < IDLE_SECONDS)
+                entry_trouble(entry, "warn", "\ncause: timeout client %s: HAProxy cuts a session that is silent before "
+                    "pop3d would (%d seconds)\nremedy: write timeout client 11m and timeout server 11m there, then: "
+                    "systemctl reload haproxy", front->silence, IDLE_SECONDS);
+}
+
 /* One address of a bind line: "ADDRESS:PORT", "*:PORT", "/run/socket". */
 static void
 take_bind(struct reading *reading, const struct section *front, const char *address, const char *options)
@@ -209,12 +295,14 @@ take_bind(struct reading *reading, const struct section *front, const char *addr
 
         take_options(entry, "", options);
         entry_set(entry, SET, "mode", front->mode);
+        entry_set(entry, SET, "rules", front->rules);
         (void)snprintf(entry->value[PORT], VALUE_SIZE, "%s", address);
         (void)snprintf(entry->value[USER], VALUE_SIZE, "%s", reading->user);
         entry_listens_on(entry, address);
         if (front->is_off)
                 entry_switch_off(entry, "\ncause: it is switched off (the word disabled)\n"
                     "remedy: take out that line, then: systemctl reload haproxy");
+        find_faults(front, entry);
         if (backend != NULL)
                 take_server(reading, entry, backend);
         if (strcmp(front->mode, "http") == 0 || (backend != NULL && strcmp(backend->mode, "http") == 0))

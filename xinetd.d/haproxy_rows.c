@@ -38,7 +38,15 @@ check_header(const struct survey *survey, const struct entry *entry, const struc
         bool is_secured = inner->options.auth.peer.is_secured;
         enum header header = header_of(entry);
 
-        if (is_expected && header == NO_HEADER)
+        if (inner->launcher == STUNNEL && header != NO_HEADER)
+                print_row(survey->report, "fail", "TLS", "%s: HAProxy sends a PROXY header to stunnel (%s), which takes "
+                    "none\ncause: it comes before TLS, so the handshake fails\nremedy: take send-proxy out of the "
+                    "server line, then: systemctl reload haproxy", entry->file, inner->file);
+        else if (entry_word(entry, "server.ssl") != NULL && inner->runs_us && inner->launcher != STUNNEL)
+                print_row(survey->report, "fail", "TLS", "%s: HAProxy speaks TLS to pop3d (ssl in the server line)\n"
+                    "cause: pop3d takes clear text, and takes that for wrong commands\nremedy: take ssl and verify out "
+                    "of the server line, then: systemctl reload haproxy", entry->file);
+        else if (is_expected && header == NO_HEADER)
                 print_row(survey->report, "fail", "TLS", "%s: HAProxy sends no PROXY header, and %s "
                     "wants one (-x)\ncause: so pop3d ends each session before its greeting\n"
                     "remedy: add send-proxy-v2-ssl to the server line, then: systemctl reload "

@@ -13,6 +13,7 @@
 struct reading {
         struct entries *entries;
         const char *path;
+        const char *other;              /* the file that inetd reads, if it is not this one; or NULL */
         char address[NAME_SIZE];        /* of a line "ADDRESS:", for the lines behind it */
 };
 
@@ -80,6 +81,14 @@ take_entry(struct reading *reading, const struct line *line, bool is_commented)
         if (is_commented)
                 entry_switch_off(entry, "\ncause: it is switched off (a # before the line)\n"
                     "remedy: take the # away there, then: kill -HUP the process of inetd");
+        entry->is_stray = reading->other != NULL;
+        if (entry->is_stray)
+                entry_switch_off(entry, "\ncause: inetd does not read %s: it was started with %s\n"
+                    "remedy: write this line there, or start inetd with %s", reading->path, reading->other,
+                    reading->path);
+        if (!is_commented && file_has_returns(reading->path) && line->program[0] != '\0')
+                entry_trouble(entry, "fail", "\ncause: its lines end in CR LF, as on Windows, and the CR is a part "
+                    "of the last argument\nremedy: sed -i 's/\\r$//' %s; then restart inetd", reading->path);
         take_service(reading, entry, line->service);
         take_user(entry, line->user);
         take_arguments(entry, line);
@@ -140,4 +149,9 @@ inetd_read(struct entries *entries)
 
         processes_read(take_process, path);
         (void)file_read(entries, path, take_inetd_line, &reading);
+        if (strcmp(path, CONFIGURATION) != 0) {
+                reading.other = path;
+                reading.path = CONFIGURATION;
+                (void)file_read(entries, CONFIGURATION, take_inetd_line, &reading);
+        }
 }

@@ -15,6 +15,7 @@ enum {
         SOURCES_MAX = 256,
         RATE_LEAST = 3,         /* new connections a second that a mail program may well make */
         PAUSE_MOST = 60,        /* seconds for which a service may be switched off */
+        LOST_FILES = 12,        /* with so few open files no session begins */
         MINUTE_LEAST = 60,      /* new connections a minute under inetd */
 };
 
@@ -77,12 +78,26 @@ number_of(const struct entry *entry, const char *name, bool *is_given)
         return *is_given ? (unsigned)strtoul(value, NULL, 10) : 0;
 }
 
+/* How a limit is written, as a remedy. */
+static const char *
+words_for(const struct entry *entry, const char *name, unsigned limit, char words[VALUE_SIZE])
+{
+        if (entry->launcher != COMMAND)
+                (void)snprintf(words, VALUE_SIZE, "write there: %s = %u", name, limit);
+        else if (name[1] == '\0')
+                (void)snprintf(words, VALUE_SIZE, "start it with -%s %u", name, limit);
+        else
+                (void)snprintf(words, VALUE_SIZE, "start it with %s=%u", name, limit);
+        return words;
+}
+
 static void
 check_crowd(const struct entries *entries, const struct entry *entry)
 {
-        static const char *const all[] = { "instances", "MaxConnections", "c" };
-        static const char *const each[] = { "per_source", "MaxConnectionsPerSource" };
+        static const char *const all[] = { "instances", "MaxConnections", "c", "max-children" };
+        static const char *const each[] = { "per_source", "MaxConnectionsPerSource", "C" };
         static struct crowd crowd;
+        char words[VALUE_SIZE];
         bool is_given;
 
         memset(&crowd, 0, sizeof(crowd));
@@ -95,23 +110,23 @@ check_crowd(const struct entries *entries, const struct entry *entry)
                 if (is_given && crowd.count >= limit)
                         print_row(entries->report, "fail", "access", "%s: port %u has %zu sessions, and %s = %u\n"
                             "cause: all places are taken (limit), so further clients are closed or must wait\n"
-                            "remedy: write there: %s = %u, and restart; or end sessions that hang: ss -tnp 'sport "
-                            "= :%u'", entry->file, entry->port, crowd.count, all[i], limit, all[i],
-                            limit < 50 ? 100 : 2 * limit, entry->port);
+                            "remedy: %s, and restart; or end sessions that hang: ss -tnp 'sport "
+                            "= :%u'", entry->file, entry->port, crowd.count, all[i], limit,
+                            words_for(entry, all[i], limit < 50 ? 100 : 2 * limit, words), entry->port);
         }
         for (size_t i = 0; i < sizeof(each) / sizeof(each[0]) && entry->port != 0; i++) {
                 unsigned limit = number_of(entry, each[i], &is_given);
 
                 if (is_given && crowd.most >= limit && (limit > 0 || i == 0))
                         print_row(entries->report, "fail", "access", "%s: one address has %zu sessions on port %u, "
-                            "and %s = %u\ncause: it has all places that one may have (limit)\nremedy: write there: "
-                            "%s = %u, and restart; or end sessions that hang: ss -tnp 'sport = :%u'", entry->file,
-                            crowd.most, entry->port, each[i], limit, each[i], limit < 10 ? 20 : 2 * limit,
-                            entry->port);
+                            "and %s = %u\ncause: it has all places that one may have (limit)\nremedy: %s, and "
+                            "restart; or end sessions that hang: ss -tnp 'sport = :%u'", entry->file, crowd.most,
+                            entry->port, each[i], limit,
+                            words_for(entry, each[i], limit < 10 ? 20 : 2 * limit, words), entry->port);
                 else if (is_given && limit > 0 && limit < RATE_LEAST)
                         print_row(entries->report, "warn", "access", "%s: %s = %u\ncause: a mail program opens two "
-                            "or three sessions at once, and more people may share an address\nremedy: write "
-                            "there: %s = 20, and restart", entry->file, each[i], limit, each[i]);
+                            "or three sessions at once, and more people may share an address\nremedy: %s, "
+                            "and restart", entry->file, each[i], limit, words_for(entry, each[i], 20, words));
         }
 }
 
@@ -151,7 +166,9 @@ octets_of(const char *value)
 static void
 check_resources(const struct entries *entries, const struct entry *entry)
 {
-        static const char *const sizes[] = { "rlimit_as", "rlimit_data" };
+        static const char *const sizes[] = { "rlimit_as", "rlimit_data", "softlimit -m", "softlimit -a",
+            "softlimit -d", "chpst -m", "chpst -d" };
+        char words[VALUE_SIZE];
         bool has_time, has_files;
         unsigned seconds = number_of(entry, "rlimit_cpu", &has_time);
         unsigned files = number_of(entry, "rlimit_files", &has_files);
@@ -159,18 +176,19 @@ check_resources(const struct entries *entries, const struct entry *entry)
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
                 unsigned long long size = octets_of(entry_word(entry, sizes[i]));
 
+                (void)snprintf(words, sizeof(words), entry->launcher == COMMAND ? "start it with %s 128000000"
+                    : "write there: %s = 128M, then restart xinetd", sizes[i]);
                 if (size != 0 && size < LEAST_MEMORY)
                         print_row(entries->report, size < LOST_MEMORY ? "fail" : "warn", "access", "%s: %s = %s\n"
                             "cause: a login takes 20 MB and more where passwords are hashed by yescrypt, and "
-                            "fails without\nremedy: write there: %s = 128M, then restart xinetd", entry->file,
-                            sizes[i], entry_word(entry, sizes[i]), sizes[i]);
+                            "fails without\nremedy: %s", entry->file, sizes[i], entry_word(entry, sizes[i]), words);
         }
         if (has_time && seconds < 10)
                 print_row(entries->report, "warn", "access", "%s: rlimit_cpu = %u\ncause: to read a large maildrop "
                     "may take longer\nremedy: take out there the line with rlimit_cpu, then restart xinetd",
                     entry->file, seconds);
         if (has_files && files < 32)
-                print_row(entries->report, "warn", "access", "%s: rlimit_files = %u\ncause: PAM's modules and a "
+                print_row(entries->report, files < LOST_FILES ? "fail" : "warn", "access", "%s: rlimit_files = %u\ncause: PAM's modules and a "
                     "session may need more\nremedy: write there: rlimit_files = 256, then restart xinetd",
                     entry->file, files);
 }

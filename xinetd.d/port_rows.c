@@ -108,15 +108,14 @@ list_doors(const struct survey *survey, const struct door *door, char list[LIST_
         return list;
 }
 
-/* How many doors of the port had an outcome other than this one's. */
-static unsigned
-count_others(const struct survey *survey, const struct door *door)
+/* Whether somebody is greeted at another door of the port. */
+static bool
+greets_others(const struct survey *survey, const struct door *door)
 {
-        unsigned count = 0;
-
         for (size_t i = 0; i < survey->door_count; i++)
-                count += survey->door[i].port == door->port && !is_alike(&survey->door[i], door);
-        return count;
+                if (survey->door[i].port == door->port && survey->door[i].outcome == HEARD)
+                        return true;
+        return false;
 }
 
 /* Why somebody may greet otherwise than this pop3d. */
@@ -134,7 +133,7 @@ report_heard(const struct port *port, const struct door *door, const char *list)
 {
         if (door->speaks_tls)
                 port_row(port, "ok", "speaks TLS\nover %s", list);
-        else if (door->manner == WITH_TLS)
+        else if (door->manner == WITH_TLS || door->manner == WITH_PROXY_AND_TLS)
                 port_row(port, "fail", "speaks in clear text, where clients begin with TLS\n"
                     "heard: %s\nover %s\ncause: no TLS in front, or one that waits for STLS "
                     "(`protocol = pop3`)\nremedy: let stunnel have the port, as "
@@ -166,7 +165,7 @@ is_for_here_alone(const struct port *port, const struct door *door)
 static void
 report_closed(const struct port *port, const struct door *door, const char *list)
 {
-        if (count_others(port->survey, door) > 0)
+        if (greets_others(port->survey, door))
                 port_row(port, is_for_here_alone(port, door) ? "warn" : "skip", "clients at %s are "
                     "turned away: closed at once, though others are greeted\n"
                     "cause: the launcher limits who may connect; see its log\n"

@@ -31,6 +31,8 @@ restart_words(const struct entry *entry, char words[VALUE_SIZE])
 {
         if (entry->launcher == SYSTEMD)
                 (void)snprintf(words, VALUE_SIZE, "systemctl restart %s", entry->name);
+        else if (entry->launcher == COMMAND)
+                (void)snprintf(words, VALUE_SIZE, "stop process %d and start it so", entry->pid);
         else
                 (void)snprintf(words, VALUE_SIZE, "restart %s", launcher_names[entry->launcher]);
         return words;
@@ -51,6 +53,7 @@ is_meant(const struct port *port, int family)
 {
         const struct entry *entry = port->entry;
         const char *flags = entry == NULL ? NULL : entry_word(entry, "flags");
+        const char *bind = entry == NULL ? NULL : entry_word(entry, "bind");
 
         for (size_t i = 0; i < port->survey->listeners.count; i++) {
                 const struct listener *listener = &port->survey->listeners.listener[i];
@@ -61,6 +64,8 @@ is_meant(const struct port *port, int family)
         if (entry == NULL || entry->launcher == COMMAND)
                 return true;
         if (flags != NULL && strstr(flags, family == AF_INET ? "IPv4" : "IPv6") != NULL)
+                return true;
+        if (bind != NULL && strchr(bind, family == AF_INET ? '.' : ':') != NULL)
                 return true;
         return strchr(entry->value[PORT], family == AF_INET ? '.' : '[') != NULL;
 }

@@ -60,6 +60,21 @@ file_read(const struct entries *entries, const char *path, take_line *take, void
         return true;
 }
 
+bool
+file_has_returns(const char *path)
+{
+        int fd = open_quietly(path);
+        FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+        char line[2 * VALUE_SIZE];
+        bool has = false;
+
+        while (file != NULL && !has && fgets(line, sizeof(line), file) != NULL)
+                has = strstr(line, "\r\n") != NULL;
+        if (file != NULL)
+                (void)fclose(file);
+        return has;
+}
+
 /* Reads a small file of /proc. Returns how many octets, without the NUL that is put behind them. */
 static size_t
 read_small(const char *path, char *text, size_t size)
@@ -93,9 +108,9 @@ read_process(const char *folder, void (*found)(void *, const struct process *), 
         struct stat status;
         size_t length;
 
-        /* names and command lines of other users' processes could be made up */
-        if (stat(folder, &status) != 0 || (status.st_uid != 0 && status.st_uid != geteuid()) ||
-            !is_here(folder))
+        /* names and command lines of ordinary users' processes could be made up */
+        if (stat(folder, &status) != 0 || (status.st_uid >= ORDINARY_UID && status.st_uid != NOBODY_UID &&
+            status.st_uid != geteuid()) || !is_here(folder))
                 return;
         (void)snprintf(path, sizeof(path), "%s/comm", folder);
         (void)read_small(path, process.name, sizeof(process.name));

@@ -104,7 +104,8 @@ find_wrong_protocol(struct entry *entry)
 static void
 find_places(struct entry *entry)
 {
-        const char *jail = entry_word(entry, "chroot"), *pid = entry_word(entry, "pid");
+        static const char *const files[] = { "pid", "output" };
+        const char *jail = entry_word(entry, "chroot");
         const char *user = entry_word(entry, "setuid");
         char path[2 * VALUE_SIZE], folder[2 * VALUE_SIZE];
         uid_t uid;
@@ -113,16 +114,33 @@ find_places(struct entry *entry)
         if (jail != NULL && entry->value[PROGRAM][0] != '\0' && access(path, X_OK) != 0)
                 entry_trouble(entry, "fail", "\ncause: chroot = %s, and pop3d is not in there\n"
                     "remedy: take out the line with chroot, then restart stunnel", jail);
-        (void)snprintf(folder, sizeof(folder), "%s%s", jail == NULL || pid == NULL ? "" : jail,
-            pid == NULL ? "" : pid);
-        *strrchr(*folder == '/' ? folder : strcpy(folder, "/"), '/') = '\0';
-        if (*folder != '\0' && access(folder, F_OK) != 0)
-                entry_refused(entry, "\ncause: pid = %s: there is no folder %s, so stunnel does not start\n"
-                    "remedy: mkdir -p %s; then restart stunnel", pid, folder, folder);
+        for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+                const char *file = entry_word(entry, files[i]);
+
+                /* the log is opened before stunnel enters its jail */
+                (void)snprintf(folder, sizeof(folder), "%s%s", jail == NULL || file == NULL || i > 0 ? "" : jail,
+                    file == NULL ? "" : file);
+                *strrchr(*folder == '/' ? folder : strcpy(folder, "/"), '/') = '\0';
+                if (*folder != '\0' && access(folder, F_OK) != 0)
+                        entry_refused(entry, "\ncause: %s = %s: there is no folder %s, so stunnel does not start\n"
+                            "remedy: mkdir -p %s; then restart stunnel", files[i], file, folder, folder);
+        }
         if (user != NULL && !account_uid(user, &uid))
                 entry_refused(entry, "\ncause: setuid = %s: there is no such account, so stunnel does not "
                     "start\nremedy: useradd --system --shell /usr/sbin/nologin %s; then restart stunnel", user,
                     user);
+}
+
+/* The address that stunnel itself connects from. */
+static void
+find_local(const struct entries *entries, struct entry *entry)
+{
+        const char *local = entry_word(entry, "local");
+
+        if (local != NULL && !addresses_have_name(&entries->own, local))
+                entry_trouble(entry, "fail", "\ncause: local = %s, which is no address of this machine, so stunnel "
+                    "cannot connect to what is behind it\nremedy: take out the line with local, then restart stunnel",
+                    local);
 }
 
 static void
@@ -142,7 +160,18 @@ find_short_idle(struct entry *entry)
 static void
 take_arguments(struct entry *entry)
 {
+        char *blank = strchr(entry->value[PROGRAM], ' ');
+
         entry_take(entry, ARGUMENTS, "execArgs");
+        if (blank != NULL) {
+                *blank++ = '\0';
+                entry_trouble(entry, "fail", "\ncause: exec = %s %s: it takes a path alone, so stunnel finds no such "
+                    "program\nremedy: write there: exec = %s and, in a line of its own, execArgs = %s %s; then "
+                    "restart stunnel", entry->value[PROGRAM], blank, entry->value[PROGRAM],
+                    base_name(entry->value[PROGRAM]), blank);
+                (void)snprintf(entry->value[ARGUMENTS], VALUE_SIZE, "%s %.1000s", base_name(entry->value[PROGRAM]),
+                    entry_word(entry, "exec") + strlen(entry->value[PROGRAM]) + 1);
+        }
         entry_arguments(entry, false);
         if (entry->argument_count > 0 && *entry->arguments[0] == '-')
                 entry_trouble(entry, "fail", "\ncause: the first word of execArgs, %s, is taken for the name of "
@@ -178,6 +207,8 @@ end_section(struct reading *reading, bool is_section)
         if (is_section)
                 find_wrong_protocol(entry);
         find_places(entry);
+        find_local(reading->entries, entry);
+        stunnel_find_bars(entry);
         entry = entry_end(reading->entries);
         if (entry != NULL)
                 find_short_idle(entry);

@@ -79,8 +79,10 @@ manner_of(const struct survey *survey, unsigned port)
         const struct entry *entry = entry_of_port(&survey->entries, port, PORT, "");
         const struct entry *before = entry_of_port(&survey->entries, port, CONNECT, "");
 
+        /* on an inner address another proxy is expected, elsewhere that is a fault */
         if (port_begins_with_tls(survey, port))
-                return WITH_TLS;
+                return entry != NULL && entry_word(entry, "accept-proxy") != NULL && *entry->address != '\0'
+                    ? WITH_PROXY_AND_TLS : WITH_TLS;
         if (entry != NULL)
                 return entry->options.auth.expects_proxy ? WITH_PROXY : IN_CLEAR_TEXT;
         return before != NULL && strcmp(before->value[PROTOCOL], "proxy") == 0 ? WITH_PROXY
@@ -97,6 +99,9 @@ doors_of_port(const struct survey *survey, unsigned port)
         const struct entry *entry = entry_of_port(&survey->entries, port, PORT, "");
         unsigned limit = 0, doors;
 
+        /* to look would be its end */
+        if (entry != NULL && entry->serves_one)
+                return 0;
         if (entry != NULL && entry->launcher == XINETD && entry_word(entry, "cps") != NULL)
                 (void)sscanf(entry_word(entry, "cps"), "%u", &limit);
         else if (entry != NULL && entry->launcher == INETD &&

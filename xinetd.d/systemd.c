@@ -39,7 +39,8 @@ is_list(const char *name)
         static const char *const lists[] = {
                 "ListenStream", "IPAddressAllow", "IPAddressDeny", "ReadWritePaths", "ReadOnlyPaths",
                 "InaccessiblePaths", "TemporaryFileSystem", "BindPaths", "BindReadOnlyPaths",
-                "NoExecPaths", "ExecPaths", "CapabilityBoundingSet",
+                "NoExecPaths", "ExecPaths", "CapabilityBoundingSet", "ConditionPathExists",
+                "AssertPathExists", "ConditionPathIsDirectory", "ConditionPathIsMountPoint", "ExecStartPre",
         };
 
         for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
@@ -59,6 +60,10 @@ take_assignment(struct entry *entry, char *line)
         value = sign + 1;
         line[strcspn(line, " \t")] = '\0';
         value += strspn(value, " \t");
+        /* an empty one takes back what was said before; of two that are not systemd takes none */
+        if (strcmp(line, "ExecStart") == 0)
+                entry_set(entry, SET, "ExecStart twice", *value != '\0' && entry_word(entry, line) != NULL &&
+                    *entry_word(entry, line) != '\0' ? "yes" : "no");
         entry_set(entry, is_list(line) && *value != '\0' ? ADD : SET, line, value);
 }
 
@@ -224,6 +229,7 @@ read_service(struct entries *entries, struct entry *entry)
                     "connection\nremedy: write StandardInput=socket in the [Service] of %s, then: systemctl "
                     "daemon-reload", name);
         systemd_find_fences(entry, name);
+        systemd_find_bars(entry, name);
 }
 
 /* ---- On or off --------------------------------------------------------------------------- */

@@ -103,6 +103,25 @@ find_protected_home(struct entry *entry, const char *service, const char *mail)
         }
 }
 
+/* What all of PAM and pop3d read, where it is hidden. */
+static void
+find_closed_files(struct entry *entry, const char *service)
+{
+        static const char *const words[] = { "InaccessiblePaths", "TemporaryFileSystem" };
+        static const char *const needed[] = { "/etc/shadow", "/etc/passwd", "/etc/pam.d", "/dev/log", "/lib" };
+
+        for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+                for (size_t j = 0; j < sizeof(needed) / sizeof(needed[0]); j++)
+                        if (covers(entry_word(entry, words[i]), needed[j]) > 0) {
+                                char why[NAME_SIZE + 32], remedy[NAME_SIZE];
+
+                                (void)snprintf(why, sizeof(why), "sessions do not see %s", needed[j]);
+                                (void)snprintf(remedy, sizeof(remedy), "%s=", words[i]);
+                                forbid(entry, service, words[i], why, remedy);
+                                break;
+                        }
+}
+
 /* Folders that are hidden, or can be read alone. */
 static void
 find_closed_paths(struct entry *entry, const char *service, const char *mail)
@@ -204,6 +223,7 @@ systemd_find_fences(struct entry *entry, const char *service)
         find_mail(entry, mail);
         find_protected_home(entry, service, mail);
         find_closed_paths(entry, service, mail);
+        find_closed_files(entry, service);
         find_lost_powers(entry, service);
         find_tight_limits(entry, service);
 }

@@ -88,6 +88,17 @@ take_reason(const char *said, char *out, size_t size)
         (void)snprintf(out, size, "%.*s", (int)strcspn(at, ":\n"), at);
 }
 
+/* "   v:NotBefore: Jan  1 00:00:00 2025 GMT; NotAfter: Nov 29 00:00:00 2025 GMT", in the next lines of a chain's. */
+static bool
+is_over(const char *at)
+{
+        const char *next = strstr(at, "-----BEGIN"), *until = strstr(at, "; NotAfter: ");
+        struct tm when = { 0 };
+
+        return until != NULL && (next == NULL || until < next) &&
+            strptime(until + strlen("; NotAfter: "), "%b %d %H:%M:%S %Y", &when) != NULL && timegm(&when) < time(NULL);
+}
+
 /* " 0 s:SUBJECT", "   i:ISSUER" for each certificate that was sent. */
 static void
 take_chain(struct tls *tls, const char *said)
@@ -105,6 +116,8 @@ take_chain(struct tls *tls, const char *said)
                 if (i > 0 && strcmp(subject, tls->last_issuer) != 0)
                         tls->is_ordered = false;
                 take_line(at, "\n   i:", tls->last_issuer, sizeof(tls->last_issuer));
+                if (i > 0 && *tls->expired == '\0' && is_over(at))
+                        (void)snprintf(tls->expired, sizeof(tls->expired), "%s", subject);
                 tls->sent = i + 1;
         }
 }
@@ -167,7 +180,7 @@ choose_door(const struct survey *survey, unsigned port, bool is_stls)
         for (size_t i = 0; i < survey->door_count; i++) {
                 const struct door *door = &survey->door[i];
 
-                if (door->port == port && door->outcome == HEARD && door->speaks_tls == !is_stls &&
+                if (door->port == port && door->outcome == HEARD && door->manner != WITH_PROXY_AND_TLS && door->speaks_tls == !is_stls &&
                     (found == NULL || found->address.is_loopback))
                         found = door;
         }

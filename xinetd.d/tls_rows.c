@@ -35,6 +35,9 @@ cause_of_reason(const char *reason)
         if (has(reason, "handshake failure") || has(reason, "no shared cipher") ||
             has(reason, "no ciphers"))
                 return "no cipher in common\nremedy: take ciphers and ciphersuites out";
+        if (has(reason, "unrecognized name"))
+                return "clients that do not tell the name of the certificate are refused\n"
+                       "remedy: take strict-sni (HAProxy), or the sections with sni (stunnel), out";
         if (has(reason, "dh key too small") || has(reason, "key too small"))
                 return "its key is too small for today's clients\n"
                        "remedy: make one of 2048 bits";
@@ -148,6 +151,11 @@ check_chain(struct survey *survey, const struct tls *tls, const struct entry *en
 {
         bool is_own = strcmp(tls->certificate.subject, tls->certificate.issuer) == 0;
 
+        if (*tls->expired != '\0')
+                print_row(survey->report, "fail", "TLS", "port %u: a certificate of the chain has expired: %s\n"
+                    "cause: clients refuse the chain, though the server's own certificate is good\n"
+                    "remedy: put the issuer's present one in its place in the file (Let's Encrypt: renew, and take "
+                    "fullchain.pem), then %s", tls->port, tls->expired, restart);
         if (!tls->is_ordered)
                 print_row(survey->report, "warn", "TLS", "port %u: the chain is out of order\n"
                     "cause: each certificate is to be followed by its issuer's, or some clients "

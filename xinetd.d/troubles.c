@@ -142,6 +142,28 @@ find_missing_secured(struct entry *entry)
                     entry->arguments[1] == NULL ? "" : strstr(entry->value[ARGUMENTS], entry->arguments[1]));
 }
 
+/* A header that nobody sends: stunnel does not to what it starts; and users come to POP3's own ports directly. */
+static void
+find_unsent_header(const struct entries *entries, struct entry *entry)
+{
+        bool is_before_users = (entry->port == POP3_PORT || entry->port == POP3S_PORT) && *entry->address == '\0' &&
+            entry_word(entry, "only_from") == NULL && entry_of_port(entries, entry->port, CONNECT, "") == NULL &&
+            !entry->options.auth.peer.is_secured;
+        struct holder holder;
+
+        find_holder(POP3S_PORT, &holder);
+        /* something that is not known here does TLS, and may well send it */
+        if (holder.pid != 0 && entry_of_port(entries, POP3S_PORT, PORT, "") == NULL)
+                return;
+        if (!entry->options.auth.expects_proxy || !entry->runs_us || (entry->launcher != STUNNEL && !is_before_users))
+                return;
+        entry_trouble(entry, entry->launcher == STUNNEL ? "fail" : "warn", "\ncause: with -x pop3d waits for a PROXY header, which %s, so it greets "
+            "nobody\nremedy: take -x out of its arguments, then restart %s%s", entry->launcher == STUNNEL
+            ? "stunnel does not send to a program that it starts" : "users who come to this port do not send",
+            launcher_names[entry->launcher], entry->launcher == STUNNEL ? "" : "; or, behind a proxy on another "
+            "machine, name that in only_from");
+}
+
 /* What stands between stunnel and the pop3d that it connects to. */
 static void
 find_proxy_trouble(const struct entries *entries, struct entry *entry)
@@ -373,6 +395,7 @@ entry_find_troubles(const struct entries *entries, struct entry *entry)
         find_wrong_user(entry);
         find_waiting(entry);
         find_missing_secured(entry);
+        find_unsent_header(entries, entry);
         find_proxy_trouble(entries, entry);
         find_socket_trouble(entries, entry);
         find_inner_stunnel(entries, entry);

@@ -29,6 +29,7 @@ struct reading {
         struct entry *defaults;         /* its words are those of the defaults section */
         struct includes *includes;
         const char *path;
+        const char *configuration;      /* what xinetd was started with */
         bool is_passed_over;            /* xinetd does not read it */
         enum place place, after_brace;
         struct entry *entry;            /* the service in whose section we are */
@@ -212,14 +213,14 @@ find_why_off(const struct reading *reading, struct entry *entry)
                 id = entry->name;
         entry->is_stray = reading->is_passed_over;
         if (entry->is_stray && strpbrk(name, ".~") == NULL)
-                entry_switch_off(entry, "\ncause: xinetd does not read %s: no includedir in " CONFIGURATION " names "
-                    "its folder\nremedy: echo 'includedir " FOLDER "' >>" CONFIGURATION "; then restart xinetd",
-                    entry->file);
+                entry_switch_off(entry, "\ncause: xinetd does not read %s: no includedir in %s names "
+                    "its folder\nremedy: echo 'includedir " FOLDER "' >>%s; then restart xinetd", entry->file,
+                    reading->configuration, reading->configuration);
         else if (entry->is_stray)
                 entry_switch_off(entry, "\ncause: xinetd does not read %s, for its name has a dot or ends in ~\n"
                     "remedy: mv %s " FOLDER "/%.*s; then restart xinetd", entry->file, entry->file,
                     (int)strcspn(name, ".~"), name);
-        else if (disable != NULL && strcmp(disable, "no") != 0)
+        else if (disable != NULL && strcasecmp(disable, "no") != 0)
                 entry_switch_off(entry, "\ncause: it is switched off (disable = %s)\n"
                     "remedy: write disable = no there, then: systemctl reload xinetd, or kill -HUP "
                     "its process", disable);
@@ -252,6 +253,10 @@ end_service(struct reading *reading)
         if (entry_word(entry, "bind") != NULL)
                 entry_listens_at(entry, entry_word(entry, "bind"));
         find_why_off(reading, entry);
+        if (file_has_returns(reading->path))
+                entry_refused(entry, "\ncause: its lines end in CR LF, as on Windows, and the CR is a part of each "
+                    "value for xinetd, so it drops the entry\nremedy: sed -i 's/\\r$//' %s; then restart xinetd",
+                    reading->path);
         xinetd_find_faults(entry);
         (void)entry_end(reading->entries);
 }
@@ -340,6 +345,7 @@ xinetd_read(struct entries *entries)
 
         processes_read(take_process, &started);
         entries->xinetd_reads_inetd = started.reads_inetd;
+        reading.configuration = started.configuration;
         read_one(&reading, started.configuration, false);
         if (!includes.has_folder || includes.count == 0)
                 read_folder(&reading, FOLDER, !includes.has_folder);

@@ -83,7 +83,7 @@ refuse_value(struct entry *entry, const char *name, const char *wanted, const ch
 {
         const char *value = entry_word(entry, name);
 
-        if (value != NULL && strcmp(value, wanted) != 0)
+        if (value != NULL && strcasecmp(value, wanted) != 0)
                 entry_refused(entry, "\ncause: %s = %s: %s\nremedy: write there: %s = %s", name, value, why,
                     name, wanted);
 }
@@ -98,7 +98,7 @@ find_wrong_values(struct entry *entry)
 
         refuse_value(entry, "socket_type", "stream", "POP3 is a stream of octets");
         refuse_value(entry, "protocol", "tcp", "POP3 is spoken over TCP");
-        if (wait != NULL && strcmp(wait, "yes") != 0)
+        if (wait != NULL && strcasecmp(wait, "yes") != 0)
                 refuse_value(entry, "wait", "no", "xinetd knows yes and no alone");
         if (user != NULL && !account_uid(user, &uid))
                 entry_refused(entry, "\ncause: there is no account %s, so xinetd drops the entry\n"

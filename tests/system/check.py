@@ -225,6 +225,7 @@ def test_sound_installation(world):
         openssl, stunnel = require_tool("openssl"), require_tool("stunnel")
         folder = world.folder()
         subprocess.run([openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                        "-addext", "subjectAltName=DNS:localhost",
                         "-keyout", f"{folder}/key", "-out", f"{folder}/cert"], check=True, capture_output=True)
         with open("/etc/stunnel/pop3s.conf", "w") as file:
             file.write(f"foreground = yes\npid =\ncert = {folder}/cert\nkey = {folder}/key\n\n[pop3s]\naccept = 995\n"
@@ -279,11 +280,12 @@ def test_rival_of_few_words(world):
 def test_another_greeting_by_the_launcher(world):
     """the launcher has the port, but refuses or runs something else: no rival is invented"""
     with Installation(world) as place:
-        place.entry = place.entry.replace("service pop3\n{", "service pop3\n{\n        no_access = 127.0.0.1 ::1")
+        place.entry = place.entry.replace("service pop3\n{", "service pop3\n{\n        no_access = 0.0.0.0/0 ::/0")
         place.launch(listens=False)
-        check = Check(world, "alice").quiet_but("port 110")
+        check = Check(world, "alice").quiet_but("access")
         check.expect("ok", "port 110", "xinetd (process")
-        check.expect("skip", "port 110", "clients at 127.0.0.1, ::1 are turned away", "no_access = 127.0.0.1 ::1")
+        check.expect("skip", "port 110", "turned away: no_access = 0.0.0.0/0 ::/0")
+        check.expect("fail", "access", "no_access = 0.0.0.0/0 ::/0 keeps out")
         place.entry = SOUND["pop3"].replace("%(server)s", "/bin/echo")
         place.configure()
         Check(world, "alice").quiet_but("port 110", "launcher").expect("fail", "launcher", "/bin/echo", "not this pop3d")
