@@ -46,7 +46,7 @@ void neighbours_check(const struct entries *entries, const struct entry *entry);
 /* The rows of limits that keep clients out: that are reached, or are too tight for POP3. */
 void limits_check(const struct entries *entries, const struct entry *entry);
 
-/* ---- access.c ---------------------------------------------------------------------------------- */
+/* ---- refusal.c ---------------------------------------------------------------------------------- */
 
 /* Why an address is kept out: the words that do it, and what mends it. */
 struct refusal {
@@ -57,6 +57,8 @@ struct refusal {
 /* Whether what restricts the entry by address keeps this one out; then why. */
 bool access_refusal(const struct entries *entries, const struct entry *entry,
     const struct address *address, struct refusal *refusal);
+
+/* ---- access.c ---------------------------------------------------------------------------------- */
 
 /* For each entry that is on a row of who may connect, and of what keeps clients out. */
 void access_check(const struct entries *entries);

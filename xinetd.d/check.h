@@ -213,6 +213,9 @@ bool entry_is_by(const struct entries *entries, const struct entry *entry, const
 const struct entry *entry_of_port(const struct entries *entries, unsigned port, enum field field,
     const char *holder);
 
+/* How a launcher is made to read its configuration again, in words for a remedy. */
+const char *restart_words(const struct entry *entry, char words[VALUE_SIZE]);
+
 /* The entry that is on and listens on this Unix socket, or NULL. */
 const struct entry *entry_of_socket(const struct entries *entries, const char *path);
 
@@ -399,9 +402,6 @@ void reach_check(const struct port *port);
  * does. (A firewall that rejects looks alike, but does so over both.)
  */
 bool port_refuses_four(const struct survey *survey, unsigned port);
-
-/* How a launcher is made to read its configuration again, in words for a remedy. */
-const char *restart_words(const struct entry *entry, char words[VALUE_SIZE]);
 
 /* tls_rows.c: the rows of what was met inside TLS. */
 void tls_check(struct survey *survey);

@@ -92,6 +92,16 @@ struct process {
 /* Called with each process of root's, of a system account, or of who runs this check. */
 void processes_read(void (*found)(void *context, const struct process *process), void *context);
 
+/* ---- ports.c ---------------------------------------------------------------------------- */
+
+/* Who listens on a port: the process and its name, or 0 and "". */
+struct holder {
+        int pid;
+        char name[64];
+};
+
+void find_holder(unsigned port, struct holder *holder);
+
 /* ---- A reader for each launcher, in a file of its name ----------------------------------- */
 
 void xinetd_read(struct entries *entries);

@@ -25,6 +25,18 @@ base_name(const char *path)
         return slash == NULL ? path : slash + 1;
 }
 
+const char *
+restart_words(const struct entry *entry, char words[VALUE_SIZE])
+{
+        if (entry->launcher == SYSTEMD)
+                (void)snprintf(words, VALUE_SIZE, "systemctl restart %s", entry->name);
+        else if (entry->launcher == COMMAND)
+                (void)snprintf(words, VALUE_SIZE, "stop process %d and start it so", entry->pid);
+        else
+                (void)snprintf(words, VALUE_SIZE, "restart %s", launcher_names[entry->launcher]);
+        return words;
+}
+
 static char *
 copy_text(const char *text)
 {

@@ -3,7 +3,7 @@
  * Runs in:   pop3d-check, as root where it can.
  * May touch: /proc, for reading.
  */
-#include "check.h"
+#include "entries.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -208,4 +208,30 @@ listener_is_wild(const struct listener *listener)
         const uint32_t nothing[4] = { 0 };
 
         return memcmp(listener->address, nothing, listener->family == AF_INET6 ? 16 : 4) == 0;
+}
+
+/* ---- Who has a port ----------------------------------------------------------------------- */
+
+struct search {
+        unsigned port;
+        struct holder *holder;
+};
+
+static void
+take_first(void *context, const struct listener *listener)
+{
+        const struct search *search = context;
+
+        if (listener->port == search->port && search->holder->pid == 0)
+                search->holder->pid = listener_holder(listener, search->holder->name);
+}
+
+void
+find_holder(unsigned port, struct holder *holder)
+{
+        struct search search = { .port = port, .holder = holder };
+
+        memset(holder, 0, sizeof(*holder));
+        if (port != 0)
+                listeners_read(take_first, &search);
 }

@@ -26,18 +26,6 @@ port_row(const struct port *port, const char *state, const char *format, ...)
         print_row(port->survey->report, state, what, "%s", text);
 }
 
-const char *
-restart_words(const struct entry *entry, char words[VALUE_SIZE])
-{
-        if (entry->launcher == SYSTEMD)
-                (void)snprintf(words, VALUE_SIZE, "systemctl restart %s", entry->name);
-        else if (entry->launcher == COMMAND)
-                (void)snprintf(words, VALUE_SIZE, "stop process %d and start it so", entry->pid);
-        else
-                (void)snprintf(words, VALUE_SIZE, "restart %s", launcher_names[entry->launcher]);
-        return words;
-}
-
 static bool
 has_family(const struct survey *survey, int family)
 {

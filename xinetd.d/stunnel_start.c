@@ -4,7 +4,6 @@
  * May touch: the openssl command, as an account without power; the port's holder in /proc.
  */
 #include "entries.h"
-#include "troubles.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -13,32 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- Who has a port ----------------------------------------------------------------------- */
-
-struct search {
-        unsigned port;
-        struct holder *holder;
-};
-
-static void
-take_listener(void *context, const struct listener *listener)
-{
-        const struct search *search = context;
-
-        if (listener->port == search->port && search->holder->pid == 0)
-                search->holder->pid = listener_holder(listener, search->holder->name);
-}
-
-void
-find_holder(unsigned port, struct holder *holder)
-{
-        struct search search = { .port = port, .holder = holder };
-
-        memset(holder, 0, sizeof(*holder));
-        if (port != 0)
-                listeners_read(take_listener, &search);
-}
-
 /* ---- What it starts ------------------------------------------------------------------------ */
 
 /* How the line is written that names the program. */

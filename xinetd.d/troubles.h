@@ -8,14 +8,6 @@
 
 #include "entries.h"
 
-/* Who listens on a port: the process and its name, or 0 and "". */
-struct holder {
-        int pid;
-        char name[64];
-};
-
-void find_holder(unsigned port, struct holder *holder);
-
 /* Adds to the entry what is wrong with it, beside what its reader has found. */
 void entry_find_troubles(const struct entries *entries, struct entry *entry);
 
