@@ -289,7 +289,7 @@ def test_no_maildrop_yet(world):
     for box in (alice, bob):
         subprocess.run(["rm", "-r", box.maildir], check=True)
     # two in one folder
-    one, two = (["-m", f"{alice.root}/alice/{name}"] for name in ("one", "two"))
+    one, two = (["-m", f"{alice.root}/%u/{name}"] for name in ("one", "two"))
     with alice.session(*one) as first, alice.session(*two) as second:
         for session in (first, second):
             session.log_in()
