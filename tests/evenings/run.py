@@ -5,7 +5,7 @@ run.py - faults as data: each is set up on a machine of its own, named by `pop3d
     python3 tests/evenings/run.py                   all of them, two at a time
     python3 tests/evenings/run.py maildir sound/    those with one of these words in their names
     python3 tests/evenings/run.py -v maildrop-link  also what the check said
-    python3 tests/evenings/run.py --turn N          all of sound/, and that third of the faults whose turn it is
+    python3 tests/evenings/run.py --turn N          the third whose turn it is
     python3 tests/evenings/run.py -l                their names, and what each is about
 
 A file faults/NAME.toml is one fault, as an administrator meets it; sound/NAME.toml is an installation that nothing
@@ -246,8 +246,7 @@ def main():
     paths = [path for path in sorted(glob.glob(f"{HERE}/faults/*.toml") + glob.glob(f"{HERE}/sound/*.toml"))
              if not arguments.words or any(word in os.path.relpath(path, HERE) for word in arguments.words)]
     if arguments.turn is not None:
-        faults = [path for path in paths if "/faults/" in path]
-        paths = faults[arguments.turn % 3::3] + [path for path in paths if path not in faults]
+        paths = paths[arguments.turn % 3::3]
     names = [os.path.relpath(path, HERE)[:-len(".toml")] for path in paths]
     if arguments.list or os.geteuid() != 0:
         for name, path in zip(names, paths):
