@@ -1337,7 +1337,7 @@ serve(struct options *options, const char *problem)
                 return (int)refuse_connection(&session);
         end = auth_session(auth, authorization, &session, &session.identity);
         if (end == END_CROWDED) {
-                reply(&session, "-ERR [SYS/TEMP] You have too many sessions; please end one");
+                reply(&session, "-ERR [SYS/TEMP] Too many sessions of yours are stuck in your file system");
                 part_from_client(&session);
                 return END_TOO_MANY;
         }

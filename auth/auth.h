@@ -249,12 +249,12 @@ enum session_end {
         END_ABUSE = 3,          /* failed logins or bad commands */
         END_CUT = 4,            /* a message failed while it was sent */
         END_USAGE = 64,         /* EX_USAGE */
-        END_TOO_MANY = 69,      /* EX_UNAVAILABLE: connections of one network, sessions of one user */
+        END_TOO_MANY = 69,      /* EX_UNAVAILABLE: connections of one network, stuck sessions of one user */
         END_FAULT = 70,         /* EX_SOFTWARE: our fault */
         END_IN_USE = 75,        /* EX_TEMPFAIL */
         END_REFUSED = 77,       /* EX_NOPERM */
         END_GRANTED = 100,      /* of the AUTHORIZATION process only: logged in */
-        END_CROWDED = 102,      /* of auth_session() only: logged in, but with too many sessions */
+        END_CROWDED = 102,      /* of auth_session() only: logged in, but too many sessions are stuck */
         END_SILENT = 101,       /* of the AUTHORIZATION process only: not a word from the client */
 };
 

@@ -221,8 +221,8 @@ void places_end_examination(void);
 /* sessions.c */
 
 /*
- * Takes a place for a session of this user, until this process ends. False if he has too many; this
- * is logged, and so is that one of his was killed and is there still. True where there are no places.
+ * Takes a place for a session of this user, until this process ends. False if too many of his were killed
+ * and are there still; this is logged, and so is one such. True where there are no places.
  */
 bool sessions_admit(const struct auth *auth, const struct identity *identity);
 

@@ -1,12 +1,12 @@
 /*
- * sessions.c - how many sessions a user has at once, and whether the kernel keeps one from dying.
+ * sessions.c - sessions of a user that the kernel keeps from dying.
  * Runs in:   pop3d, as root, between a granted login and becoming the user.
  * May touch: the file of the sessions, in which nothing is written; /proc; the log.
  *
  * A session that is stuck is killed soon after its time (process_die_at()). A user can make one that
  * does not die of it: its Maildir lies on a FUSE file system whose server, which is his, keeps a
  * request. It cannot say so itself, and no process waits for it that could. So the user's next
- * session says it; and one user has SESSIONS_OF_A_USER of the launcher's places at most.
+ * session says it; and who has STUCK_MAX of them has no further one, for each has a place of the launcher's.
  *
  * A session is a lock on one octet of the file: its user's number says where they begin, its process's
  * which it is. The lock belongs to the open file. That is mapped into memory and then closed, so
@@ -23,7 +23,8 @@
 #include <unistd.h>
 
 enum {
-        SESSIONS_OF_A_USER = 40,
+        STUCK_MAX = 20,
+        LOOKED_AT = 40,                 /* sessions of the user's, however many he has */
         PROCESS_BITS = 22,              /* of a process's number, in the kernel */
 };
 
@@ -53,53 +54,59 @@ is_killed(int64_t process)
         return is_found;
 }
 
-/*
- * Counts the other sessions whose octets lie from one to another, up to most of them. *stuck: the
- * process of one that was killed and is there still, else unchanged.
- */
-static unsigned
-count_others(int fd, int64_t from, int64_t to, unsigned most, int64_t base, int64_t *stuck)
+/* What is found out about the other sessions of a user. */
+struct others {
+        int fd;
+        int64_t base;                   /* the octet of a session is that of its process behind this */
+        unsigned looked_at, stuck;
+        int64_t one;                    /* process of one that is stuck */
+};
+
+/* Looks at the sessions whose octets lie from one to another. */
+static void
+look_at(struct others *others, int64_t from, int64_t to)
 {
         struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = from,
             .l_len = to - from + 1 };
-        unsigned count = 1;
         int64_t found;
 
-        if (from > to || most == 0 || fcntl(fd, F_OFD_GETLK, &lock) != 0 || lock.l_type == F_UNLCK)
-                return 0;
+        if (from > to || others->looked_at == LOOKED_AT ||
+            fcntl(others->fd, F_OFD_GETLK, &lock) != 0 || lock.l_type == F_UNLCK)
+                return;
         /* one that begins before is told of as a whole */
         found = lock.l_start < from ? from : lock.l_start;
-        if (is_killed(found - base))
-                *stuck = found - base;
-        count += count_others(fd, from, found - 1, most - count, base, stuck);
-        return count + count_others(fd, found + 1, to, most - count, base, stuck);
+        others->looked_at++;
+        if (is_killed(found - others->base)) {
+                others->stuck++;
+                others->one = found - others->base;
+        }
+        look_at(others, from, found - 1);
+        look_at(others, found + 1, to);
 }
 
 bool
 sessions_admit(const struct auth *auth, const struct identity *identity)
 {
-        const int64_t base = (int64_t)identity->uid << PROCESS_BITS;
-        struct flock own = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = base + getpid(),
+        struct others others = { .base = (int64_t)identity->uid << PROCESS_BITS };
+        struct flock own = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = others.base + getpid(),
             .l_len = 1 };
-        int64_t stuck = 0;
-        unsigned others;
         char number[16];
-        int fd;
 
         /* all virtual users are one account, and none of them can put a file system anywhere */
-        if (auth->virtual_account != NULL || (fd = places_open(PLACES_FOLDER "/sessions", O_RDONLY)) < 0)
+        if (auth->virtual_account != NULL ||
+            (others.fd = places_open(PLACES_FOLDER "/sessions", O_RDONLY)) < 0)
                 return true;
-        others = fcntl(fd, F_OFD_SETLK, &own) != 0 ? 0 : count_others(fd, base,
-            base + (INT64_C(1) << PROCESS_BITS) - 1, SESSIONS_OF_A_USER, base, &stuck);
-        if (stuck != 0) {
-                (void)snprintf(number, sizeof(number), "%d", (int)stuck);
+        if (fcntl(others.fd, F_OFD_SETLK, &own) == 0)
+                look_at(&others, others.base, others.base + (INT64_C(1) << PROCESS_BITS) - 1);
+        if (others.stuck != 0) {
+                (void)snprintf(number, sizeof(number), "%d", (int)others.one);
                 log_event(LOG_ERR, "STUCK", identity->name.user, identity->peer.address, "pid", number, NULL);
         }
         /* nothing is read there; the map only keeps the file open */
-        (void)mmap(NULL, 1, PROT_NONE, MAP_SHARED, fd, 0);
-        (void)close(fd);
-        if (others < SESSIONS_OF_A_USER)
+        (void)mmap(NULL, 1, PROT_NONE, MAP_SHARED, others.fd, 0);
+        (void)close(others.fd);
+        if (others.stuck < STUCK_MAX)
                 return true;
-        log_event(LOG_NOTICE, "TOO MANY SESSIONS", identity->name.user, identity->peer.address, NULL);
+        log_event(LOG_NOTICE, "TOO MANY STUCK", identity->name.user, identity->peer.address, NULL);
         return false;
 }

@@ -146,6 +146,33 @@ def test_server_that_keeps_a_request(world):
         os.close(device)
 
 
+def test_no_more_than_twenty(world):
+    """who has twenty such sessions gets no further one, and is told so"""
+    box = Box(world)
+    device = mount_silent(box, answers=True, reads=True)
+    try:
+        with contextlib.ExitStack() as stack:
+            stuck = [stack.enter_context(box.session("-t", "1")) for _ in range(20)]
+            for session in stuck:
+                send_login(session)
+            end = time.monotonic() + PATIENCE
+            while not all(is_killed_in_vain(session.pid) for session in stuck) and time.monotonic() < end:
+                time.sleep(0.1)
+            with box.session("-t", "1") as late:
+                send_login(late)
+                answer = late.line().decode()
+                status = late.wait()
+                if answer != "-ERR [SYS/TEMP] Too many sessions of yours are stuck in your file system" or \
+                        status != 69 or "TOO MANY STUCK, user=alice" not in late.log():
+                    raise Failure(f"{answer}, status {status}\n{late.log()}")
+            subprocess.run(["umount", "-fl", box.maildir], check=True)
+            for session in stuck:
+                ends_by_kill(session)
+    finally:
+        LIBC.umount2(box.maildir.encode(), 2)
+        os.close(device)
+
+
 def test_next_session_says_it(world):
     """such a session stands in the log once its user logs in again, and not while it is merely there"""
     box = Box(world)
