@@ -58,7 +58,7 @@ void
 command_as_owner(char out[COMMAND_SIZE], bool by_root, const char *command)
 {
         if (by_root)
-                (void)snprintf(out, COMMAND_SIZE, "setpriv --reuid=%u --regid=%u --clear-groups sh -c '%s'",
+                (void)snprintf(out, COMMAND_SIZE, "setpriv --reuid=%u --regid=%u --clear-groups sh -c '%.16000s'",
                     (unsigned)geteuid(), (unsigned)getegid(), command);
         else
                 (void)snprintf(out, COMMAND_SIZE, "%s", command);
