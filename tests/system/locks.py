@@ -283,6 +283,30 @@ def test_lock_where_no_file_can_be_made(world):
     box.check(0)
 
 
+def test_file_where_others_see_it(world):
+    """on a file system of which nothing is known pop3d.lock is locked, though nobody else may open the Maildir"""
+    require_root()
+    box = Box(world, messages=[b"Subject: one\n\n"])
+    os.chmod(box.maildir, 0o700)
+    with box.session() as session:
+        session.log_in()
+        if os.path.exists(f"{box.maildir}/pop3d.lock"):
+            raise Failure("made where the folder is enough")
+        session.expect("QUIT", "+OK")
+    # a folder that is a mount point makes the whole one of no known kind
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode=700,uid={box.uid}", "tmpfs", f"{box.maildir}/new"], check=True)
+    try:
+        with box.session() as session:
+            session.log_in()
+            if not is_refused(box):
+                raise Failure("a second session has the maildrop as well")
+            if not os.path.exists(f"{box.maildir}/pop3d.lock"):
+                raise Failure("the folder alone is locked")
+            session.expect("QUIT", "+OK")
+    finally:
+        subprocess.run(["umount", f"{box.maildir}/new"], check=True)
+
+
 def test_no_maildrop_yet(world):
     """a maildrop that is not there yet has one session at a time, and another one beside it is another"""
     alice, bob = Box(world, "alice"), Box(world, "bob")
