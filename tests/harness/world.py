@@ -73,6 +73,12 @@ def require_root():
         raise Skip("needs root")
 
 
+def require_production(world, why_not):
+    """The binary is as it is installed, without a sanitizer in it."""
+    if world.is_sanitized:
+        raise Skip(why_not)
+
+
 def require_tool(name):
     """The path of a program, or a skip; in CI its absence is a failure."""
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")

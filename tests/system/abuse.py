@@ -15,7 +15,7 @@ import time
 from harness import wire
 from harness.box import Box
 from harness.server import Failure, family, peak_kilobytes
-from harness.world import Skip, require_root, require_tool
+from harness.world import require_production, require_root, require_tool
 
 BIG = b"".join(b"%07d: a line of a large message, one of many of its kind\n" % n for n in range(150000))
 
@@ -84,8 +84,7 @@ def test_vanishes_while_sending(world):
 
 def test_removal_that_may_not_last(world):
     """a folder that cannot be synced: QUIT does not say +OK, and the log has the cause"""
-    if world.is_sanitized:
-        raise Skip("needs the production build")
+    require_production(world, "needs the production build")
     shim = f"{world.folder()}/no-fsync.so"
     subprocess.run([require_tool("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", shim], check=True, text=True,
                    input="#include <errno.h>\nint fsync(int fd) { errno = EIO; return fd < 0 ? fd : -1; }\n")
@@ -355,8 +354,7 @@ def test_system_calls_of_a_batch(world):
     """a thousand NOOPs in one batch are read and answered in a few system calls"""
     require_root()                      # who else may see what is written?
     strace = require_tool("strace")
-    if world.is_sanitized:
-        raise Skip("needs the production build")
+    require_production(world, "needs the production build")
     box = Box(world, messages=[b"first\n"])
     trace = world.folder() + "/trace"
     os.chmod(os.path.dirname(trace), 0o777)
@@ -385,8 +383,7 @@ def test_system_calls_of_a_batch(world):
 def test_batch_is_one_write(world):
     """the replies to a batch leave in one write"""
     strace = require_tool("strace")
-    if world.is_sanitized:
-        raise Skip("needs the production build")
+    require_production(world, "needs the production build")
     box = Box(world, messages=[b"first\n"] * 10)
     trace = world.folder() + "/trace"
     os.chmod(os.path.dirname(trace), 0o777)
@@ -407,8 +404,7 @@ def test_batch_is_one_write(world):
 
 def test_memory_does_not_grow(world):
     """a large message, long listings and long lines are served in the same memory"""
-    if world.is_sanitized:
-        raise Skip("needs the production build")
+    require_production(world, "needs the production build")
     box = Box(world, messages=[b"first\n", BIG * 4])
     with box.session() as session:
         session.log_in()

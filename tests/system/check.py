@@ -20,7 +20,7 @@ import threading
 import time
 
 from harness.server import Failure
-from harness.world import IS_ROOT, TREE, Skip, _mount, hash_password, require_root, require_tool
+from harness.world import IS_ROOT, Skip, TREE, _mount, hash_password, require_production, require_root, require_tool
 
 PARALLEL = False
 
@@ -316,8 +316,7 @@ def test_file_of_another(world):
 def test_maildrop_without_the_shadow_file(world):
     """the process that reads a Maildir as its user has never seen the shadow file, nor has any that it comes from"""
     strace = require_tool("strace")
-    if world.is_sanitized:
-        raise Skip("needs the production build")
+    require_production(world, "needs the production build")
     with Installation(world):
         trace = world.folder() + "/trace"
         Check(world, command=[strace, "-f", "-qq", "-o", trace, "-e", "trace=open,openat,%process",
@@ -344,8 +343,7 @@ def test_maildrop_without_the_shadow_file(world):
 def test_mail_is_read_behind_the_fences(world):
     """whoever reads a Maildir has first given up files and system calls as a session does, and has no terminal"""
     strace = require_tool("strace")
-    if world.is_sanitized:
-        raise Skip("needs the production build")
+    require_production(world, "needs the production build")
     with Installation(world):
         trace = world.folder() + "/trace"
         Check(world, "alice", command=[strace, "-f", "-qq", "-y", "-o", trace, "-e", "trace=getdents64,prctl,"
@@ -606,8 +604,7 @@ ssize_t write(int fd, const void *data, size_t size)
 
 def test_session_that_chatters(world):
     """a session gone wrong that says two thousand lines: as much is shown as fits, and no more"""
-    if world.is_sanitized:
-        raise Skip("needs the production build")
+    require_production(world, "needs the production build")
     shim = f"{world.folder()}/chatter.so"
     subprocess.run([require_tool("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", shim], check=True, text=True, input=CHATTER)
     Check(world, env={**os.environ, "LD_PRELOAD": shim}).expect("fail", "session", "S: A S: A")
@@ -798,8 +795,7 @@ int pam_set_item, pam_get_item, pam_authenticate, pam_acct_mgmt, pam_strerror, p
 
 def test_interrupted(world):
     """whoever does not want to wait any longer is shown what is known, and that it is not all"""
-    if world.is_sanitized:
-        raise Skip("needs the production build")
+    require_production(world, "needs the production build")
     folder = world.folder()
     subprocess.run([require_tool("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o", f"{folder}/libpam.so.0"], check=True,
                    text=True, input=STUCK_PAM)
@@ -947,8 +943,7 @@ int pam_start_confdir, pam_set_item, pam_get_item, pam_authenticate, pam_acct_mg
 
 def test_part_that_dies(world):
     """a part of the check that dies is a fail row of its own, and no silence"""
-    if world.is_sanitized:
-        raise Skip("needs the production build")
+    require_production(world, "needs the production build")
     folder = world.folder()
     compiler = [require_tool("cc"), "-shared", "-fPIC", "-x", "c", "-", "-o"]
     subprocess.run([*compiler, f"{folder}/death.so"], check=True, text=True, input=DEATH)

@@ -16,7 +16,7 @@ import time
 from harness import wire
 from harness.box import Box
 from harness.server import Failure, says
-from harness.world import HERE, Skip, require_root, require_tool
+from harness.world import HERE, require_production, require_root, require_tool
 
 LOCK = threading.Lock()
 # a call that does nothing, and that the fences let through, is made instead
@@ -28,8 +28,7 @@ KEPT = "old-client-knows-it"
 def strace(world, calls, *faults):
     """A prefix that lets calls fail and writes a trace of the calls named; and where that is."""
     require_root()
-    if world.is_sanitized:
-        raise Skip("needs the production build")
+    require_production(world, "needs the production build")
     path = world.folder() + "/trace"
     injected = [f"--inject={fault}:{NOTHING}" for fault in faults]
     names = ",".join([calls, *(fault.split(":")[0] for fault in faults)]).strip(",")
@@ -270,8 +269,7 @@ def test_restored_message(world):
 
 def untyped(world):
     library = f"{world.root}/untyped.so"
-    if world.is_sanitized:
-        raise Skip("needs the production build")
+    require_production(world, "needs the production build")
     with LOCK:
         if not os.path.exists(library):
             subprocess.run([require_tool("cc"), "-shared", "-fPIC", "-Wall", "-o", library + ".new",

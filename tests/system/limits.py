@@ -9,7 +9,7 @@ import re
 
 from harness.box import Box
 from harness.server import Failure, says
-from harness.world import Skip, require_root, require_tool
+from harness.world import require_production, require_root, require_tool
 
 MIB = 1 << 20
 FACTOR = 128            # octets of memory for each octet of folders and lists
@@ -31,8 +31,7 @@ def fill(box, count):
 def test_memory_is_bounded(world):
     """a session's memory has a limit that it cannot raise: 64 MiB, and so much for each octet of folders and lists"""
     require_root()
-    if world.is_sanitized:
-        raise Skip("a sanitizer maps all of the address space")
+    require_production(world, "a sanitizer maps all of the address space")
     box = Box(world)
     for count in (0, 3000):
         fill(box, count)
@@ -50,8 +49,7 @@ def test_memory_is_bounded(world):
 def test_hole_gives_no_memory(world):
     """a list that is one large hole does not raise the limit"""
     require_root()
-    if world.is_sanitized:
-        raise Skip("a sanitizer maps all of the address space")
+    require_production(world, "a sanitizer maps all of the address space")
     box = Box(world)
     with open(f"{box.maildir}/pop3d.index", "wb") as file:
         file.write(b"x" * 200)
@@ -68,8 +66,7 @@ def test_hole_gives_no_memory(world):
 def test_end_of_memory(world):
     """a maildrop for which the memory does not suffice is refused for now, and nothing is lost"""
     require_root()
-    if world.is_sanitized:
-        raise Skip("a sanitizer maps all of the address space")
+    require_production(world, "a sanitizer maps all of the address space")
     box = Box(world)
     fill(box, 20000)
     with box.session(prefix=[require_tool("prlimit"), f"--data={2 * MIB}"]) as session:

@@ -15,7 +15,7 @@ import time
 
 from harness.box import Box
 from harness.server import Failure, Session, children, family, status
-from harness.world import ACCOUNTS, IS_ROOT, Skip, require_root
+from harness.world import ACCOUNTS, IS_ROOT, Skip, require_production, require_root
 
 PASSWORD = "secret"
 NO_POWER = "0" * 16
@@ -387,8 +387,7 @@ def test_password_is_wiped(world):
 def test_password_is_wiped_while_it_waits(world):
     """PAM's process, asleep over a refusal, has no password any more"""
     require_root()
-    if world.is_sanitized:
-        raise Skip("needs the production build: the other takes its time")
+    require_production(world, "needs the production build: the other takes its time")
     box = Box(world)
     secret = os.urandom(24).hex().encode()
     with box.session() as session:

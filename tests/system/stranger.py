@@ -12,7 +12,7 @@ import time
 
 from harness.box import Box
 from harness.server import Failure, children, family
-from harness.world import Skip, require_root, require_tool
+from harness.world import Skip, require_production, require_root, require_tool
 
 SECRET = "Qx7-unmistakable-Zk3"
 LINES = 60
@@ -24,8 +24,7 @@ def encoded(text):
 
 def calls_on_client(world, octets, *options):
     """The system calls by which descriptor 0 was read, for octets that come at once; and the session's log."""
-    if world.is_sanitized:
-        raise Skip("needs the production build")
+    require_production(world, "needs the production build")
     strace, trace = require_tool("strace"), f"{world.folder()}/trace"
     with Box(world).session("-l", "60", *options, prefix=[strace, "-f", "-o", trace]) as session:
         if "-x" not in options:
@@ -129,8 +128,7 @@ def test_no_password_stays_without_tls(world):
 def test_no_password_waits(world):
     """while PAM looks at a password, the process that a stranger speaks with has forgotten it already"""
     require_root()
-    if world.is_sanitized:
-        raise Skip("needs the production build")        # a sanitizer keeps copies
+    require_production(world, "a sanitizer keeps copies")
     with Box(world).session() as session:
         session.greeting()
         session.expect("USER alice", "+OK")

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -69,6 +70,24 @@ session(void)
         if (drop == NULL || maildrop_load(drop, &part) != 0)
                 abort();
         return drop;
+}
+
+/* So that what was written is older than what is read next. */
+static inline void
+wait_for_clock(void)
+{
+        nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+}
+
+/* A session with two messages of four octets, cur/1.a and cur/2.b, and nothing else, that are older than it. */
+static inline struct maildrop *
+session_with_two(void)
+{
+        begin();
+        put_text("cur/1.a", "one\n");
+        put_text("cur/2.b", "two\n");
+        wait_for_clock();
+        return session();
 }
 
 static inline bool

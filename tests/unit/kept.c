@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "drop.h"
@@ -113,15 +112,6 @@ test_contents(void)
         maildrop_unique_id(drop, 1, one);
         test(strncmp(one, other, 32) != 0, "another content is another message");
         maildrop_close(drop);
-}
-
-/* So that an index can be believed. */
-static void
-wait_for_clock(void)
-{
-        static const struct timespec tick = { .tv_nsec = 20000000 };
-
-        nanosleep(&tick, NULL);
 }
 
 static int

@@ -30,15 +30,6 @@ static bool lacks_noreplace;    /* the file system does not know RENAME_NOREPLAC
 static int failures_left;       /* how often a file cannot be removed */
 static int sync_error;          /* errno of each fsync(), which fails then; or 0 */
 
-/* So that the folders' timestamps are older than the next index. */
-static void
-wait_for_clock(void)
-{
-        static const struct timespec tick = { .tv_nsec = 20000000 };
-
-        nanosleep(&tick, NULL);
-}
-
 static int
 gather(struct output *output)
 {
@@ -777,11 +768,7 @@ test_misleading_stamps(void)
                 struct stamp stamps[FOLDERS];
                 struct maildrop *drop;
 
-                begin();
-                put_text("cur/1.a", "one\n");
-                put_text("cur/2.b", "two\n");
-                wait_for_clock();
-                drop = session();
+                drop = session_with_two();
                 cases[i].change();
                 wait_for_clock();
                 test(folders_stamp(drop, stamps) == 0, "the stamps of the folders");
