@@ -14,22 +14,12 @@
 #include <unistd.h>
 
 void
-refusal_cause(struct refusal *refusal, const char *format, ...)
+explain(char words[EXPLANATION_MAX], const char *format, ...)
 {
         va_list arguments;
 
         va_start(arguments, format);
-        (void)vsnprintf(refusal->cause, sizeof(refusal->cause), format, arguments);
-        va_end(arguments);
-}
-
-void
-refusal_remedy(struct refusal *refusal, const char *format, ...)
-{
-        va_list arguments;
-
-        va_start(arguments, format);
-        (void)vsnprintf(refusal->remedy, sizeof(refusal->remedy), format, arguments);
+        (void)vsnprintf(words, EXPLANATION_MAX, format, arguments);
         va_end(arguments);
 }
 
@@ -52,14 +42,14 @@ list_help_access(struct refusal *refusal)
         argument(refusal->rule, "accessfile", "/etc/security/access.conf", file);
         argument(refusal->rule, "fieldsep", ":", separator);
         if (access(file, R_OK) != 0) {
-                refusal_cause(refusal, "%s: %s", file, strerror(errno));
-                refusal_remedy(refusal, "touch %s, which then keeps nobody out; or name another file", file);
+                explain(refusal->cause, "%s: %s", file, strerror(errno));
+                explain(refusal->remedy, "touch %s, which then keeps nobody out; or name another file", file);
                 return;
         }
         if (rule_argument(refusal->rule, "listsep", other, sizeof(other)))
                 return;
-        refusal_cause(refusal, "the first line of %s that fits says no", file);
-        refusal_remedy(refusal, "sed -i '1i + %.1s %s %.1s ALL' %s", separator, refusal->user, separator,
+        explain(refusal->cause, "the first line of %s that fits says no", file);
+        explain(refusal->remedy, "sed -i '1i + %.1s %s %.1s ALL' %s", separator, refusal->user, separator,
             file);
 }
 
@@ -102,7 +92,7 @@ mend_list(struct refusal *refusal, const char *file, const char *item, bool is_d
         if (strcmp(item, "group") == 0) {
                 read_first(file, group);
                 if (!is_denied && group[0] != '\0')
-                        refusal_remedy(refusal, "usermod -aG %s %s", group, refusal->user);
+                        explain(refusal->remedy, "usermod -aG %s %s", group, refusal->user);
                 return;
         }
         if (strcmp(item, "shell") == 0 && entry != NULL)
@@ -110,11 +100,11 @@ mend_list(struct refusal *refusal, const char *file, const char *item, bool is_d
         else if (strcmp(item, "user") != 0)
                 return;
         if (is_denied)
-                refusal_remedy(refusal, "sed -i '\\|^%s[[:space:]]*$|d' %s", what, file);
+                explain(refusal->remedy, "sed -i '\\|^%s[[:space:]]*$|d' %s", what, file);
         else if (ends_in_a_line(file))
-                refusal_remedy(refusal, "echo %s >>%s", what, file);
+                explain(refusal->remedy, "echo %s >>%s", what, file);
         else
-                refusal_remedy(refusal, "sed -i '$a %s' %s", what, file);
+                explain(refusal->remedy, "sed -i '$a %s' %s", what, file);
 }
 
 /* Whether the arguments are some that pam_listfile takes; if not, the refusal is explained. */
@@ -129,17 +119,17 @@ are_known(struct refusal *refusal, const char *item, const char *sense, const ch
         if (is_item && file[0] == '/' && (strcmp(sense, "deny") == 0 || strcmp(sense, "allow") == 0))
                 return true;
         if (!is_item)
-                refusal_cause(refusal, "item=%s is none that it knows", item);
+                explain(refusal->cause, "item=%s is none that it knows", item);
         else if (file[0] != '/')
-                refusal_cause(refusal, "it wants file= with the path of a list");
+                explain(refusal->cause, "it wants file= with the path of a list");
         else
-                refusal_cause(refusal, "sense=%s is neither allow nor deny", sense);
+                explain(refusal->cause, "sense=%s is neither allow nor deny", sense);
         if (!is_item)
-                refusal_remedy(refusal, "write item=user in its place in this line");
+                explain(refusal->remedy, "write item=user in its place in this line");
         else if (file[0] != '/')
-                refusal_remedy(refusal, "write file=/etc/pop3.deny sense=deny in this line");
+                explain(refusal->remedy, "write file=/etc/pop3.deny sense=deny in this line");
         else
-                refusal_remedy(refusal, "write sense=allow (only who is in the list) or sense=deny (all "
+                explain(refusal->remedy, "write sense=allow (only who is in the list) or sense=deny (all "
                     "but those) in this line");
         return false;
 }
@@ -158,19 +148,19 @@ list_help_listfile(struct refusal *refusal)
                 return;
         is_denied = strcmp(sense, "deny") == 0;
         if (stat(file, &status) != 0) {
-                refusal_cause(refusal, "%s: %s", file, strerror(errno));
+                explain(refusal->cause, "%s: %s", file, strerror(errno));
                 if (is_denied)
-                        refusal_remedy(refusal, "touch %s", file);
+                        explain(refusal->remedy, "touch %s", file);
                 else
-                        refusal_remedy(refusal, "echo %s >%s", refusal->user, file);
+                        explain(refusal->remedy, "echo %s >%s", refusal->user, file);
                 return;
         }
         if (!S_ISREG(status.st_mode) || (status.st_mode & S_IWOTH) != 0) {
-                refusal_cause(refusal, "%s is no file, or everybody may write it", file);
-                refusal_remedy(refusal, "chmod o-w %s", file);
+                explain(refusal->cause, "%s is no file, or everybody may write it", file);
+                explain(refusal->remedy, "chmod o-w %s", file);
                 return;
         }
-        refusal_cause(refusal, "%s in %s (item=%s)", is_denied ? "found" : "not found", file, item);
+        explain(refusal->cause, "%s in %s (item=%s)", is_denied ? "found" : "not found", file, item);
         mend_list(refusal, file, item, is_denied);
 }
 
@@ -205,21 +195,21 @@ list_help_pwdfile(struct refusal *refusal)
 
         argument(refusal->rule, "pwdfile", "", file);
         if (file[0] == '\0') {
-                refusal_cause(refusal, "it wants pwdfile= with the path of a file");
-                refusal_remedy(refusal, "write pwdfile=/etc/pop3.passwd in this line");
+                explain(refusal->cause, "it wants pwdfile= with the path of a file");
+                explain(refusal->remedy, "write pwdfile=/etc/pop3.passwd in this line");
                 return;
         }
         if (refusal->status == PAM_CRED_ERR) {
-                refusal_cause(refusal, "the hash of %s in %s begins with {, as Dovecot writes it", refusal->user,
+                explain(refusal->cause, "the hash of %s in %s begins with {, as Dovecot writes it", refusal->user,
                     file);
-                refusal_remedy(refusal, "sed -i 's/^%s:{[^}]*}/%s:/' %s", refusal->user, refusal->user, file);
+                explain(refusal->remedy, "sed -i 's/^%s:{[^}]*}/%s:/' %s", refusal->user, refusal->user, file);
                 return;
         }
         if (access(file, R_OK) != 0)
-                refusal_cause(refusal, "%s: %s", file, strerror(errno));
+                explain(refusal->cause, "%s: %s", file, strerror(errno));
         else
-                refusal_cause(refusal, "%s has no line for %s", file, refusal->user);
-        refusal_remedy(refusal, "printf '%%s:%%s\\n' %s \"$(openssl passwd -6)\" >>%s", refusal->user, file);
+                explain(refusal->cause, "%s has no line for %s", file, refusal->user);
+        explain(refusal->remedy, "printf '%%s:%%s\\n' %s \"$(openssl passwd -6)\" >>%s", refusal->user, file);
 }
 
 /* ---- pam_succeed_if -------------------------------------------------------------------- */
@@ -290,10 +280,10 @@ mend_netgroup(struct refusal *refusal, const char *name)
         if (file != NULL)
                 (void)fclose(file);
         if (is_there)
-                refusal_remedy(refusal, "sed -i 's/^%s[[:space:]]/&(,%s,) /' /etc/netgroup", name,
+                explain(refusal->remedy, "sed -i 's/^%s[[:space:]]/&(,%s,) /' /etc/netgroup", name,
                     refusal->user);
         else
-                refusal_remedy(refusal, "add (,%s,) to netgroup %s, where `getent netgroup %s` finds it "
+                explain(refusal->remedy, "add (,%s,) to netgroup %s, where `getent netgroup %s` finds it "
                     "(netgroup: in /etc/nsswitch.conf), or delete this line", refusal->user, name, name);
 }
 
@@ -304,7 +294,7 @@ mend_group(struct refusal *refusal, const char *names)
         char name[128];
 
         (void)snprintf(name, sizeof(name), "%.*s", length, names);
-        refusal_remedy(refusal, "%s%s%susermod -aG %s %s", getgrnam(name) == NULL ? "groupadd " : "",
+        explain(refusal->remedy, "%s%s%susermod -aG %s %s", getgrnam(name) == NULL ? "groupadd " : "",
             getgrnam(name) == NULL ? name : "", getgrnam(name) == NULL ? "; " : "", name, refusal->user);
 }
 
@@ -318,22 +308,22 @@ list_help_succeed_if(struct refusal *refusal)
         skip_options(&unmet);
         find_unmet(refusal, &unmet);
         if (!unmet.is_one) {
-                refusal_cause(refusal, "%s does not meet the condition \"%s\"", refusal->user,
+                explain(refusal->cause, "%s does not meet the condition \"%s\"", refusal->user,
                     unmet.words);
                 return;
         }
-        refusal_cause(refusal, "%s does not meet the condition \"%s %s %s\"", refusal->user, unmet.left,
+        explain(refusal->cause, "%s does not meet the condition \"%s %s %s\"", refusal->user, unmet.left,
             unmet.operator, right);
         is_user = strcmp(unmet.left, "user") == 0;
         if (is_user && strcmp(unmet.operator, "ingroup") == 0)
                 mend_group(refusal, right);
         else if (is_user && strcmp(unmet.operator, "notingroup") == 0)
-                refusal_remedy(refusal, "gpasswd -d %s %.*s", refusal->user, (int)strcspn(right, ":"),
+                explain(refusal->remedy, "gpasswd -d %s %.*s", refusal->user, (int)strcspn(right, ":"),
                     right);
         else if (is_user && strcmp(unmet.operator, "innetgr") == 0)
                 mend_netgroup(refusal, right);
         else if (strcmp(unmet.operator, "in") == 0 && (is_user || strcmp(unmet.left, "service") == 0))
-                refusal_remedy(refusal, "write %s:%s in place of %s in this line", right,
+                explain(refusal->remedy, "write %s:%s in place of %s in this line", right,
                     is_user ? refusal->user : refusal->auth->service, right);
 }
 
@@ -423,11 +413,11 @@ list_help_time(struct refusal *refusal)
         }
         if (rules != NULL)
                 (void)fclose(rules);
-        refusal_cause(refusal, "not at this hour, says %s", file);
+        explain(refusal->cause, "not at this hour, says %s", file);
         if (lines > 0)
-                refusal_remedy(refusal, "delete line%s %s of %s, or give %s other hours",
+                explain(refusal->remedy, "delete line%s %s of %s, or give %s other hours",
                     lines == 1 ? "" : "s", found, file, lines == 1 ? "it" : "them");
         else
-                refusal_remedy(refusal, "put a # before the lines of %s that name %s and %s, or give "
+                explain(refusal->remedy, "put a # before the lines of %s that name %s and %s, or give "
                     "them other hours", file, refusal->auth->service, refusal->user);
 }

@@ -24,8 +24,8 @@ help_nologin(struct refusal *refusal)
                     ? "/var/run/nologin" : "/etc/nologin");
         if (access(file, F_OK) != 0)
                 return;
-        refusal_cause(refusal, "%s is there, which closes the server for maintenance", file);
-        refusal_remedy(refusal, "rm %s", file);
+        explain(refusal->cause, "%s is there, which closes the server for maintenance", file);
+        explain(refusal->remedy, "rm %s", file);
 }
 
 static void
@@ -37,8 +37,8 @@ help_shells(struct refusal *refusal)
         if (entry == NULL)
                 return;
         shell = entry->pw_shell[0] == '\0' ? "/bin/sh" : entry->pw_shell;
-        refusal_cause(refusal, "the shell of %s, %s, is not in /etc/shells", refusal->user, shell);
-        refusal_remedy(refusal, "echo %s >>/etc/shells", shell);
+        explain(refusal->cause, "the shell of %s, %s, is not in /etc/shells", refusal->user, shell);
+        explain(refusal->remedy, "echo %s >>/etc/shells", shell);
 }
 
 /* Whether a password would be refused for its age, too. */
@@ -57,26 +57,26 @@ help_unix(struct refusal *refusal)
         long today = (long)(time(NULL) / 86400);
 
         if (refusal->auth->virtual_account != NULL) {
-                refusal_cause(refusal, "pam_unix.so knows system accounts alone, and with -v users are none");
-                refusal_remedy(refusal, "put the rules of pop3-virtual.pam into /etc/pam.d/%s",
+                explain(refusal->cause, "pam_unix.so knows system accounts alone, and with -v users are none");
+                explain(refusal->remedy, "put the rules of pop3-virtual.pam into /etc/pam.d/%s",
                     refusal->auth->service);
                 return;
         }
         if (refusal->status == PAM_USER_UNKNOWN || shadow == NULL) {
                 if (account_get(refusal->user) != NULL && shadow == NULL)
-                        refusal_remedy(refusal, "pwconv; passwd %s", refusal->user);
+                        explain(refusal->remedy, "pwconv; passwd %s", refusal->user);
                 return;
         }
         if (refusal->status == PAM_ACCT_EXPIRED && shadow->sp_expire > 0 &&
             today >= shadow->sp_expire)
-                refusal_remedy(refusal, "chage -E -1%s %s", is_too_old(shadow, today)
+                explain(refusal->remedy, "chage -E -1%s %s", is_too_old(shadow, today)
                     ? " -d $(date +%F)" : "", refusal->user);
         else if (refusal->status == PAM_NEW_AUTHTOK_REQD ||
             refusal->status == PAM_AUTHTOK_EXPIRED || refusal->status == PAM_ACCT_EXPIRED)
-                refusal_remedy(refusal, "passwd %s, or, to keep the password, chage -d $(date +%%F) %s",
+                explain(refusal->remedy, "passwd %s, or, to keep the password, chage -d $(date +%%F) %s",
                     refusal->user, refusal->user);
         else
-                refusal_remedy(refusal, "see `chage -l %s`", refusal->user);
+                explain(refusal->remedy, "see `chage -l %s`", refusal->user);
 }
 
 static void
@@ -87,8 +87,8 @@ help_faillock(struct refusal *refusal)
 
         faillock_folder(refusal->rule, folder);
         is_usual = strcmp(folder, "/var/run/faillock") == 0;
-        refusal_cause(refusal, "the account is locked for a while, after too many wrong passwords");
-        refusal_remedy(refusal, "faillock%s%s --user %s --reset", is_usual ? "" : " --dir ",
+        explain(refusal->cause, "the account is locked for a while, after too many wrong passwords");
+        explain(refusal->remedy, "faillock%s%s --user %s --reset", is_usual ? "" : " --dir ",
             is_usual ? "" : folder, refusal->user);
 }
 
@@ -145,16 +145,16 @@ explain_database(struct refusal *refusal, const char *database, const char *file
         bool is_wrong = has_end || kind == 'b' || kind == 't';
 
         if (has_end) {
-                refusal_cause(refusal, "%s: %s; the module adds .db itself", file, strerror(ENOENT));
-                refusal_remedy(refusal, "sed -i 's,db=%s,db=%.*s,' %s", database, (int)length - 3, database,
+                explain(refusal->cause, "%s: %s; the module adds .db itself", file, strerror(ENOENT));
+                explain(refusal->remedy, "sed -i 's,db=%s,db=%.*s,' %s", database, (int)length - 3, database,
                     refusal->rule->file);
         } else if (kind == 'b') {
-                refusal_cause(refusal, "%s is no hash of Berkeley DB, but of another kind", file);
-                refusal_remedy(refusal, "mv %s %s.old; db5.3_dump %s.old | sed s/^type=.*/type=hash/ | "
+                explain(refusal->cause, "%s is no hash of Berkeley DB, but of another kind", file);
+                explain(refusal->remedy, "mv %s %s.old; db5.3_dump %s.old | sed s/^type=.*/type=hash/ | "
                     "db5.3_load %s", file, file, file, file);
         } else if (kind == 't') {
-                refusal_cause(refusal, "%s is no database of Berkeley DB", file);
-                refusal_remedy(refusal, "if it is a text with a line NAME:HASH for each: mv %s %s.old; "
+                explain(refusal->cause, "%s is no database of Berkeley DB", file);
+                explain(refusal->remedy, "if it is a text with a line NAME:HASH for each: mv %s %s.old; "
                     "sed 's/:/\\n/' %s.old | db5.3_load -T -t hash %s", file, file, file, file);
         }
         return is_wrong;
@@ -173,27 +173,27 @@ help_userdb(struct refusal *refusal)
         if (!refusal->rule->is_account && userdb_is_mistaken(refusal->rule, refusal->user)) {
                 bool has_crypt = rule_has(refusal->rule, "crypt=crypt");
 
-                refusal_cause(refusal, has_crypt ? "%s has passwords, and crypt=crypt takes them for hashes"
+                explain(refusal->cause, has_crypt ? "%s has passwords, and crypt=crypt takes them for hashes"
                     : "%s has hashes, and without crypt=crypt they are taken for passwords", file);
                 if (has_crypt)
-                        refusal_remedy(refusal, "write crypt=none in place of crypt=crypt in this line, or hashes "
+                        explain(refusal->remedy, "write crypt=none in place of crypt=crypt in this line, or hashes "
                             "into the database");
                 else
-                        refusal_remedy(refusal, "write crypt=crypt behind db=%s in this line", database);
+                        explain(refusal->remedy, "write crypt=crypt behind db=%s in this line", database);
                 return;
         }
         if (access(file, R_OK) != 0)
-                refusal_cause(refusal, "%s: %s", file, strerror(errno));
+                explain(refusal->cause, "%s: %s", file, strerror(errno));
         else if (strchr(refusal->user, '@') == NULL && refusal->auth->virtual_account != NULL)
-                refusal_cause(refusal, "%s has no %s; the login has no domain", file, refusal->user);
+                explain(refusal->cause, "%s has no %s; the login has no domain", file, refusal->user);
         else
-                refusal_cause(refusal, "%s has no %s, or something else is there", file, refusal->user);
+                explain(refusal->cause, "%s has no %s, or something else is there", file, refusal->user);
         if (strchr(refusal->user, '@') == NULL && refusal->auth->virtual_account != NULL &&
             access(file, R_OK) == 0)
-                refusal_remedy(refusal, "log in with the domain, as %s@DOMAIN, if the database has it so",
+                explain(refusal->remedy, "log in with the domain, as %s@DOMAIN, if the database has it so",
                     refusal->user);
         else
-                refusal_remedy(refusal, "printf '%s\\n%%s\\n' \"$(openssl passwd -6)\" | "
+                explain(refusal->remedy, "printf '%s\\n%%s\\n' \"$(openssl passwd -6)\" | "
                     "db5.3_load -T -t hash %s", refusal->user, file);
 }
 
@@ -210,17 +210,17 @@ help_exec(struct refusal *refusal)
                 return;
         (void)sscanf(at, "%4095s", program);
         if (access(program, X_OK) != 0) {
-                refusal_cause(refusal, "%s: %s", program, strerror(errno));
+                explain(refusal->cause, "%s: %s", program, strerror(errno));
                 if (access(program, F_OK) == 0)
-                        refusal_remedy(refusal, "chmod 755 %s", program);
+                        explain(refusal->remedy, "chmod 755 %s", program);
                 else
-                        refusal_remedy(refusal, "put %s back, or delete this line", program);
+                        explain(refusal->remedy, "put %s back, or delete this line", program);
                 return;
         }
         if (refusal->status == ANSWER_HANGS)
                 return;
-        refusal_cause(refusal, "%s ends with another status than 0, which is a refusal", program);
-        refusal_remedy(refusal, "see PAM_USER=%s PAM_SERVICE=%s PAM_TYPE=%s %s; mend it, or delete this line",
+        explain(refusal->cause, "%s ends with another status than 0, which is a refusal", program);
+        explain(refusal->remedy, "see PAM_USER=%s PAM_SERVICE=%s PAM_TYPE=%s %s; mend it, or delete this line",
             refusal->user, refusal->auth->service, refusal->rule->is_account ? "account" : "auth",
             at);
 }
@@ -234,18 +234,18 @@ help_directory(struct refusal *refusal)
 
         unit = directory_unit(refusal->rule, &is_down, &socket);
         if (is_down) {
-                refusal_cause(refusal, "%s does not run: nobody answers at %s", unit, socket);
-                refusal_remedy(refusal, "systemctl start %s, and see its log", unit);
+                explain(refusal->cause, "%s does not run: nobody answers at %s", unit, socket);
+                explain(refusal->remedy, "systemctl start %s, and see its log", unit);
         } else if (refusal->status == ANSWER_HANGS) {
-                refusal_cause(refusal, "%s has not answered within %d seconds, so logins wait", unit == NULL
+                explain(refusal->cause, "%s has not answered within %d seconds, so logins wait", unit == NULL
                     ? "its server" : unit, ASK_SECONDS);
-                refusal_remedy(refusal, "%s%s, and see its log; or delete this line", unit == NULL
+                explain(refusal->remedy, "%s%s, and see its log; or delete this line", unit == NULL
                     ? "start its server" : "systemctl restart ", unit == NULL ? "" : unit);
         } else if (refusal->status == PAM_USER_UNKNOWN)
-                refusal_remedy(refusal, "add %s to the directory, or write user_unknown=ignore in this "
+                explain(refusal->remedy, "add %s to the directory, or write user_unknown=ignore in this "
                     "line's [...]", refusal->user);
         else if (unit != NULL && refusal->status != PAM_PERM_DENIED)
-                refusal_remedy(refusal, "systemctl start %s, and see its log", unit);
+                explain(refusal->remedy, "systemctl start %s, and see its log", unit);
 }
 
 static void
@@ -256,15 +256,15 @@ help_localuser(struct refusal *refusal)
         if (!rule_argument(refusal->rule, "file", file, sizeof(file)))
                 (void)snprintf(file, sizeof(file), "/etc/passwd");
         if (access(file, R_OK) == 0)
-                refusal_cause(refusal, "%s has no line for %s", file, refusal->user);
+                explain(refusal->cause, "%s has no line for %s", file, refusal->user);
         else
-                refusal_cause(refusal, "%s: %s", file, strerror(errno));
+                explain(refusal->cause, "%s: %s", file, strerror(errno));
 }
 
 static void
 help_rootok(struct refusal *refusal)
 {
-        refusal_remedy(refusal, "delete this line: it is for programs that a user starts");
+        explain(refusal->remedy, "delete this line: it is for programs that a user starts");
 }
 
 /* Auth rules that take the password, and would not have a right one. */
@@ -274,13 +274,13 @@ help_password(struct refusal *refusal)
         if (refusal->rule->is_account)
                 return;
         if (rule_wants_code(refusal->rule)) {
-                refusal_cause(refusal, "it wants a code or key beside the password, and a POP3 client sends "
+                explain(refusal->cause, "it wants a code or key beside the password, and a POP3 client sends "
                     "one password alone");
-                refusal_remedy(refusal, "delete this line, or let users without a code in (nullok)");
+                explain(refusal->remedy, "delete this line, or let users without a code in (nullok)");
         } else if (rule_has(refusal->rule, "use_first_pass")) {
-                refusal_cause(refusal, "use_first_pass takes the password that a rule before it asked for, "
+                explain(refusal->cause, "use_first_pass takes the password that a rule before it asked for, "
                     "and none asks");
-                refusal_remedy(refusal, "write try_first_pass in its place in this line");
+                explain(refusal->remedy, "write try_first_pass in its place in this line");
         }
 }
 
@@ -309,12 +309,12 @@ remedy_write(char *out, size_t size, const struct auth *auth, const struct login
                 .user = login->account };
 
         if (status == ANSWER_HANGS) {
-                refusal_cause(&refusal, "it has not answered within %d seconds, so logins wait", ASK_SECONDS);
-                refusal_remedy(&refusal, "start what it waits for, or delete this line");
+                explain(refusal.cause, "it has not answered within %d seconds, so logins wait", ASK_SECONDS);
+                explain(refusal.remedy, "start what it waits for, or delete this line");
         } else {
-                refusal_cause(&refusal, "%s", status == ANSWER_NONE ? "the module did not answer; it may have "
+                explain(refusal.cause, "%s", status == ANSWER_NONE ? "the module did not answer; it may have "
                     "crashed" : status_text(status));
-                refusal_remedy(&refusal, "%schange the file or account that it looks at", may_go
+                explain(refusal.remedy, "%schange the file or account that it looks at", may_go
                     ? "delete this line, or " : "");
         }
         if (status != ANSWER_HANGS && rule_takes_password(rule))

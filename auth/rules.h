@@ -145,6 +145,8 @@ bool password_is_usable(const struct auth *auth, const char *user);
 
 /* remedies.c, lists.c */
 
+enum { EXPLANATION_MAX = 512 };
+
 /* A refusal that is to be explained, and where the words go. */
 struct refusal {
         const struct auth *auth;
@@ -152,13 +154,11 @@ struct refusal {
         const struct rule *rule;
         int status;
         const char *user;               /* login->account */
-        char cause[512], remedy[512];
+        char cause[EXPLANATION_MAX], remedy[EXPLANATION_MAX];
 };
 
-void refusal_cause(struct refusal *refusal, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-void refusal_remedy(struct refusal *refusal, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Writes a refusal's cause or remedy. */
+void explain(char words[EXPLANATION_MAX], const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Explain what a module refuses that looks at a list or a condition. */
 void list_help_access(struct refusal *refusal);
