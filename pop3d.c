@@ -1297,6 +1297,16 @@ transaction(struct session *session)
         return session->end;
 }
 
+/* The login was right, but too many sessions of this user are stuck. This process has become the user. */
+static enum session_end
+refuse_crowded(struct session *session)
+{
+        confine_transaction(-1, maildir_memory(-1));
+        reply(session, "-ERR [SYS/TEMP] Too many sessions of yours are stuck in your file system");
+        part_from_client(session);
+        return END_TOO_MANY;
+}
+
 /* ---- main ---------------------------------------------------------------------------- */
 
 /*
@@ -1336,11 +1346,8 @@ serve(struct options *options, const char *problem)
         if (!auth->expects_proxy && !auth_admits(&auth->peer))
                 return (int)refuse_connection(&session);
         end = auth_session(auth, authorization, &session, &session.identity);
-        if (end == END_CROWDED) {
-                reply(&session, "-ERR [SYS/TEMP] Too many sessions of yours are stuck in your file system");
-                part_from_client(&session);
-                return END_TOO_MANY;
-        }
+        if (end == END_CROWDED)
+                return (int)refuse_crowded(&session);
         if (end != END_GRANTED)
                 return end == END_SILENT ? END_DISCONNECT : (int)end;
         session.output.size = sizeof(data);

@@ -262,8 +262,8 @@ const char *session_end_name(enum session_end end);     /* for the log: "quit", 
 
 /*
  * Runs authorization(context, pam) in the AUTHORIZATION process, and PAM in a second one. Returns
- * when both have ended: END_GRANTED, and this process is the identity's user for ever; END_CROWDED,
- * and it is root still, which has to tell the client; or why the session ended without a login.
+ * when both have ended: END_GRANTED or END_CROWDED, and this process is the identity's user for ever;
+ * or why the session ended without a login.
  */
 enum session_end auth_session(const struct auth *auth,
     enum session_end (*authorization)(void *context, int pam), void *context,

@@ -185,8 +185,7 @@ auth_session(const struct auth *auth,
         (void)kill(child, SIGKILL);
         must(identity_is_sound(identity), "PAM sent what is no identity");
         is_admitted = sessions_admit(auth, identity);
-        if (is_admitted)
-                become_session_user(identity);
+        become_session_user(identity);
         (void)process_await(pam, NULL);
         (void)process_await(child, NULL);
         return is_admitted ? END_GRANTED : END_CROWDED;

@@ -62,7 +62,9 @@ has_other_folder(int maildir)
         static const char *const folders[FOLDERS] = { "new", "cur" };
         struct stat own, status;
 
-        for (int i = 0; i < FOLDERS && fstat(maildir, &own) == 0; i++)
+        if (fstat(maildir, &own) != 0)
+                return false;
+        for (int i = 0; i < FOLDERS; i++)
                 if (fstatat(maildir, folders[i], &status, AT_SYMLINK_NOFOLLOW) == 0 &&
                     status.st_dev != own.st_dev)
                         return true;
