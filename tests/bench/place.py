@@ -26,7 +26,7 @@ BIN = f"{OUT}/bin"
 
 PASSWORD = "secret"
 UID = 5000      # of all mail users: their maildrops share the messages' files
-SYSTEM_ACCOUNTS = ["nobody", "popa3d", "dovecot", "dovenull", "courier", "spop3d"]
+SYSTEM_ACCOUNTS = ["nobody", "pop3d", "popa3d", "dovecot", "dovenull", "courier", "spop3d"]
 
 # Which stack the servers' PAM files hold: the first costs nothing, so that what
 # is measured is the server; the second is what Debian's own files amount to.

@@ -418,7 +418,7 @@ def row_delete(bench):
 
 
 ROWS = [
-    Row("dialog", "spawn, greeting, QUIT", "dialog", 2.0, row_dialog, 16),
+    Row("dialog", "spawn, greeting, QUIT", "dialog", 1.8, row_dialog, 16),
     Row("login", "spawn, login, STAT, QUIT, 10 messages (pam_unix, yescrypt)", "pam", 1.15, row_login, 11, 5),
     Row("login-permit", "the same, a PAM that costs nothing (pam_permit)", "pam", None, row_login_permit, 20, 6),
     Row("unchanged", "**login to STAT, 100,000 messages, nothing changed**", "its own with 10 messages", 1.2,
@@ -435,7 +435,7 @@ ROWS = [
     Row("retr-long", "… lines of 64 KB", "cat", 1.3, row_big("long"), 7),
     Row("retr-dots", "… every line dotted", "cat", 1.6, row_big("dots"), 7),
     Row("retr-short", "… lines of 3 octets", "cat", 2.5, row_big("short"), 7),
-    Row("pipelined", "RETR of 10,000 of 4 KB, pipelined", "catall", 1.0, row_pipelined, 9),
+    Row("pipelined", "RETR of 10,000 of 4 KB, pipelined", "catall", 1.1, row_pipelined, 9),
     Row("lockstep", "… one at a time", "catall + round trips", 1.15, row_lockstep, 7),
     Row("lockstep-tcp", "… one at a time over TCP (200)", "catall + round trips", 1.15, row_lockstep_tcp, 9),
     Row("delete", "DELE of 10,000 and QUIT", "unlink", 1.2, row_delete, 3, 2),
