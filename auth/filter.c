@@ -163,9 +163,10 @@ static const uint16_t transaction_calls[] = {
 static const struct sock_filter transaction_rules[] = {
         /* syslog(3) tries these when the log's socket is closed, and copes with an error */
         DENY(socket), DENY(connect),
-        /* pop3d.lock is locked by fcntl(), which may do nothing else */
-        UNLESS(BPF_JEQ, LOCK_CALL, 4), LOAD(args[1], LOWER),
-        UNLESS(BPF_JEQ, F_OFD_SETLK, 1), ANSWER(SECCOMP_RET_ALLOW), ANSWER(SECCOMP_RET_TRAP),
+        /* fcntl() locks pop3d.lock, and asks by a lease who writes a file; it may do nothing else */
+        UNLESS(BPF_JEQ, LOCK_CALL, 6), LOAD(args[1], LOWER),
+        UNLESS(BPF_JEQ, F_OFD_SETLK, 1), ANSWER(SECCOMP_RET_ALLOW),
+        UNLESS(BPF_JEQ, F_SETLEASE, 1), ANSWER(SECCOMP_RET_ALLOW), ANSWER(SECCOMP_RET_TRAP),
         /* it gets a group, but no owner, and rights to read and write alone */
         UNLESS(BPF_JEQ, OWNER_CALL, 4), LOAD(args[1], LOWER),
         UNLESS(BPF_JEQ, UINT32_MAX, 1), ANSWER(SECCOMP_RET_ALLOW), ANSWER(SECCOMP_RET_TRAP),

@@ -34,6 +34,8 @@ process_begin(bool keeps_stderr)
         (void)signal(SIGPIPE, SIG_IGN);
         /* so that where file sizes are limited the index is not written, but mail is served */
         (void)signal(SIGXFSZ, SIG_IGN);
+        /* the kernel sends it to whoever holds a lease on a file that another program wants to write */
+        (void)signal(SIGIO, SIG_IGN);
         sigprocmask(SIG_SETMASK, &none, NULL);
         umask(077);
         /* fills 0, 1 and 2 where they are closed, so that no later open() gets one of them */

@@ -5,7 +5,7 @@
  *
  * The files, from the ground up; each calls only those above it in this list:
  *
- *   record.c    what a file name tells, the order of messages, memory: pure
+ *   record.c    what a file name tells, the order of messages, memory: pure (record.h)
  *   wire.c      the form that RETR sends, and its octet count: pure
  *   template.c  where a maildrop lies: pure
  *   former.c    the lists of unique-ids that Dovecot and Courier keep: pure
@@ -16,7 +16,8 @@
  *   search.c    finds a message again that is not where it was (told at its head)
  *   index.c     the file pop3d.index
  *   older.c     the unique-ids in an index of an older format
- *   message.c   one message: counted, opened, sent
+ *   count.c     how many octets RETR will send of a message
+ *   message.c   one message: opened, sent
  *   kept.c      the file pop3d.ids
  *   uniqueid.c  where a unique-id comes from (told at its head)
  *   snapshot.c  one numbered list, of what the index says and what the folders
@@ -34,6 +35,7 @@
 #include <sys/stat.h>
 
 #include "maildir.h"
+#include "record.h"
 
 #define INDEX_NAME "pop3d.index"
 #define LOCK_NAME "pop3d.lock"
@@ -49,63 +51,11 @@
         result_; \
 })
 
-enum { FOLDER_NEW, FOLDER_CUR, FOLDERS };
-
 enum {
         PIECE_SIZE = 131072,    /* octets of a message or of a folder that are read at once */
-        NAME_LIMIT = 255,       /* octets of a file name, at most */
-        NO_ID = 255,            /* record.id_length: there is no unique-id yet, see uniqueid.c */
         LIST_LIMIT = 1 << 28,   /* octets of a list, which are lines of millions of messages */
         ATTEMPTS = 5,           /* how often a folder is read until it does not change meanwhile */
 };
-
-/*
- * record.flags: the life of a message, told by who sets and who clears each flag.
- *
- *              set by                                cleared by
- *   IN_CUR     folder.c, where it meets the file     folder.c, where it meets the file in new/
- *   SEEN       folder.c, when a reading of the       folder.c, of all messages before a search;
- *              folders meets the file; search.c      snapshot.c, of a file that was replaced
- *   FRESH      folder.c: the index does not know     snapshot.c: it is a known message that
- *              the file                              was put back; uniqueid.c: pop3d.ids or
- *                                                    an older index has its unique-id
- *   UNCOUNTED  folder.c, together with FRESH: the    message.c, when the message was counted or
- *              octets are a guess                    sent, unless it was written too recently
- *   SHARED     snapshot.c: it is FRESH, and another  uniqueid.c, together with FRESH
- *              message has the same base name
- *   RETRIEVED  message.c, when all of it was sent:   nobody
- *              UPDATE moves it from new/ to cur/
- *   DELETED    maildrop.c, DELE                      maildrop.c, RSET
- *   REMOVED    update.c, when it removed the last    nobody: the index leaves it out
- *              name, or found it in neither folder
- *
- * index_write() keeps IN_CUR and UNCOUNTED, in the file and in memory, and clears the rest.
- * IN_CUR is 1, so that record.flags & IN_CUR is the number of the folder.
- */
-enum {
-        IN_CUR = FOLDER_CUR,
-        DELETED = 0x02,
-        RETRIEVED = 0x04,
-        REMOVED = 0x08,
-        SEEN = 0x10,
-        FRESH = 0x20,
-        SHARED = 0x40,
-        UNCOUNTED = 0x80,
-};
-
-/*
- * A message, in memory as in the index. Its base name is its file name up to a colon:
- * what follows there are flags, which other programs change.
- */
-struct record {
-        uint64_t octets;        /* in wire form */
-        uint32_t file_hash;     /* of its inode number: tells files of one base name apart */
-        uint32_t name, id;      /* where these begin in the text; each ends in a NUL */
-        uint32_t delivered;     /* the number that the name begins with, UINT32_MAX at most */
-        uint8_t name_length, base_length;
-        uint8_t id_length;      /* 0: the base name is the unique-id. NO_ID: none yet. */
-        uint8_t flags;
-} __attribute__((packed, aligned(4)));
 
 /*
  * What a folder's inode says at one moment, times in nanoseconds. ctime is part of it
@@ -120,12 +70,6 @@ struct index_header {
         uint64_t magic, count, octets, text_length;
         struct stamp folders[FOLDERS];  /* all zero: the index is not to be believed unread */
         uint64_t body_checksum, header_checksum;
-};
-
-/* Memory that is zero at first and grows by doubling. area_free() returns it to the system. */
-struct area {
-        char *data;
-        size_t used, size;
 };
 
 /* The wire form of one message, which is made piece by piece. */
@@ -261,32 +205,11 @@ index_is_unread(const struct maildrop *drop)
         return drop->index.file >= 0;
 }
 
-/* record.c: pure */
+/* record.c; the rest of it is in record.h */
 
-int area_reserve(struct area *area, size_t more);
-int area_append(struct area *area, const void *data, size_t size);
-void area_free(struct area *area);
-/* Appends octets and a NUL. *at: where they begin. Fails with EOVERFLOW beyond 4 GiB. */
-int text_append(struct area *text, const char *octets, size_t length, uint32_t *at);
-/* Fills in base_length and delivered, which the name tells. */
-void record_describe(struct record *record, const char *name);
-/* The order of delivery: negative, 0 for equal base names, or positive. */
-int record_compare(const struct record *a, const char *a_text, const struct record *b,
-    const char *b_text);
-/* Sorts by base name, then by file_hash. spare has room for half of them. */
-void records_sort(struct record *records, size_t count, struct record *spare, const char *text);
-/* How many of these sorted records have the base name of wanted. *first is the first of them. */
-size_t records_find(const struct area *records, const char *text, const struct record *wanted,
-    const char *wanted_text, size_t *first);
 /* Adds to totals.octets, or takes from it. It stays at UINT64_MAX while there are more. */
 void totals_add(struct maildrop *drop, uint64_t octets);
 void totals_take(struct maildrop *drop, uint64_t octets);
-/* Writes the unique-id of a record that has one, and returns its length. */
-size_t record_unique_id(const struct record *record, const char *text, char id[UNIQUE_ID_MAX]);
-/* Whether they obey RFC 1939: 1 to UNIQUE_ID_MAX octets of 0x21-0x7E. */
-bool octets_are_id(const char *octets, size_t length);
-uint64_t checksum(uint64_t sum, const void *data, size_t length);
-
 /* former.c: a list of another server's, which is cut into strings in place. Pure. */
 
 struct former {
@@ -361,6 +284,13 @@ uint32_t hash_file(uint64_t inode, const char *name);
  * place, if it is there. Others that were renamed may be found together with it.
  */
 int search_message(struct maildrop *drop, struct record *record);
+enum { NOT_SEARCHED = -2 };
+/*
+ * Opens the file of a message, under another name if it was renamed. -1: it cannot be
+ * opened, or is gone (ENOENT). NOT_SEARCHED: the file was not there, and the folders
+ * could not be read, so that nothing is known of the message, and SEEN tells nothing.
+ */
+int record_open(struct maildrop *drop, struct record *record);
 /* Reads the folders in any case, and finds all messages that are there. */
 int search_anew(struct maildrop *drop);
 /* Whether the last search met a file of this base name that is not known to be a message. */
@@ -396,20 +326,28 @@ bool index_body_is_sound(const struct index_header *header, struct record *recor
     const char *text);
 void index_seal(struct index_header *header, struct record *records, const char *text);
 
-/* message.c */
+/* count.c */
 
-enum { NOT_SEARCHED = -2 };
-/*
- * Opens the file of a message, under another name if it was renamed. -1: it cannot be
- * opened, or is gone (ENOENT). NOT_SEARCHED: the file was not there, and the folders
- * could not be read, so that nothing is known of the message, and SEEN tells nothing.
- */
-int record_open(struct maildrop *drop, struct record *record);
 /*
  * Counts a message. One that cannot be read stays UNCOUNTED, and gets the size of its
  * file. -1: it is not known whether it can be read.
  */
 int record_count(struct maildrop *drop, struct record *record);
+/* Counts an open file from where it stands to its end. False if it cannot be read. */
+bool count_octets(struct maildrop *drop, int fd, uint64_t *octets);
+/*
+ * Whether a file of this size can make that many octets in wire form: each octet may be a
+ * line feed that becomes two, and a last line end may be added.
+ */
+bool count_is_possible(uint64_t size, uint64_t octets);
+/*
+ * Whether what was counted of an open file, which before describes, will be right in the next session,
+ * so far as one can know: it was not changed as late as the folders were read, nor is it being
+ * written. That is not asked about files that have not changed for long, because most are such.
+ */
+bool count_is_settled(const struct maildrop *drop, int fd, const struct stat *before);
+
+/* message.c */
 
 /*
  * Whether a message was not sent, or what was sent is what the file of this name and status

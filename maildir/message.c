@@ -1,5 +1,5 @@
 /*
- * message.c - one message: counted, opened, sent.
+ * message.c - one message: opened, sent.
  * Runs in:   the TRANSACTION process, as the mail user.
  * May touch: the files in new/ and cur/ of the Maildir, for reading.
  */
@@ -11,150 +11,7 @@
 
 #include "internal.h"
 
-enum {
-        CLEARLY = 2,            /* seconds by which one moment is before another beyond doubt */
-        HINT_PROOF = 4096,      /* octets that are read in any case before a name is believed */
-};
-
-int
-record_open(struct maildrop *drop, struct record *record)
-{
-        for (int tries = 0;; tries++) {
-                int fd = open_file(record_folder(drop, record), record_name(drop, record));
-
-                /* ESTALE: another machine removed or renamed it */
-                if (fd >= 0 || (errno != ENOENT && errno != ESTALE) || tries == ATTEMPTS)
-                        return fd;
-                if (search_message(drop, record) != 0)
-                        return NOT_SEARCHED;
-                if ((record->flags & SEEN) == 0) {
-                        errno = ENOENT;
-                        return -1;
-                }
-        }
-}
-
-/* Counting */
-
-/*
- * Whether a file of this size can make that many octets in wire form: each octet may be a
- * line feed that becomes two, and a last line end may be added.
- */
-static bool
-can_make(uint64_t size, uint64_t octets)
-{
-        return octets >= size && octets - size <= size + 2;
-}
-
-/* The number behind a word such as ",W=" in the base name. False if there is none. */
-static bool
-name_has(const char *name, const struct record *record, const char *word, uint64_t *number)
-{
-        const char *at = memmem(name, record->base_length, word, 3);
-        char *end;
-
-        if (at == NULL || at[3] < '0' || at[3] > '9')
-                return false;
-        *number = strtoull(at + 3, &end, 10);
-        return *end == ',' || end == name + record->base_length;
-}
-
-/*
- * Whether the base name announces the wire octets of the file, as Dovecot's ",S=1200,W=1234"
- * does, and nothing speaks against it: S has to be the file's size, and the line feeds near the
- * end of the file, which are looked at, have to fit W. A file of which that is all is counted
- * as well. Dovecot does not count the line end that a file lacks.
- */
-static bool
-name_tells_octets(struct maildrop *drop, const struct record *record, int fd, uint64_t size,
-    uint64_t *octets)
-{
-        const char *name = record_name(drop, record);
-        struct wire wire = { .last = '\r' };    /* so that a first line feed adds nothing yet */
-        uint64_t told, before = size - HINT_PROOF;
-
-        if (size <= HINT_PROOF || !name_has(name, record, ",S=", &told) || told != size ||
-            !name_has(name, record, ",W=", octets) ||
-            RETRY(pread(fd, drop->piece, HINT_PROOF, (off_t)before)) != HINT_PROOF)
-                return false;
-        wire_count(&wire, drop->piece, HINT_PROOF);
-        if (*octets < before + wire.octets || *octets - before - wire.octets > before + 1)
-                return false;
-        *octets += wire.last != '\n' ? 2 : 0;
-        return true;
-}
-
-/* Counts a hole of a sparse file without reading it: its octets are all NUL. */
-static void
-skip_hole(int fd, struct wire *wire)
-{
-        off_t here = lseek(fd, 0, SEEK_CUR), there = lseek(fd, here, SEEK_DATA);
-
-        if (there < 0 && errno == ENXIO)
-                there = lseek(fd, 0, SEEK_END);
-        if (there > here)
-                wire->octets += (uint64_t)(there - here);
-}
-
-/* Counts until read() returns 0: that it returns less than was asked for is not the end. */
-static bool
-count_file(int fd, char *piece, uint64_t *octets)
-{
-        struct wire wire;
-        ssize_t length;
-
-        wire_begin(&wire, UINT64_MAX);
-        while ((length = RETRY(read(fd, piece, PIECE_SIZE))) > 0) {
-                wire_count(&wire, piece, (size_t)length);
-                if (length == PIECE_SIZE && piece[0] == '\0' && piece[PIECE_SIZE - 1] == '\0')
-                        skip_hole(fd, &wire);
-        }
-        *octets = wire_total(&wire);
-        return length == 0;
-}
-
-/*
- * Counts an open file. If it was changed as late as the folders were read, another program
- * may still write it: then the count is right for now, and the next session counts again,
- * and reads the file for it, because RETR may have corrected what the name announces.
- */
-static bool
-count_open(struct maildrop *drop, struct record *record, int fd, uint64_t *octets)
-{
-        struct stat status;
-
-        if (fstat(fd, &status) != 0)
-                return false;
-        if (((record->flags & FRESH) == 0 ||
-            !name_tells_octets(drop, record, fd, (uint64_t)status.st_size, octets)) &&
-            !count_file(fd, drop->piece, octets))
-                return false;
-        if (time_nanoseconds(&status.st_ctim) < drop->clock)
-                record->flags &= (uint8_t)~UNCOUNTED;
-        return true;
-}
-
-int
-record_count(struct maildrop *drop, struct record *record)
-{
-        int fd = record_open(drop, record);
-        struct stat status = { 0 };
-        uint64_t octets;
-
-        if (fd == NOT_SEARCHED ||
-            (fd < 0 && (errno == ENOMEM || errno == EMFILE || errno == ENFILE)))
-                return -1;
-        if (fd < 0 || !count_open(drop, record, fd, &octets)) {
-                /* a guess will do, because a message that cannot be read cannot be sent either */
-                fstatat(record_folder(drop, record), record_name(drop, record), &status,
-                    AT_SYMLINK_NOFOLLOW);
-                octets = (uint64_t)status.st_size;
-        }
-        record->octets = octets;
-        if (fd >= 0)
-                close(fd);
-        return 0;
-}
+enum { CLEARLY = 2 };   /* seconds by which one moment is before another beyond doubt */
 
 /* What was sent */
 
@@ -260,14 +117,15 @@ correct_octets(struct maildrop *drop, uint64_t octets)
 {
         const struct reading *reading = &drop->reading;
         struct record *record = reading->record;
-        bool is_settled = time_nanoseconds(&reading->before.st_ctim) < drop->clock;
+        bool is_now_counted = (record->flags & UNCOUNTED) != 0 &&
+            count_is_settled(drop, reading->file, &reading->before);
 
-        if (record->octets != octets || ((record->flags & UNCOUNTED) != 0 && is_settled))
+        if (record->octets != octets || is_now_counted)
                 drop->index_is_due = true;
         totals_take(drop, record->octets);
         totals_add(drop, octets);
         record->octets = octets;
-        if (is_settled)
+        if (is_now_counted)
                 record->flags &= (uint8_t)~UNCOUNTED;
 }
 
@@ -324,8 +182,8 @@ read_beginning(struct maildrop *drop)
                 errno = EINVAL;
                 return -1;
         }
-        if (size >= PIECE_SIZE && !can_make((uint64_t)size, reading->record->octets)) {
-                if (count_file(reading->file, drop->piece, &octets))
+        if (size >= PIECE_SIZE && !count_is_possible((uint64_t)size, reading->record->octets)) {
+                if (count_octets(drop, reading->file, &octets))
                         correct_octets(drop, octets);
                 if (lseek(reading->file, 0, SEEK_SET) != 0)
                         return -1;

@@ -262,3 +262,21 @@ search_message(struct maildrop *drop, struct record *record)
                 return -1;
         return !is_search_due(drop, stamps) || guess(drop, record) ? 0 : search_anew(drop);
 }
+
+int
+record_open(struct maildrop *drop, struct record *record)
+{
+        for (int tries = 0;; tries++) {
+                int fd = open_file(record_folder(drop, record), record_name(drop, record));
+
+                /* ESTALE: another machine removed or renamed it */
+                if (fd >= 0 || (errno != ENOENT && errno != ESTALE) || tries == ATTEMPTS)
+                        return fd;
+                if (search_message(drop, record) != 0)
+                        return NOT_SEARCHED;
+                if ((record->flags & SEEN) == 0) {
+                        errno = ENOENT;
+                        return -1;
+                }
+        }
+}

@@ -1,7 +1,7 @@
 /*
  * snapshot.c - one numbered list, of what the index says and what the folders show.
  * Runs in:   the TRANSACTION process, as the mail user.
- * May touch: what folder.c, index.c, message.c and uniqueid.c touch.
+ * May touch: what folder.c, index.c, count.c and uniqueid.c touch.
  *
  * When the index may be believed
  * ------------------------------
@@ -31,9 +31,9 @@
  * 5. A message whose file is not where it was, in the course of the session, is looked for
  *    by the same readings (search.c). Unless something may have changed since the
  *    last search, the search is not repeated.
- * 6. If a message could not be counted, or its file was written as late as now and may
- *    still be written, it stays UNCOUNTED, and index_write() stores zero for both stamps: the next
- *    session reads the folders, and tries again.
+ * 6. If a message could not be counted, or its file was changed as late as now, or another program
+ *    has it open to write it, it stays UNCOUNTED, and index_write() stores zero for both stamps: the
+ *    next session reads the folders, and counts it again.
  * 7. What UPDATE removes or moves changes the stamps like any other change. The index is not
  *    written for it: the next session reads the folders.
  * 8. drop_believes() is what bounds the harm that a wrong stamp can do. Equal stamps count for

@@ -106,3 +106,25 @@ def test_replaced_by_another_machine(world):
         answers, _ = serve(box, "STAT", "QUIT", prefix=[*prefix, "-P", index, "-P", "pop3d.index"])
         if answers[-2:-1] != ["+OK 1 5"] if wanted else not answers[0].startswith("-ERR [SYS/TEMP]"):
             raise Failure(f"{call}, {times} times: {answers}")
+
+
+def test_message_that_is_being_written(world):
+    """a message that another program has open to write it is counted in each session, and once more when that is closed"""
+    box = furnish(world)
+    with open(box.add(b"half, "), "ab", buffering=0) as file:
+        for octets in (8, 14):
+            # older than the ticks of the file system's clock
+            time.sleep(0.05)
+            answers, _ = serve(box, "LIST 2", "RETR 2", "QUIT")
+            if answers[1:3] != [f"+OK 2 {octets}", f"+OK {octets} octets"]:
+                raise Failure(f"of {octets} octets so far: {answers}")
+            file.write(b"more, ")
+    time.sleep(0.05)
+    for what in ("when it is closed", "from then on"):
+        answers, _ = serve(box, "STAT", "QUIT")
+        if answers[1] != "+OK 2 25":
+            raise Failure(f"{what}: {answers}")
+    prefix, path = strace(world, "getdents64")
+    serve(box, "STAT", "QUIT", prefix=prefix)
+    if any(box.maildir in text for _, text in calls_of(path)):
+        raise Failure("the folders are read though nobody writes any more")

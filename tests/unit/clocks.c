@@ -106,6 +106,37 @@ test_uncounted(void)
         }
 }
 
+/* While another program writes a message it is counted in each session; then once more, and never again. */
+static void
+test_half_written(void)
+{
+        struct maildrop *drop = session_with_two();
+        bool is_known = drop->kind->is_local && drop->kind->tells_changes;
+        int writer;
+
+        maildrop_close(drop);
+        put_text("new/3.c", "half, ");
+        writer = open(path_of("new/3.c"), O_WRONLY | O_APPEND);
+        for (uint64_t octets = 8; is_known && octets <= 14; octets += 6) {
+                wait_for_clock();
+                drop = session();
+                test(maildrop_message_octets(drop, 3) == octets, "a message is counted as far as it is written");
+                test(message_open(drop, 3) == 0 && close(drop->reading.file) == 0 &&
+                    (drop_records(drop)[2].flags & UNCOUNTED) != 0, "and stays uncounted, though it was read");
+                maildrop_close(drop);
+                if (write(writer, "more, ", 6) != 6)
+                        abort();
+        }
+        close(writer);
+        wait_for_clock();
+        test(!is_known || !is_believed(), "until nobody writes it");
+        drop = session();
+        test(!is_known || (maildrop_message_octets(drop, 3) == 20 && maildrop_totals(drop)->octets == 30),
+            "then all of it is counted");
+        maildrop_close(drop);
+        test(!is_known || is_believed(), "and the index is believed again");
+}
+
 /* Whether another program's file is met by a search for a message that is gone. */
 static bool
 searches(struct maildrop *drop)
@@ -250,6 +281,7 @@ main(void)
         make_root();
         test_long_count();
         test_uncounted();
+        test_half_written();
         test_search();
         test_unasked();
         test_older_than_sending();
