@@ -14,6 +14,9 @@
  * 4. A file may have several names: hard links, or a move that another program, or an older
  *    pop3d, made by link() and unlink() and did not finish. So if the file that lost a name
  *    has more of them, the folders are searched for those.
+ * 5. On a file system that other machines use, too, this one may remember for a moment what a name
+ *    was, and a removal can succeed though the file got another name elsewhere (seen with GlusterFS,
+ *    distributed). There a message counts as removed when a search does not meet it any more.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -29,7 +32,7 @@
 struct update {
         struct maildrop *drop;
         bool is_changed[FOLDERS];       /* a file was removed there */
-        size_t open;            /* names that were not there, and files that have more names */
+        size_t open;            /* what only a search of the folders can tell */
         int error;              /* of the last failure to remove a message */
         bool lacks_flag;        /* the file system does not know RENAME_NOREPLACE */
 };
@@ -48,7 +51,7 @@ is_right_file(struct maildrop *drop, const struct record *record, const char *na
             (fits && !record_has_namesake(drop, record));
 }
 
-/* Removes one name of a marked message. The message is REMOVED if it was the last one. */
+/* Removes one name of a marked message. The message is REMOVED if that is known to be the last one. */
 static void
 remove_name(struct update *update, struct record *record, int folder, const char *name,
     bool is_met)
@@ -69,7 +72,7 @@ remove_name(struct update *update, struct record *record, int folder, const char
                         update->error = errno;
         } else {
                 update->is_changed[folder] = true;
-                if (status.st_nlink > 1)
+                if (status.st_nlink > 1 || !drop->kind->is_local)
                         update->open++;
                 else
                         record->flags |= REMOVED;

@@ -28,6 +28,7 @@ static bool (*at_reading)(void);        /* of a piece of a folder, which may fai
 static bool tells_no_inodes;    /* a folder's entries have no inode numbers, as on sshfs */
 static bool lacks_noreplace;    /* the file system does not know RENAME_NOREPLACE */
 static int failures_left;       /* how often a file cannot be removed */
+static int lies_left;           /* how often a removal succeeds and does nothing */
 static int sync_error;          /* errno of each fsync(), which fails then; or 0 */
 
 static int
@@ -533,6 +534,10 @@ unlinkat(int folder, const char *name, int flags)
                 failures_left--;
                 errno = EIO;
                 return -1;
+        }
+        if (lies_left > 0) {
+                lies_left--;
+                return 0;
         }
         snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", folder, name);
         return unlink(path);
@@ -1251,6 +1256,36 @@ test_removal_fails(void)
             access(path_of("cur/3.c:2,"), F_OK) == 0, "one that does not");
 }
 
+/* Where other machines change the folders, too, a search tells whether what was removed is gone. */
+static void
+test_removal_that_does_nothing(void)
+{
+        static const struct { const char *what; bool is_local; int lies; size_t remaining; } cases[] = {
+                { "a removal that is one", false, 0, 0 },
+                { "one that does nothing is made again", false, 1, 0 },
+                { "and if it never does anything, this is told", false, 99, 1 },
+                { "on a file system of this machine it is believed", true, 1, 0 },
+        };
+        struct maildrop_update update;
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                struct maildrop *drop = session_with_two();
+                struct file_system kind = *drop->kind;
+
+                kind.is_local = cases[i].is_local;
+                drop->kind = &kind;
+                maildrop_delete(drop, 2);
+                lies_left = cases[i].lies;
+                maildrop_update(drop, &update);
+                lies_left = 0;
+                maildrop_close(drop);
+                test(update.marked == 1 && update.remaining == cases[i].remaining &&
+                    (update.error != 0) == (update.remaining > 0), cases[i].what);
+                test((access(path_of("cur/2.b"), F_OK) == 0) == (cases[i].is_local || update.remaining > 0),
+                    "and it is there, or not");
+        }
+}
+
 /*
  * A file system that became read-only after the removal, because of an error, may have lost it; one that
  * does not sync folders has not.
@@ -1396,6 +1431,7 @@ main(void)
         test_move_without_noreplace();
         test_lock_of_another_machine();
         test_removal_fails();
+        test_removal_that_does_nothing();
         test_sync_fails();
         test_tmp();
         test_too_many_octets();
