@@ -93,7 +93,8 @@ hear(struct door *door)
         }
         door->used = used += count > 0 ? (size_t)count : 0;
         door->heard[used] = '\0';
-        door->speaks_tls = door->heard[0] == 0x16 || door->heard[0] == 0x15;
+        /* an alert; a handshake, but not the one that was sent (it begins with 1), as an echo has it */
+        door->speaks_tls = door->heard[0] == 0x15 || (door->heard[0] == 0x16 && door->heard[5] != 1);
         if (count > 0 && !door->speaks_tls && strpbrk(door->heard, "\r\n") == NULL &&
             used < HEARD_SIZE - 1)
                 return;

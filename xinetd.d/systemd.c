@@ -27,6 +27,9 @@ enum { FOLDERS = sizeof(folders) / sizeof(folders[0]), DROP_INS_MAX = 32 };
 /* A unit's file that is being read. */
 struct reading {
         struct entry *entry;
+        const char *path;
+        char section[NAME_SIZE];        /* "[Socket]", or "" before the first one */
+        bool is_told;                   /* that a word stands in a wrong one */
         char logical[4 * VALUE_SIZE];   /* a line with those that continue it */
 };
 
@@ -41,6 +44,7 @@ is_list(const char *name)
                 "InaccessiblePaths", "TemporaryFileSystem", "BindPaths", "BindReadOnlyPaths",
                 "NoExecPaths", "ExecPaths", "CapabilityBoundingSet", "ConditionPathExists",
                 "AssertPathExists", "ConditionPathIsDirectory", "ConditionPathIsMountPoint", "ExecStartPre",
+                "Requires", "Requisite", "BindsTo",
         };
 
         for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
@@ -49,17 +53,54 @@ is_list(const char *name)
         return false;
 }
 
-static void
-take_assignment(struct entry *entry, char *line)
+/*
+ * Whether systemd takes the word in this section. What [Unit] and [Install] have, and [Service] and [Socket] do
+ * not, is known by its name; of those that it passes over the ones without which nothing works are told.
+ */
+static bool
+is_in_its_section(struct reading *reading, const char *word)
 {
+        static const char *const needed[][2] = { { "ListenStream", "[Socket]" }, { "Accept", "[Socket]" },
+                { "ExecStart", "[Service]" }, { "StandardInput", "[Service]" } };
+        const char *section = reading->section, *own = NULL;
+        bool is_in_unit = strcmp(section, "[Unit]") == 0 || strcmp(section, "[Install]") == 0;
+        bool is_of_unit = strncmp(word, "Condition", 9) == 0 || strncmp(word, "Assert", 6) == 0 ||
+            strncmp(word, "Requi", 5) == 0 || strcmp(word, "BindsTo") == 0;
+
+        for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++)
+                if (strcmp(needed[i][0], word) == 0)
+                        own = needed[i][1];
+        if (*section != '\0' && (own != NULL ? strcmp(section, own) == 0 : is_in_unit == is_of_unit))
+                return true;
+        if (own != NULL && !reading->is_told)
+                entry_trouble(reading->entry, "fail", "\ncause: %s= stands %s%s in %s, and systemd takes it in %s "
+                    "alone\nremedy: write %s alone on a line before it, then: systemctl daemon-reload; systemctl "
+                    "restart %s", word, *section == '\0' ? "before all sections" : "in ", section, reading->path,
+                    own, own, reading->entry->name);
+        reading->is_told |= own != NULL;
+        return false;
+}
+
+static void
+take_assignment(struct reading *reading, char *line)
+{
+        struct entry *entry = reading->entry;
         char *sign = strchr(line, '='), *value;
 
+        if (*line == '[')
+                (void)snprintf(reading->section, sizeof(reading->section), "%.63s", line);
         if (sign == NULL || *line == '[')
                 return;
         *sign = '\0';
         value = sign + 1;
         line[strcspn(line, " \t")] = '\0';
         value += strspn(value, " \t");
+        if (!is_in_its_section(reading, line))
+                return;
+        if (strcmp(line, "SystemCallFilter") == 0) {
+                systemd_take_calls(entry, value);
+                return;
+        }
         /* an empty one takes back what was said before; of two that are not systemd takes none */
         if (strcmp(line, "ExecStart") == 0)
                 entry_set(entry, SET, "ExecStart twice", *value != '\0' && entry_word(entry, line) != NULL &&
@@ -85,7 +126,7 @@ take_unit_line(void *context, char *line, unsigned number)
         if (goes_on)
                 return;
         if (reading->logical[0] != '\0')
-                take_assignment(reading->entry, reading->logical);
+                take_assignment(reading, reading->logical);
         reading->logical[0] = '\0';
 }
 
@@ -143,6 +184,7 @@ read_unit(struct entries *entries, struct entry *entry, const char *path, const 
         char *drop_ins[DROP_INS_MAX];
         size_t count = 0;
 
+        reading.path = path;
         (void)file_read(entries, path, take_unit_line, &reading);
         for (size_t i = 0; i < FOLDERS; i++) {
                 find_drop_ins(folders[i], name, drop_ins, &count);
@@ -150,7 +192,9 @@ read_unit(struct entries *entries, struct entry *entry, const char *path, const 
         }
         qsort(drop_ins, count, sizeof(drop_ins[0]), compare_names);
         for (size_t i = 0; i < count; i++) {
-                reading.logical[0] = '\0';
+                reading.logical[0] = reading.section[0] = '\0';
+                reading.path = drop_ins[i];
+                reading.is_told = false;
                 (void)file_read(entries, drop_ins[i], take_unit_line, &reading);
                 free(drop_ins[i]);
         }
@@ -194,6 +238,42 @@ is_yes(const char *value)
             strcasecmp(value, "on") == 0 || strcmp(value, "1") == 0);
 }
 
+/* A socket of another program's is told of by its port alone. */
+static bool
+is_anothers(const struct entry *entry)
+{
+        return entry->value[PROGRAM][0] != '\0' && strcmp(base_name(entry->value[PROGRAM]), "pop3d") != 0 &&
+            strstr(entry->name, "pop3d") == NULL;
+}
+
+/* Units that the service cannot be started without, and that are not there, or are masked. */
+static void
+find_requirements(struct entry *entry, const char *service)
+{
+        static const char *const words[] = { "Requires", "Requisite", "BindsTo" };
+
+        for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+                char text[VALUE_SIZE], path[VALUE_SIZE], *rest;
+                const char *value = entry_word(entry, words[i]);
+                bool is_masked = false;
+
+                (void)snprintf(text, sizeof(text), "%s", value == NULL ? "" : value);
+                for (char *one = strtok_r(text, " ", &rest); one != NULL; one = strtok_r(NULL, " ", &rest)) {
+                        const char *kind = strrchr(one, '.');
+
+                        /* the other kinds may be there without a file */
+                        if (strpbrk(one, "@%") != NULL || kind == NULL || (strcmp(kind, ".service") != 0 &&
+                            strcmp(kind, ".socket") != 0 && strcmp(kind, ".target") != 0) ||
+                            (find_unit(one, path, &is_masked) && !is_masked))
+                                continue;
+                        entry_trouble(entry, "fail", "\ncause: %s=%s in %s, or in what changes it: %s, so systemd "
+                            "starts no session\nremedy: take out that line (systemctl edit --full %s), or bring %s "
+                            "back; then: systemctl daemon-reload; systemctl restart %s", words[i], one, service,
+                            is_masked ? "that unit is masked" : "there is no such unit", service, one, entry->name);
+                }
+        }
+}
+
 /* The service that the socket starts. */
 static void
 read_service(struct entries *entries, struct entry *entry)
@@ -219,11 +299,14 @@ read_service(struct entries *entries, struct entry *entry)
         else
                 read_unit(entries, entry, path, name);
         take_exec_start(entry);
+        find_requirements(entry, name);
+        if (is_anothers(entry))
+                return;
         if (!accepts)
                 entry_trouble(entry, "fail", "\ncause: without Accept=yes systemd hands over the listening "
                     "socket, not a connection\nremedy: write Accept=yes in its [Socket], then: systemctl "
                     "daemon-reload; systemctl restart %s", entry->name);
-        else if (!entry->cannot_listen && (entry_word(entry, "StandardInput") == NULL ||
+        else if (entry->value[PROGRAM][0] != '\0' && (entry_word(entry, "StandardInput") == NULL ||
             strcmp(entry_word(entry, "StandardInput"), "socket") != 0))
                 entry_trouble(entry, "fail", "\ncause: without StandardInput=socket pop3d does not get the "
                     "connection\nremedy: write StandardInput=socket in the [Service] of %s, then: systemctl "
@@ -281,7 +364,7 @@ find_whether_on(struct entry *entry, bool is_masked)
                     entry->name);
         if (is_masked || is_enabled(entry->name))
                 return;
-        if (entry->port != 0)
+        if (entry->port != 0 && !is_anothers(entry))
                 listeners_read(take_listener, &search);
         if (search.is_found)
                 entry_trouble(entry, "warn", "\ncause: it was started, but is not enabled, and will not be "

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FILES_LEAST = 32 };
+
 static bool
 is_yes(const char *value)
 {
@@ -130,6 +132,7 @@ find_closed_paths(struct entry *entry, const char *service, const char *mail)
         size_t bound = covers(entry_word(entry, "BindPaths"), mail);
         size_t hidden = covers(entry_word(entry, "InaccessiblePaths"), mail);
         size_t closed = covers(entry_word(entry, "ReadOnlyPaths"), mail);
+        size_t bound_closed = covers(entry_word(entry, "BindReadOnlyPaths"), mail);
         char remedy[2 * VALUE_SIZE];
 
         (void)snprintf(remedy, sizeof(remedy), "ReadWritePaths=%s", mail);
@@ -141,6 +144,8 @@ find_closed_paths(struct entry *entry, const char *service, const char *mail)
                     "TemporaryFileSystem=");
         if (closed > 0 && closed >= writable && closed >= bound)
                 forbid(entry, service, "ReadOnlyPaths", "sessions cannot remove mail", "ReadOnlyPaths=");
+        else if (bound_closed > 0 && bound_closed >= writable && bound_closed > bound)
+                forbid(entry, service, "BindReadOnlyPaths", "sessions cannot remove mail", "BindReadOnlyPaths=");
         else if (is_strict(entry) && writable == 0 && bound == 0)
                 forbid(entry, service, "ProtectSystem", "sessions cannot write where the mail lies", remedy);
         if (covers(entry_word(entry, "NoExecPaths"), entry->value[PROGRAM]) >
@@ -200,8 +205,11 @@ static void
 find_tight_limits(struct entry *entry, const char *service)
 {
         static const char *const sizes[] = { "MemoryMax", "MemoryHigh", "LimitAS", "LimitDATA" };
-        const char *tasks = entry_word(entry, "TasksMax");
+        const char *tasks = entry_word(entry, "TasksMax"), *files = entry_word(entry, "LimitNOFILE");
 
+        if (files != NULL && atoi(files) > 0 && atoi(files) < FILES_LEAST)
+                forbid(entry, service, "LimitNOFILE", "a session opens more files, and PAM's modules do",
+                    "LimitNOFILE=256");
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
                 unsigned long long limit = octets_of(entry_word(entry, sizes[i]));
                 char remedy[NAME_SIZE];

@@ -39,6 +39,27 @@ find_better(const struct entries *entries, const struct entry *entry)
         return NULL;
 }
 
+static const char *
+words_to_switch_off(const struct entry *entry, char words[VALUE_SIZE])
+{
+        switch (entry->launcher) {
+        case XINETD:
+                (void)snprintf(words, VALUE_SIZE, "write disable = yes in %.900s, then restart xinetd",
+                    entry->file);
+                break;
+        case SYSTEMD:
+                (void)snprintf(words, VALUE_SIZE, "systemctl disable --now %s", entry->name);
+                break;
+        case COMMAND:
+                (void)snprintf(words, VALUE_SIZE, "stop process %d", entry->pid);
+                break;
+        default:
+                (void)snprintf(words, VALUE_SIZE, "put a # before it in %.900s, then restart %s", entry->file,
+                    launcher_names[entry->launcher]);
+        }
+        return words;
+}
+
 static bool
 is_stunnel(const struct entry *entry)
 {
@@ -51,7 +72,7 @@ find_wrong_program(const struct entries *entries, struct entry *entry)
         const char *program = entry->value[PROGRAM];
         const struct entry *better = find_better(entries, entry);
         bool is_there = access(program, F_OK) == 0, is_started = access(program, X_OK) == 0;
-        char line[2 * VALUE_SIZE];
+        char line[2 * VALUE_SIZE], words[VALUE_SIZE];
 
         if (*program == '\0' || (is_stunnel(entry) && is_started))
                 return;
@@ -61,8 +82,8 @@ find_wrong_program(const struct entries *entries, struct entry *entry)
                     program, strerror(errno), program);
         else if (!entry->runs_us && better != NULL)
                 entry_trouble(entry, "fail", "\ncause: that is not this pop3d, or is not there, and %s, which "
-                    "is, has the same port\nremedy: switch this one off: disable = yes, or a # before it",
-                    better->file);
+                    "is, has the same port\nremedy: switch this one off: %s", better->file,
+                    words_to_switch_off(entry, words));
         else if (!entry->runs_us)
                 entry_trouble(entry, "fail", "\ncause: that is not this pop3d, or is not there\n"
                     "remedy: name this program: %s", line);
@@ -237,27 +258,6 @@ runs(const struct entries *entries, const struct entry *entry)
         return entry->launcher == COMMAND || entries->is_running[entry->launcher];
 }
 
-static const char *
-words_to_switch_off(const struct entry *entry, char words[VALUE_SIZE])
-{
-        switch (entry->launcher) {
-        case XINETD:
-                (void)snprintf(words, VALUE_SIZE, "write disable = yes in %.900s, then restart xinetd",
-                    entry->file);
-                break;
-        case SYSTEMD:
-                (void)snprintf(words, VALUE_SIZE, "systemctl disable --now %s", entry->name);
-                break;
-        case COMMAND:
-                (void)snprintf(words, VALUE_SIZE, "stop process %d", entry->pid);
-                break;
-        default:
-                (void)snprintf(words, VALUE_SIZE, "put a # before it in %.900s, then restart %s", entry->file,
-                    launcher_names[entry->launcher]);
-        }
-        return words;
-}
-
 static void
 find_twin(const struct entries *entries, struct entry *entry)
 {
@@ -268,7 +268,9 @@ find_twin(const struct entries *entries, struct entry *entry)
                 const struct entry *other = &entries->entry[i];
                 bool is_first = other < entry;
 
+                /* one that starts another program has a row of its own */
                 if (other == entry || !other->is_on || other->cannot_listen || entry->cannot_listen ||
+                    (entry->runs_us && !other->runs_us && other->value[PROGRAM][0] != '\0' && !is_stunnel(other)) ||
                     !is_same_place(entry, other) || !runs(entries, entry) || !runs(entries, other))
                         continue;
                 find_holder(entry->port, &holder);
