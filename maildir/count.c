@@ -63,34 +63,40 @@ name_tells_octets(struct maildrop *drop, const struct record *record, int fd, ui
         return true;
 }
 
-/* Counts a hole of a sparse file without reading it: its octets are all NUL. */
-static void
-skip_hole(int fd, struct wire *wire)
+/* Where the data go on behind a hole, which is not read: its octets are all NUL. */
+static uint64_t
+skip_hole(int fd)
 {
         off_t here = lseek(fd, 0, SEEK_CUR), there = lseek(fd, here, SEEK_DATA);
 
         if (there < 0 && errno == ENXIO)
                 there = lseek(fd, 0, SEEK_END);
-        if (there > here)
-                wire->octets += (uint64_t)(there - here);
+        return there > here ? (uint64_t)(there - here) : 0;
 }
 
 bool
-count_octets(struct maildrop *drop, int fd, uint64_t *octets)
+count_octets(struct maildrop *drop, int fd, uint64_t size, uint64_t *octets)
 {
+        /* that read() returns less than was asked for is not the end; where sizes are true they tell it */
+        const uint64_t end = drop->kind->tells_changes ? size : UINT64_MAX;
+        uint64_t at = 0;
         struct wire wire;
-        ssize_t length;
+        ssize_t length = 0;
 
         wire_begin(&wire, UINT64_MAX);
-        /* that read() returns less than was asked for is not the end */
-        while ((length = RETRY(read(fd, drop->piece, PIECE_SIZE))) > 0) {
+        while (at < end && (length = RETRY(read(fd, drop->piece, PIECE_SIZE))) > 0) {
                 wire_count(&wire, drop->piece, (size_t)length);
+                at += (uint64_t)length;
                 if (length == PIECE_SIZE && drop->piece[0] == '\0' &&
-                    drop->piece[PIECE_SIZE - 1] == '\0')
-                        skip_hole(fd, &wire);
+                    drop->piece[PIECE_SIZE - 1] == '\0') {
+                        uint64_t hole = skip_hole(fd);
+
+                        wire.octets += hole;
+                        at += hole;
+                }
         }
         *octets = wire_total(&wire);
-        return length == 0;
+        return length >= 0;
 }
 
 /*
@@ -131,7 +137,7 @@ count_open(struct maildrop *drop, struct record *record, int fd, uint64_t *octet
                 return false;
         if (((record->flags & FRESH) == 0 ||
             !name_tells_octets(drop, record, fd, (uint64_t)status.st_size, octets)) &&
-            !count_octets(drop, fd, octets))
+            !count_octets(drop, fd, (uint64_t)status.st_size, octets))
                 return false;
         if (count_is_settled(drop, fd, &status))
                 record->flags &= (uint8_t)~UNCOUNTED;

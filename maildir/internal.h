@@ -333,8 +333,8 @@ void index_seal(struct index_header *header, struct record *records, const char 
  * file. -1: it is not known whether it can be read.
  */
 int record_count(struct maildrop *drop, struct record *record);
-/* Counts an open file from where it stands to its end. False if it cannot be read. */
-bool count_octets(struct maildrop *drop, int fd, uint64_t *octets);
+/* Counts an open file of this size from its beginning to its end. False if it cannot be read. */
+bool count_octets(struct maildrop *drop, int fd, uint64_t size, uint64_t *octets);
 /*
  * Whether a file of this size can make that many octets in wire form: each octet may be a
  * line feed that becomes two, and a last line end may be added.

@@ -183,7 +183,7 @@ read_beginning(struct maildrop *drop)
                 return -1;
         }
         if (size >= PIECE_SIZE && !count_is_possible((uint64_t)size, reading->record->octets)) {
-                if (count_octets(drop, reading->file, &octets))
+                if (count_octets(drop, reading->file, (uint64_t)size, &octets))
                         correct_octets(drop, octets);
                 if (lseek(reading->file, 0, SEEK_SET) != 0)
                         return -1;
