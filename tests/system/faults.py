@@ -378,3 +378,20 @@ def test_three_calls_a_message(world):
     opened = set(re.findall(r'openat\([^\n]*/new>, "\d+\.M(\d)P', text[retrieved:]))
     if opened != {"3", "6"} or calls[1].count("unlinkat") != 7:
         raise Failure(f"{opened} opened, {calls[1]}")
+
+
+def test_four_calls_to_count_a_message(world):
+    """a first session opens a message, asks for its size, reads that much, and closes it"""
+    require_tool("strace")
+    require_root()
+    box = Box(world, messages=[b"Subject: %d\n\ntext\n" % number for number in range(9)])
+    prefix, trace = strace(world, "openat,fstat,newfstatat,read,close,statx,pread64")
+    with box.session(prefix=prefix, transport="socketpair") as session:
+        session.log_in()
+        session.expect("STAT", "+OK 9")
+        session.expect("QUIT", "+OK")
+        session.wait()
+    with open(trace, errors="replace") as file:
+        calls = re.findall(r"^\d+ +(\w+)\([^\n]*\.M\dP", file.read(), re.M)
+    if [call.replace("newfstatat", "fstat") for call in calls] != ["openat", "fstat", "read", "close"] * 9:
+        raise Failure(f"{calls}")
