@@ -107,7 +107,10 @@ take_acl(struct reading *reading, char *rest)
         reading->acls++;
 }
 
-/* "connection reject if !office": kept with the condition in place of its name. */
+/*
+ * "connection reject if !office": kept with the condition in place of its name. The first rule for which there is
+ * not enough room is cut, gets no ";", and is the last.
+ */
 static void
 take_rule(const struct reading *reading, struct section *section, char *rest)
 {
@@ -116,9 +119,9 @@ take_rule(const struct reading *reading, struct section *section, char *rest)
         size_t used = strlen(section->rules);
 
         (void)cut_word(&rest);          /* connection, content, session */
-        if (strncmp(rest, "reject", 6) != 0 && strncmp(rest, "accept", 6) != 0)
+        if ((strncmp(rest, "reject", 6) != 0 && strncmp(rest, "accept", 6) != 0) || used >= VALUE_SIZE - 1)
                 return;
-        while (*(word = cut_word(&rest)) != '\0' && used < VALUE_SIZE - 1) {
+        while (*(word = cut_word(&rest)) != '\0' && used < VALUE_SIZE) {
                 const struct acl *found = NULL;
 
                 is_within |= *word == '{' || strncmp(word, "!{", 2) == 0;
@@ -129,7 +132,7 @@ take_rule(const struct reading *reading, struct section *section, char *rest)
                     found != NULL && *word == '!' ? "!" : "", found != NULL ? found->value : word);
                 is_within &= strchr(word, '}') == NULL;
         }
-        if (used > 0 && used < VALUE_SIZE)
+        if (used < VALUE_SIZE)
                 section->rules[used - 1] = ';';
 }
 

@@ -24,13 +24,13 @@ is_listed(const struct address *address, char *list)
 }
 
 /*
- * Whether a rule's condition is met by the address; all of its terms must be. False as well, and
- * *is_known false, if one of them is not about the source.
+ * Whether a rule's condition is met by the address; all of its terms must be. To HAProxy one without
+ * terms is never met. False as well, and *is_known false, if one of them is not about the source.
  */
 static bool
 is_met(const struct address *address, const char *condition, bool *is_known)
 {
-        bool is_all = true;
+        bool is_all = condition[strspn(condition, " \t")] != '\0';
 
         while (*(condition += strspn(condition, " \t")) != '\0') {
                 bool is_not = *condition == '!';
@@ -50,17 +50,29 @@ is_met(const struct address *address, const char *condition, bool *is_known)
         return is_all;
 }
 
+/* Whether a rule is for the address: "reject", "reject if { src 10.0.0.0/8 }", "reject unless ...". */
+static bool
+is_for(const struct address *address, const char *rule, bool *is_known)
+{
+        const char *word = rule + strcspn(rule, " ");
+        bool is_unless = strncmp(word, " unless", 7) == 0;
+
+        word += strspn(word, " ");
+        return *word == '\0' || is_met(address, word + strcspn(word, " "), is_known) != is_unless;
+}
+
 bool
 haproxy_refuses(const struct entry *entry, const struct address *address, struct refusal *refusal)
 {
-        char text[4 * VALUE_SIZE], *rest;
+        char text[4 * VALUE_SIZE], *end;
 
         (void)snprintf(text, sizeof(text), "%s", entry_word(entry, "rules") == NULL ? "" : entry_word(entry, "rules"));
-        for (char *rule = strtok_r(text, ";", &rest); rule != NULL; rule = strtok_r(NULL, ";", &rest)) {
-                const char *condition = strchr(rule += strspn(rule, " "), ' ');
-                bool is_known = true, is_unless = condition != NULL && strncmp(condition, " unless ", 8) == 0;
-                bool applies = condition == NULL || is_met(address, strchr(condition + 1, ' '), &is_known) != is_unless;
+        /* what has no ";" behind it was cut, and may have lost its condition */
+        for (char *rule = text; (end = strchr(rule, ';')) != NULL; rule = end + 1) {
+                bool is_known = true, applies;
 
+                *end = '\0';
+                applies = is_for(address, rule, &is_known);
                 if (!is_known || !applies)
                         continue;
                 if (strncmp(rule, "accept", 6) == 0)
