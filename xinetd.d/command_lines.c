@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { LEAST_SILENCE = 600 };           /* as pop3d's -t */
+
 /* A process whose command line is being read. */
 struct reading {
         const struct process *process;
@@ -238,16 +240,41 @@ static void
 end_socat(struct entry *entry)
 {
         static const char *const users[] = { "su", "su-d", "substuser", "setuid" };
+        const char *only_six = entry_word(entry, "ipv6only");
+
+        if (only_six == NULL)
+                only_six = entry_word(entry, "ipv6-v6only");
 
         if (entry_word(entry, "bind") != NULL)
                 entry_listens_at(entry, entry_word(entry, "bind"));
         for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++)
                 entry_take(entry, USER, users[i]);
         entry_take(entry, LIMIT, "max-children");
+        if (entry_word(entry, "crlf") != NULL || entry_word(entry, "crnl") != NULL || entry_word(entry, "cr") != NULL)
+                entry_trouble(entry, "fail", "\ncause: crlf or cr: socat changes the line ends that POP3 has already\n"
+                    "remedy: start socat without that option");
+        if (only_six != NULL && *only_six != '0')
+                entry_trouble(entry, "warn", "\ncause: ipv6only: clients over IPv4 are refused\n"
+                    "remedy: start socat with ipv6only=0 in its place");
         entry->serves_one = entry_word(entry, "fork") == NULL;
         if (entry->serves_one)
                 entry_trouble(entry, "warn", "\ncause: without fork socat serves one client, and ends with it\n"
                     "remedy: write fork behind its port: TCP6-LISTEN:%u,ipv6only=0,reuseaddr,fork", entry->port);
+}
+
+/* "-T 30" or "-T30": a session is cut when nothing was sent for so long. */
+static void
+take_silence(struct reading *reading, size_t at)
+{
+        const char *word = reading->process->words[at] + 2;
+        double seconds;
+
+        if (*word == '\0' && at + 1 < reading->process->count)
+                word = reading->process->words[at + 1];
+        seconds = strtod(word, NULL);
+        if (seconds > 0 && seconds < LEAST_SILENCE)
+                entry_trouble(reading->entry, "warn", "\ncause: -T %s: socat cuts a session that is silent for so many "
+                    "seconds, before pop3d would (600)\nremedy: start socat without -T", word);
 }
 
 /* socat TCP6-LISTEN:110,fork EXEC:/usr/local/sbin/pop3d,nofork */
@@ -258,6 +285,8 @@ read_socat(struct reading *reading)
                 const char *word = reading->process->words[i], *colon = strchr(word, ':');
                 char value[VALUE_SIZE];
 
+                if (strncmp(word, "-T", 2) == 0)
+                        take_silence(reading, i);
                 if (colon == NULL || *word == '-')
                         continue;
                 (void)snprintf(value, sizeof(value), "%.*s", (int)strcspn(colon + 1, ","), colon + 1);

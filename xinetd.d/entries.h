@@ -53,6 +53,9 @@ void entry_refused(struct entry *entry, const char *format, ...)
 /* What it listens on: "110", "pop3", "127.0.0.1:1110", "[::]:110", ":::995", "/run/socket". */
 void entry_listens_on(struct entry *entry, const char *text);
 
+/* Tells of a service name pop3 or pop3s that /etc/services gives another port than clients come to. */
+void entry_find_moved_port(struct entry *entry, const char *service);
+
 /* The address of this machine that it listens on; "0.0.0.0", "::", "*" are all of them. */
 void entry_listens_at(struct entry *entry, const char *address);
 
@@ -81,6 +84,9 @@ bool file_read(const struct entries *entries, const char *path, take_line *take,
 
 /* Whether a line of the file ends in CR LF, as lines do that were written on Windows. */
 bool file_has_returns(const char *path);
+
+/* Whether it begins with a byte order mark, which file_read() leaves out, and launchers may not. */
+bool file_has_mark(const char *path);
 
 struct process {
         int pid;

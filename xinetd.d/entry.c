@@ -229,6 +229,19 @@ service_port(const char *name)
         return service == NULL ? 0 : ntohs((uint16_t)service->s_port);
 }
 
+void
+entry_find_moved_port(struct entry *entry, const char *service)
+{
+        unsigned usual = strcmp(service, "pop3") == 0 ? POP3_PORT : strcmp(service, "pop3s") == 0 ? POP3S_PORT : 0;
+        unsigned listed = service_port(service);
+        char restart[VALUE_SIZE];
+
+        if (usual != 0 && listed != 0 && listed != usual)
+                entry_trouble(entry, "fail", "\ncause: /etc/services gives %s the port %u, and clients come to %u\n"
+                    "remedy: sed -i 's|^%s[[:space:]].*/tcp|%s %u/tcp|' /etc/services; then %s", service, listed,
+                    usual, service, service, usual, restart_words(entry, restart));
+}
+
 /* All addresses are none in particular. */
 static bool
 is_any_address(const char *text)

@@ -21,6 +21,7 @@ enum {
 
 /* A login takes some 20 MB (yescrypt) beside what the program itself takes. */
 static const unsigned long long LEAST_MEMORY = 48ULL << 20, LOST_MEMORY = 8ULL << 20;
+static const unsigned long long LEAST_STACK = 1ULL << 20;
 
 /* ---- Sessions that are there --------------------------------------------------------------------- */
 
@@ -138,6 +139,7 @@ check_rate(const struct entries *entries, const struct entry *entry)
 {
         const char *cps = entry_word(entry, "cps"), *wait = entry_word(entry, "wait");
         const char *most = wait == NULL ? NULL : strpbrk(wait, "./");
+        const char *started = entry_word(entry, "-R");
         unsigned rate, pause;
 
         if (cps != NULL && sscanf(cps, "%u %u", &rate, &pause) == 2 && rate != 0 &&
@@ -145,6 +147,11 @@ check_rate(const struct entries *entries, const struct entry *entry)
                 print_row(entries->report, "warn", "access", "%s: cps = %u %u\ncause: above %u new connections a "
                     "second xinetd refuses everybody for %u seconds\nremedy: write there: cps = 100 2, then "
                     "restart xinetd", entry->file, rate, pause, rate, pause);
+        if (entry->launcher == INETD && started != NULL && strtoul(started, NULL, 10) > 0 &&
+            strtoul(started, NULL, 10) < MINUTE_LEAST && most == NULL)
+                print_row(entries->report, "warn", "access", "%s: inetd runs with -R %s\ncause: above so many new "
+                    "connections a minute inetd calls the service looping, and closes the port to everybody for ten "
+                    "minutes\nremedy: start inetd with -R 1000", entry->file, started);
         if (entry->launcher == INETD && most != NULL && strtoul(most + 1, NULL, 10) < MINUTE_LEAST)
                 print_row(entries->report, "warn", "access", "%s: %s\ncause: above so many new connections a "
                     "minute inetd calls the service looping, and closes the port to everybody for ten minutes\n"
@@ -183,6 +190,11 @@ check_resources(const struct entries *entries, const struct entry *entry)
                             "cause: a login takes 20 MB and more where passwords are hashed by yescrypt, and "
                             "fails without\nremedy: %s", entry->file, sizes[i], entry_word(entry, sizes[i]), words);
         }
+        if (octets_of(entry_word(entry, "rlimit_stack")) != 0 &&
+            octets_of(entry_word(entry, "rlimit_stack")) < LEAST_STACK)
+                print_row(entries->report, "fail", "access", "%s: rlimit_stack = %s\ncause: with so small a stack no "
+                    "program begins, or it dies in PAM\nremedy: write there: rlimit_stack = 8M, then restart xinetd",
+                    entry->file, entry_word(entry, "rlimit_stack"));
         if (has_time && seconds < 10)
                 print_row(entries->report, "warn", "access", "%s: rlimit_cpu = %u\ncause: to read a large maildrop "
                     "may take longer\nremedy: take out there the line with rlimit_cpu, then restart xinetd",

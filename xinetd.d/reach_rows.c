@@ -57,6 +57,16 @@ is_meant(const struct port *port, int family)
                 return true;
         return strchr(entry->value[PORT], family == AF_INET ? '.' : '[') != NULL;
 }
+/* Whether a process of this name has the port. openbsd-inetd's, for which tcp is both families, is "inetd". */
+static bool
+has_listener_of(const struct port *port, const char *name)
+{
+        for (size_t i = 0; i < port->survey->listeners.count; i++)
+                if (port->survey->listeners.listener[i].port == port->number &&
+                    strcmp(port->survey->listeners.listener[i].name, name) == 0)
+                        return true;
+        return false;
+}
 
 /* Clients of one family are not served, though this machine has addresses of it. */
 static void
@@ -65,9 +75,18 @@ report_family(const struct port *port, int missing)
         const char *name = missing == AF_INET ? "IPv4" : "IPv6";
         const struct entry *entry = port->entry;
         bool is_by_inetd = entry != NULL && entry->launcher == INETD;
+        const char *protocol = is_by_inetd && entry_word(entry, "protocol") != NULL ? entry_word(entry, "protocol") : "";
 
         if (is_meant(port, missing == AF_INET ? AF_INET6 : AF_INET))
                 port_row(port, "skip", "not over %s, as it is set up", name);
+        else if (is_by_inetd && strncmp(protocol, "tcp6", 4) == 0 && missing == AF_INET)
+                port_row(port, "warn", "nobody listens over IPv4: such clients are refused\ncause: %s is IPv6 alone for "
+                    "this inetd\nremedy: write the line in %s once more, with tcp4 in place of %s, then restart inetd",
+                    protocol, entry->file, protocol);
+        else if (is_by_inetd && strcmp(protocol, "tcp4") == 0 && missing == AF_INET6)
+                port_row(port, "warn", "nobody listens over IPv6: such clients are refused\ncause: tcp4 is IPv4 alone\n"
+                    "remedy: write %s in place of tcp4 in %s, then restart inetd",
+                    has_listener_of(port, "inetd") ? "tcp" : "tcp6", entry->file);
         else if (is_by_inetd && missing == AF_INET)
                 port_row(port, "warn", "nobody listens over IPv4: such clients are refused\n"
                     "cause: inetd closes a port for ten minutes (\"looping\" in its log) after "
@@ -156,9 +175,10 @@ nobody_check(const struct port *port)
         else if (entry != NULL)
                 print_row(survey->report, "fail", "port", "nobody listens on %u, in spite of %s%s%s\n"
                     "remedy: %s and see its log, or switch it off there", port->number, entry->file,
-                    cps == NULL ? "" : "\ncause: it does not run or could not begin; or it has "
-                    "switched the service off for a while, cps = ", cps == NULL ? "" : cps,
-                    restart_words(entry, restart));
+                    cps != NULL ? "\ncause: it does not run or could not begin; or it has switched the service off for "
+                    "a while, cps = " : entry->launcher == INETD ? "\ncause: inetd does not run, has not read the line "
+                    "since it was written, or has closed the port for ten minutes (\"looping\" in its log)" : "",
+                    cps == NULL ? "" : cps, restart_words(entry, restart));
         else if (port->before != NULL)
                 print_row(survey->report, "fail", "port", "nobody listens on %u, where %s connects\n"
                     "remedy: mend that, or switch on what is to listen, as pop3-inner",

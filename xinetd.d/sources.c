@@ -33,6 +33,13 @@ open_quietly(const char *path)
         return fd < 0 && errno == EPERM ? open(path, flags) : fd;
 }
 
+/* The byte order mark that editors of Windows write before the first line: how many octets. */
+static size_t
+mark_length(const char *line)
+{
+        return strncmp(line, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
 bool
 file_read(const struct entries *entries, const char *path, take_line *take, void *context)
 {
@@ -54,7 +61,7 @@ file_read(const struct entries *entries, const char *path, take_line *take, void
 
                         while (end > 0 && strchr(" \t\r\n", line[end - 1]) != NULL)
                                 line[--end] = '\0';
-                        take(context, line, number);
+                        take(context, line + (number == 1 ? mark_length(line) : 0), number);
                 }
         (void)fclose(file);
         return true;
@@ -72,6 +79,18 @@ file_has_returns(const char *path)
                 has = strstr(line, "\r\n") != NULL;
         if (file != NULL)
                 (void)fclose(file);
+        return has;
+}
+
+bool
+file_has_mark(const char *path)
+{
+        char line[4] = "";
+        int fd = open_quietly(path);
+        bool has = fd >= 0 && read(fd, line, 3) == 3 && mark_length(line) > 0;
+
+        if (fd >= 0)
+                (void)close(fd);
         return has;
 }
 

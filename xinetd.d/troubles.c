@@ -159,6 +159,47 @@ find_unsent_header(const struct entries *entries, struct entry *entry)
             "machine, name that in only_from");
 }
 
+/* -S where clients come in clear text: their passwords cross the network, and pop3d does not refuse them. */
+static void
+find_false_secured(const struct entries *entries, struct entry *entry)
+{
+        char restart[VALUE_SIZE];
+
+        if (entry->launcher == STUNNEL || entry->port != POP3_PORT || *entry->address != '\0' || !entry->runs_us ||
+            !entry->options.auth.peer.is_secured || entry->options.auth.expects_proxy ||
+            entry_word(entry, "only_from") != NULL || entry_of_port(entries, POP3_PORT, CONNECT, "") != NULL)
+                return;
+        entry_trouble(entry, "warn", "\ncause: -S says that TLS was done, but clients come to port %u in clear text, so "
+            "passwords are taken that others can read\nremedy: take -S out of its arguments, then %s; or write -p in "
+            "its place, if that is meant", POP3_PORT, restart_words(entry, restart));
+}
+
+/* -e where standard error is the client's connection. */
+static void
+find_log_to_client(struct entry *entry)
+{
+        const char *error = entry_word(entry, "StandardError");
+        bool is_client = entry->launcher == XINETD || entry->launcher == INETD ||
+            (entry->launcher == SYSTEMD && (error == NULL || strcmp(error, "inherit") == 0 ||
+            strcmp(error, "socket") == 0)) || (entry->launcher == COMMAND && entry_word(entry, "stderr") != NULL);
+        char restart[VALUE_SIZE];
+
+        if (entry->options.logs_to_stderr && entry->runs_us && is_client)
+                entry_trouble(entry, "fail", "\ncause: with -e pop3d writes its log to standard error as well, which is "
+                    "the client's connection here\nremedy: take -e out of its arguments, then %s",
+                    restart_words(entry, restart));
+}
+
+/* The programs of qmail that ask for a password stand before pop3d, which asks for it itself. */
+static void
+find_qmail(struct entry *entry)
+{
+        if (strcmp(base_name(entry->value[PROGRAM]), "qmail-popup") == 0)
+                entry_trouble(entry, "fail", "\ncause: qmail-popup and checkpassword ask for the password, and start what "
+                    "serves mail behind that; pop3d does both\nremedy: name pop3d in their place, without Maildir behind "
+                    "it: see /usr/local/share/doc/pop3d/commands");
+}
+
 /* What stands between stunnel and the pop3d that it connects to. */
 static void
 find_proxy_trouble(const struct entries *entries, struct entry *entry)
@@ -372,6 +413,9 @@ entry_find_troubles(const struct entries *entries, struct entry *entry)
         find_waiting(entry);
         find_missing_secured(entry);
         find_unsent_header(entries, entry);
+        find_false_secured(entries, entry);
+        find_log_to_client(entry);
+        find_qmail(entry);
         find_proxy_trouble(entries, entry);
         find_socket_trouble(entries, entry);
         find_inner_stunnel(entries, entry);

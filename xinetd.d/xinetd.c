@@ -18,6 +18,7 @@
 
 #define CONFIGURATION "/etc/xinetd.conf"
 #define FOLDER "/etc/xinetd.d"
+#define XINETD_PROGRAM "/usr/sbin/xinetd"
 
 enum { INCLUDES_MAX = 16 };
 
@@ -257,6 +258,14 @@ end_service(struct reading *reading)
                 entry_refused(entry, "\ncause: its lines end in CR LF, as on Windows, and the CR is a part of each "
                     "value for xinetd, so it drops the entry\nremedy: sed -i 's/\\r$//' %s; then restart xinetd",
                     reading->path);
+        if (file_has_mark(reading->path) && strcmp(reading->path, reading->configuration) != 0)
+                entry_refused(entry, "\ncause: its first line begins with a byte order mark, as editors of Windows "
+                    "write it, so xinetd takes nothing of the file\n"
+                    "remedy: sed -i '1s/^\\xef\\xbb\\xbf//' %s; then restart xinetd", reading->path);
+        if (access(reading->configuration, F_OK) != 0 && access(XINETD_PROGRAM, X_OK) == 0)
+                entry_refused(entry, "\ncause: %s is not there, and xinetd does not start without it\nremedy: "
+                    "printf 'defaults\\n{\\n}\\nincludedir " FOLDER "\\n' >%s; then restart xinetd",
+                    reading->configuration, reading->configuration);
         xinetd_find_faults(entry);
         (void)entry_end(reading->entries);
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bool
 xinetd_lists(const char *list, const char *word)
@@ -38,6 +39,8 @@ find_port(struct entry *entry)
         entry->port = port != NULL ? service_port(port) : listed;
         if (entry->port == 0 && strncmp(name, "pop", 3) == 0)
                 entry->port = usual;    /* so it is meant */
+        if (!is_unlisted && port == NULL)
+                entry_find_moved_port(entry, name);
         if (is_unlisted && port == NULL)
                 entry_refused(entry, "\ncause: type = UNLISTED needs a port, so xinetd drops the entry\n"
                     "remedy: write there: port = %u", usual);
@@ -117,6 +120,23 @@ find_wrong_values(struct entry *entry)
                     "does not start the server\nremedy: take out there the line with redirect", redirect);
 }
 
+/* A log file of its own that cannot be made, for which xinetd gives up the service. */
+static void
+find_log(struct entry *entry)
+{
+        const char *type = entry_word(entry, "log_type");
+        char path[VALUE_SIZE] = "";
+        int length;
+
+        if (type == NULL || sscanf(type, "FILE %1023s", path) != 1 || *path != '/')
+                return;
+        length = (int)(base_name(path) - path);
+        path[length] = '\0';
+        if (access(path, F_OK) != 0)
+                entry_refused(entry, "\ncause: log_type = %s: the folder %s is not there, so xinetd gives the service "
+                    "up\nremedy: mkdir -p %s; then restart xinetd", type, path, path);
+}
+
 /* What xinetd itself writes to the client comes before the greeting. */
 static void
 find_banner(struct entry *entry)
@@ -176,6 +196,7 @@ xinetd_find_faults(struct entry *entry)
         find_port(entry);
         find_missing(entry);
         find_wrong_values(entry);
+        find_log(entry);
         find_banner(entry);
         find_arguments(entry);
 }
