@@ -23,7 +23,9 @@ May touch: build/mutants.
 """
 import argparse
 import concurrent.futures
+import fcntl
 import fnmatch
+import itertools
 import os
 import re
 import shutil
@@ -81,10 +83,27 @@ def load():
     return mutants
 
 
+def free_tree():
+    """
+    The number of a tree that no other run works in, and what keeps others out of it: a locked file. What a
+    run starts inherits it, for a make that outlives the run that was broken off goes on writing into the
+    tree. Two makes in one tree read objects that the other one has only begun, so that functions are missing.
+    """
+    os.makedirs(WORK, exist_ok=True)
+    for number in itertools.count():
+        lock = os.open(f"{WORK}/lock{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return number, lock
+        except BlockingIOError:
+            os.close(lock)
+
+
 class Copy:
     """A copy of the tree, in which one mutant after the other is made and built."""
 
-    def __init__(self, number):
+    def __init__(self):
+        number, self.lock = free_tree()
         self.path = f"{WORK}/tree{number}"
         self.sound = f"{WORK}/sound{number}"    # it is there while what is built is of no mutant
         self.changed = None             # the file that is not as it was
@@ -105,7 +124,8 @@ class Copy:
             raise SystemExit(f"the tree as it is does not build:\n{problem}")
 
     def build(self, targets=EVERYTHING):
-        done = subprocess.run(["make", "-s", "-C", self.path, "WHOLE=", *targets], capture_output=True, text=True)
+        done = subprocess.run(["make", "-s", "-C", self.path, "WHOLE=", *targets], capture_output=True, text=True,
+                              pass_fds=[self.lock])
         return done.stdout + done.stderr if done.returncode else ""
 
     def change(self, mutant, targets):
@@ -134,6 +154,7 @@ class Copy:
         try:
             done = subprocess.run([sys.executable, "-B", *command], cwd=self.path, stdin=subprocess.DEVNULL,
                                   capture_output=True, text=True, errors="replace", timeout=SECONDS,
+                                  pass_fds=[self.lock],
                                   env={name: value for name, value in os.environ.items() if name != "POP3D"})
         except subprocess.TimeoutExpired:
             return ["(the run did not end)"]
@@ -253,7 +274,7 @@ class Run:
                 print(f"ok {mutant.name} # skip, equivalent: {mutant.equivalent}", flush=True)
             else:
                 chosen.append(mutant)
-        self.copies = [Copy(number) for number in range(jobs)]
+        self.copies = [Copy() for _ in range(jobs)]
         left = self.try_some(chosen, lambda mutant: commands(mutant.tests))
         if left and not is_quick:
             print(f"# not noticed by the tests that should: {[mutant.name for mutant in left]}", flush=True)
