@@ -146,13 +146,20 @@ def test_server_that_keeps_a_request(world):
         os.close(device)
 
 
+def uids_of(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return set(map(int, re.search(r"^Uid:(.*)$", file.read(), re.M)[1].split()))
+
+
 def test_no_more_than_twenty(world):
-    """who has twenty such sessions gets no further one, and is told so"""
-    box = Box(world)
+    """who has twenty such sessions gets no further one, and is told so by a process of his own; others are served"""
+    box, other = Box(world), Box(world, "bob")
     device = mount_silent(box, answers=True, reads=True)
     try:
         with contextlib.ExitStack() as stack:
             stuck = [stack.enter_context(box.session("-t", "1")) for _ in range(20)]
+            # whatever fails, they end at once
+            stack.callback(subprocess.run, ["umount", "-fl", box.maildir], stderr=subprocess.DEVNULL)
             for session in stuck:
                 send_login(session)
             end = time.monotonic() + PATIENCE
@@ -160,11 +167,16 @@ def test_no_more_than_twenty(world):
                 time.sleep(0.1)
             with box.session("-t", "1") as late:
                 send_login(late)
-                answer = late.line().decode()
+                answer, uids = late.line().decode(), uids_of(late.pid)
                 status = late.wait()
                 if answer != "-ERR [SYS/TEMP] Too many sessions of yours are stuck in your file system" or \
-                        status != 69 or "TOO MANY STUCK, user=alice" not in late.log():
-                    raise Failure(f"{answer}, status {status}\n{late.log()}")
+                        status != 69 or uids != {box.uid} or "TOO MANY STUCK, user=alice" not in late.log():
+                    raise Failure(f"{answer}, status {status}, uids {uids}\n{late.log()}")
+            with other.session() as session:
+                session.log_in("bob", "two  words ")
+                session.expect("QUIT", "+OK")
+                if "STUCK" in session.log():
+                    raise Failure(session.log())
             subprocess.run(["umount", "-fl", box.maildir], check=True)
             for session in stuck:
                 ends_by_kill(session)
