@@ -45,10 +45,10 @@ PAM_UNIX = "auth required pam_unix.so\naccount required pam_unix.so\n"
 
 
 class Row:
-    """A row of the check's output: state, what was looked at, and all its words."""
+    """A row of the check's output: state, what was looked at, all its words, and of these the remedy alone."""
 
-    def __init__(self, state, what, text):
-        self.state, self.what, self.text = state, what, text
+    def __init__(self, state, what, text, remedy=""):
+        self.state, self.what, self.text, self.remedy = state, what, text, remedy
 
 
 STATES = {"ok": 0, "skip": 0, "warn": 1, "fail": 2}
@@ -84,7 +84,8 @@ def parse(output):
         for field, word in zip(fields[3:], ("cause: ", "remedy: ")):
             if field and not field.startswith(word):
                 raise Failure(f"neither cause nor remedy, or in the other's place: {line!r}")
-        rows.append(Row(fields[0], fields[1], " ".join(field for field in fields[2:] if field)))
+        rows.append(Row(fields[0], fields[1], " ".join(field for field in fields[2:] if field),
+                        "".join(fields[4:]).removeprefix("remedy: ")))
     if lines[0] != lines[-1]:
         raise Failure(f"the first line is not the last one again:\n{output}")
     parse_sum(lines[0], rows)
@@ -524,12 +525,15 @@ def test_what_is_locked(world):
 
 
 def test_former_server(world):
-    """a Dovecot list whose unique-ids clients know, and that pop3d came too late for, is a warning"""
+    """a Dovecot list that clients know, and that pop3d came too late for, is a warning; looking keeps no id"""
     with Installation(world) as place:
         place.launch()
         listing = "3 V1234 N3 Gabc\\n1 :1700000001.M1P1.sample\\n"
         place.as_alice(f"printf '{listing}' > Maildir/dovecot-uidlist")
+        before = snapshot(place.home)
         Check(world, "alice").quiet_but().expect("ok", "maildrop", "has 1 of these", "0 unique-ids are others")
+        if snapshot(place.home) != before:
+            raise Failure(f"{before} became {snapshot(place.home)}")
         place.as_alice("rm Maildir/dovecot-uidlist")
         with socket.create_connection(("127.0.0.1", 110)) as client:
             client.sendall(b"USER alice\r\nPASS secret\r\nUIDL\r\nQUIT\r\n")

@@ -26,7 +26,7 @@ def rows_of(world, place, prepare):
 
 
 def remedies(rows):
-    return [row.text.rsplit("remedy: ", 1)[1] for row in rows if row.what == "maildrop" and "remedy: " in row.text]
+    return [row.remedy for row in rows if row.what == "maildrop" and row.remedy]
 
 
 def test_names_are_no_commands(world):
@@ -57,8 +57,10 @@ def test_remedies_move_what_is_the_users(world):
     require_root()
     treasure = world.folder()
     os.chmod(treasure, 0o755)
-    with open(treasure + "/treasure", "w") as file:
-        file.write("root's\n")
+    for folder in (treasure, treasure + "/new"):
+        os.makedirs(folder, exist_ok=True)
+        with open(folder + "/treasure", "w") as file:
+            file.write("root's\n")
     with Installation(world) as place:
         for prepare, later in ((f"rmdir Maildir/new; ln -s {treasure} Maildir/new", ""),
                                (f"mkdir Maildir/.Junk; ln -s {treasure} Maildir/.Junk/new", ""),
@@ -73,7 +75,7 @@ def test_remedies_move_what_is_the_users(world):
                 place.as_alice(later)
             for remedy in remedies(rows):
                 subprocess.run(["sh", "-c", remedy], cwd=world.folder(), capture_output=True)
-            if os.listdir(treasure) != ["treasure"]:
+            if sorted(os.listdir(treasure)) != ["new", "treasure"] or os.listdir(treasure + "/new") != ["treasure"]:
                 raise Failure(f"{prepare}: {remedies(rows)}")
 
 
