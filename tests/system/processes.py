@@ -285,7 +285,7 @@ def test_without_login_no_pam(world):
 
 
 def test_pam_helper(world):
-    """while PAM is asked: its process is root, and the client is out of its reach"""
+    """while PAM is asked: its process is root, and the client is out of its reach; the one that waits is fenced"""
     require_root()
     box = Box(world)
     with box.session() as session:
@@ -307,6 +307,7 @@ def test_pam_helper(world):
         must(client not in fds.values(), "it holds the client's connection")
         must(not memory_has(pam, b"PASS wrong"), "it has seen the client's line")
         must(session.line().startswith(b"-ERR [AUTH]"), "the login fails")
+        is_fenced(world, session.pid)
 
 
 def sasl(*parts):
