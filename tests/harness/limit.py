@@ -6,6 +6,9 @@ May touch: processes that a test started, and theirs.
 
 A product that has lost a deadline waits for ever, and whoever waits for it, too. When a test is
 over its limit its processes are killed: then the test fails by itself, with its own words.
+
+The seconds of a limit are those of a machine that does nothing else. On a busy one, where a program gets a part
+of a processor only, they pass by so much more slowly: it is not for others to decide which test fails.
 """
 import os
 import signal
@@ -15,15 +18,17 @@ import threading
 import time
 
 SECONDS = 100           # of a test that names no limit; nothing in one waits longer than PATIENCE
+PAUSE = 1               # second between two looks
+WORK = 0.02             # second of work, by which it is seen how busy the machine is
 GRACE = 90              # seconds for a test to end by itself, once its processes are killed
 
 
 class Watched:
     """A test that is running, and the processes that it started."""
 
-    def __init__(self, name, seconds):
+    def __init__(self, name, seconds, now):
         self.name, self.seconds = name, seconds
-        self.end = time.monotonic() + seconds
+        self.end = now + seconds
         self.processes = []
         self.is_over = False
 
@@ -48,10 +53,19 @@ def _kill(pid):
         pass
 
 
+def share():
+    """What part of a processor somebody who works gets: more than one time slice, or all would seem idle."""
+    began, work = time.monotonic(), time.thread_time()
+    while time.thread_time() < work + WORK:
+        pass
+    return min(1, WORK / (time.monotonic() - began))
+
+
 class Limits:
     """Watches over all tests that run; one for a run."""
 
     def __init__(self):
+        self.now = 0                    # seconds of a machine that does nothing else
         self.running = []
         self.lock = threading.Lock()
         self._remember_processes()
@@ -76,7 +90,7 @@ class Limits:
         threading.Thread = Thread
 
     def begin(self, name, seconds):
-        watched = Watched(name, seconds)
+        watched = Watched(name, seconds, self.now)
         threading.current_thread().watched = watched
         with self.lock:
             self.running.append(watched)
@@ -88,12 +102,16 @@ class Limits:
             self.running.remove(watched)
 
     def _watch(self):
+        before = time.monotonic()
         while True:
-            time.sleep(0.5)
+            time.sleep(PAUSE)
+            part = share()
+            before, elapsed = time.monotonic(), time.monotonic() - before
+            self.now += part * elapsed
             with self.lock:
-                late = [watched for watched in self.running if time.monotonic() > watched.end]
+                late = [watched for watched in self.running if self.now > watched.end]
             for watched in late:
-                if watched.is_over and time.monotonic() > watched.end + GRACE:
+                if watched.is_over and self.now > watched.end + GRACE:
                     self._give_up(watched)
                 watched.is_over = True
                 for process in list(watched.processes):

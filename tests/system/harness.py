@@ -108,6 +108,36 @@ def test_progress_elsewhere(world):
             raise Failure(said)
 
 
+# A test whose limit is two seconds, on a machine of which it gets nothing, then all.
+LIMITED = """
+import subprocess, sys, threading
+sys.path.insert(0, sys.argv[1])
+from harness import limit
+looks, is_idle = threading.Semaphore(0), threading.Event()
+
+def share():
+    looks.release()
+    return 1 if is_idle.is_set() else 0
+
+limit.share = share
+limits = limit.Limits()
+watched = limits.begin("one", 2)
+process = subprocess.Popen(["sleep", "1000"])
+for _ in range(5):
+    looks.acquire()
+print("busy:", process.poll(), watched.is_over)
+is_idle.set()
+print("idle:", process.wait(), watched.is_over)
+"""
+
+
+def test_limit_on_a_busy_machine(world):
+    """the seconds of a test's limit do not pass while others have the machine"""
+    done = subprocess.run([sys.executable, "-B", "-c", LIMITED, HERE], capture_output=True, text=True)
+    if done.stdout != "busy: None False\nidle: -9 True\n":
+        raise Failure(done.stdout + done.stderr)
+
+
 # A machine with an /etc that may be changed; on it the tests begin, and then a package renames a new passwd.
 MACHINE = """
 import os, subprocess, sys
