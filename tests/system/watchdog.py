@@ -226,7 +226,9 @@ def test_count_that_takes_too_long(world):
     """a first count that lasts longer than -t is cut, and each session goes on where the last one stopped"""
     box, prefix, _ = slow_box(world, 1000)
     seen = []
-    for attempt in range(6):
+    answer = ""
+    # on a busy machine a session comes less far, so there are more of them
+    while not answer:
         path = world.folder() + "/trace"
         prefix[prefix.index("-o") + 1] = path
         began = time.monotonic()
@@ -239,13 +241,14 @@ def test_count_that_takes_too_long(world):
             if answer:
                 session.expect("QUIT", "+OK")
         took = time.monotonic() - began
+        new = openings(path).difference(*seen)
         seen.append(openings(path))
-        if answer:
-            break
-        if took > 12:
+        if not answer and took > 12:
             raise Failure(f"a session lasted {took:.1f} seconds")
-    if not says(answer, "+OK") or not attempt:
-        raise Failure(f"attempt {attempt}: {answer!r}, {[len(names) for names in seen]} opened")
+        if not answer and not new:
+            raise Failure(f"session {len(seen)} came no further: {[len(names) for names in seen]} opened")
+    if not says(answer, "+OK") or len(seen) < 2:
+        raise Failure(f"session {len(seen)}: {answer!r}, {[len(names) for names in seen]} opened")
     # what is counted is not opened again; a third of each session's count may be lost
     if sum(len(names) for names in seen) > 1700 or len(set.union(*seen)) != 1000:
         raise Failure(f"{[len(names) for names in seen]} opened")
