@@ -106,7 +106,7 @@ class Copy:
         number, self.lock = free_tree()
         self.path = f"{WORK}/tree{number}"
         self.sound = f"{WORK}/sound{number}"    # it is there while what is built is of no mutant
-        self.changed = None             # the file that is not as it was
+        self.changed = None             # the file that is not as it was, and how it was
         os.makedirs(self.path, exist_ok=True)
         for name in FILES:
             shutil.copy2(f"{TREE}/{name}", f"{self.path}/{name}")
@@ -131,17 +131,20 @@ class Copy:
     def change(self, mutant, targets):
         """Makes the change and builds it; the file that was changed before is mended by the same build."""
         self.restore()
-        self.changed = mutant.place()[0]
-        with open(f"{self.path}/{self.changed}") as file:
+        path = f"{self.path}/{mutant.place()[0]}"
+        with open(path) as file:
             text = file.read()
-        with open(f"{self.path}/{self.changed}", "w") as file:
+        # not from the tree: that may be worked in meanwhile
+        self.changed = path, text
+        with open(path, "w") as file:
             file.write(mutant.find.sub(lambda _: mutant.put.strip("\n"), text))
         return self.build(targets)
 
     def restore(self):
         if self.changed is not None:
-            shutil.copy(f"{TREE}/{self.changed}", f"{self.path}/{self.changed}")
-            os.utime(f"{self.path}/{self.changed}")
+            path, text = self.changed
+            with open(path, "w") as file:
+                file.write(text)
             self.changed = None
 
     def end(self):
