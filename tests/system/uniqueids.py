@@ -5,10 +5,13 @@ Runs in:   the test runner, as root.
 May touch: maildrops of its own.
 """
 import os
+import time
 
 from harness.box import Box
 from harness.server import Failure, says
 from harness.world import require_root
+
+from system.locks import NOBODY, Guest
 
 NAME = "1700000001.M1P1.sample"
 NUMBERED = "000000076553f100"           # what Dovecot's default format makes of the list below
@@ -131,6 +134,36 @@ def test_full_disk(world):
         raise Failure(f"the log does not say why: {log}")
     os.rmdir(f"{box.maildir}/pop3d.ids")
     want(unique_id(box), NAME, "when there is room")
+
+
+def test_what_could_not_be_kept_is_tried_again(world):
+    """where pop3d.ids cannot be written the next session does not believe the index, and tries again"""
+    box = numbered(world)
+    os.chmod(f"{box.maildir}/pop3d.ids", 0o444)
+    box.add(b"two\n")
+    for number in range(3):
+        time.sleep(0.1)         # a folder of this very moment is read in any case
+        answers, _ = serve(box, "UIDL 2")
+        if not says(answers[1], "-ERR [SYS/TEMP]"):
+            raise Failure(f"session {number}: {answers}")
+    os.chmod(f"{box.maildir}/pop3d.ids", 0o600)
+    want(unique_id(box, 2), "1700000002.M2P1.sample", "when it can be written")
+
+
+def test_guest_keeps_nothing(world):
+    """a guest who may write in the Maildir makes no pop3d.ids there: it would be his, and keep the owner out"""
+    box = numbered(world)
+    os.unlink(f"{box.maildir}/pop3d.ids")
+    for folder in ("", "/new", "/cur"):
+        os.chmod(box.maildir + folder, 0o777)
+    for path in box.listing():
+        os.chmod(f"{box.maildir}/{path}", 0o644)
+    guest = Guest(NOBODY)
+    opened = guest.ask(f"open {box.maildir}"), guest.ask("load")
+    guest.end()
+    if opened[0][0] != "ok" or opened[1] != ["ok"] or os.path.exists(f"{box.maildir}/pop3d.ids"):
+        raise Failure(f"{opened}, {os.listdir(box.maildir)}")
+    want(unique_id(box), NUMBERED, "the owner's session after it")
 
 
 def test_closed_list(world):
