@@ -60,15 +60,18 @@ file_row(const struct files *files, const char *path, const char *what, const ch
 static void
 report_unread(const struct files *files, const char *path)
 {
-        char what[128];
+        char what[512], target[PATH_MAX];
         int error = errno;
+        ssize_t length;
 
         if (error == EACCES && geteuid() != 0) {
                 print_row(files->survey->report, "skip", "TLS", "%s is for root to read", path);
                 return;
         }
-        (void)snprintf(what, sizeof(what), "the certificate or key cannot be read: %s",
-            strerror(error));
+        length = readlink(path, target, sizeof(target) - 1);
+        target[length < 0 ? 0 : length] = '\0';
+        (void)snprintf(what, sizeof(what), "the certificate or key cannot be read: %s%s%.300s%s", strerror(error),
+            length < 0 ? "" : ": it is a link to ", target, length < 0 ? "" : ", which is not there");
         file_row(files, path, what, "make it, as stunnel-exec.conf shows, or name the file that "
             "there is");
 }
@@ -149,6 +152,29 @@ check_certificate(struct files *files)
                     launcher_names[files->entry->launcher], files->restart);
 }
 
+/* What is in the file in place of a certificate. */
+static void
+report_no_certificate(const struct files *files)
+{
+        const char *path = files->certificate_path, *text = files->text;
+        bool is_binary = (unsigned char)text[0] == 0x30 && (unsigned char)text[1] == 0x82;
+        char remedy[2 * VALUE_SIZE];
+
+        (void)snprintf(remedy, sizeof(remedy), "openssl x509 -inform DER -in %s -out /root/certificate, or of a PKCS#12 "
+            "openssl pkcs12 -in %s -nodes -out /root/certificate; and put that in its place, with the key", path, path);
+        if (is_binary)
+                file_row(files, path, "it is in binary form (DER, or PKCS#12), not in PEM", remedy);
+        else if (strstr(text, "BEGIN CERTIFICATE-----") != NULL)
+                file_row(files, path, "the certificate in it is damaged: it was cut, or changed",
+                    "put the certificate there anew, with its chain");
+        else if (strstr(text, " CERTIFICATE REQUEST-----") != NULL)
+                file_row(files, path, "there is a request for a certificate in it, and no certificate",
+                    "put there what the authority sent back, with its chain");
+        else
+                file_row(files, path, has_key(text) ? "there is a private key in it, and no certificate"
+                    : "there is no certificate in it (in PEM)", "put the certificate there, with its chain");
+}
+
 static void
 check_files(struct files *files)
 {
@@ -163,10 +189,7 @@ check_files(struct files *files)
         }
         state = certificate_read(&files->certificate, files->text);
         if (state == CERTIFICATE_WRONG)
-                file_row(files, files->certificate_path, has_key(files->text)
-                    ? "there is a private key in it, and no certificate"
-                    : "there is no certificate in it (in PEM)",
-                    "put the certificate there, with its chain");
+                report_no_certificate(files);
         if (state != CERTIFICATE_READ)
                 return;
         check_certificate(files);

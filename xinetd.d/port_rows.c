@@ -133,6 +133,11 @@ report_heard(const struct port *port, const struct door *door, const char *list)
 {
         if (door->speaks_tls)
                 port_row(port, "ok", "speaks TLS\nover %s", list);
+        else if (strstr(door->heard, "Initializing inetd mode") != NULL)
+                port_row(port, "fail", "stunnel writes its messages to the client, for it could not begin:\n"
+                    "heard: %s\nover %s\ncause: its file, its certificate, or the account that it runs as: see the row "
+                    "of %s\nremedy: what that row says; `stunnel FILE` by hand, as root, tells the same", door->heard,
+                    list, port->entry != NULL ? port->entry->file : "its entry");
         else if (door->manner == WITH_TLS || door->manner == WITH_PROXY_AND_TLS)
                 port_row(port, "fail", "speaks in clear text, where clients begin with TLS\n"
                     "heard: %s\nover %s\ncause: no TLS in front, or one that waits for STLS "

@@ -34,7 +34,7 @@ cause_of_reason(const char *reason)
                        "`verify required` (HAProxy) out";
         if (has(reason, "handshake failure") || has(reason, "no shared cipher") ||
             has(reason, "no ciphers"))
-                return "no cipher in common\nremedy: take ciphers and ciphersuites out";
+                return "no cipher or curve in common\nremedy: take ciphers, ciphersuites and curves out";
         if (has(reason, "unrecognized name"))
                 return "clients that do not tell the name of the certificate are refused\n"
                        "remedy: take strict-sni (HAProxy), or the sections with sni (stunnel), out";

@@ -217,6 +217,24 @@ find_proxy_trouble(const struct entries *entries, struct entry *entry)
             "remedy: add what is missing: protocol = proxy here, -x -S in %s", inner->file);
 }
 
+/* Whether the file of a socket is there, and nobody listens on it. The kernel's list is read; nobody is called. */
+static bool
+is_deserted(const char *path)
+{
+        FILE *table = fopen("/proc/net/unix", "re");
+        char line[VALUE_SIZE], *own;
+        bool is_held = table == NULL;
+
+        while (table != NULL && !is_held && fgets(line, sizeof(line), table) != NULL) {
+                line[strcspn(line, "\n")] = '\0';
+                own = strchr(line, '/');
+                is_held = own != NULL && strcmp(base_name(own), base_name(path)) == 0;
+        }
+        if (table != NULL)
+                (void)fclose(table);
+        return !is_held;
+}
+
 /* The Unix socket behind stunnel or HAProxy: is it there, and may that account connect to it? */
 static void
 find_socket_trouble(const struct entries *entries, struct entry *entry)
@@ -238,6 +256,11 @@ find_socket_trouble(const struct entries *entries, struct entry *entry)
         else if (!S_ISSOCK(status.st_mode))
                 entry_trouble(entry, "fail", "\ncause: it connects to %s, which is no socket\n"
                     "remedy: rm %s; then start what listens there", path, path);
+        else if (is_deserted(path))
+                entry_trouble(entry, "fail", "\ncause: nobody listens on %s any more: who made it has ended\n"
+                    "remedy: %s%s", path, inner != NULL && inner->launcher == SYSTEMD
+                    ? "systemctl restart " : "start what listens there",
+                    inner != NULL && inner->launcher == SYSTEMD ? inner->name : "");
         else if (auth_look_up(user, &uid, &gid, home) && uid != 0 &&
             uid != status.st_uid && (status.st_mode & S_IWOTH) == 0 && (gid != status.st_gid || (status.st_mode & S_IWGRP) == 0))
                 entry_trouble(entry, "fail", "\ncause: %s belongs to uid %u (mode %04o), and %s may not "
@@ -252,9 +275,15 @@ find_inner_stunnel(const struct entries *entries, struct entry *entry)
 {
         bool is_inetd = entry->launcher == XINETD || entry->launcher == INETD;
         const char *file = entry->argument_count == 0 ? "" : entry->arguments[entry->argument_count - 1];
+        const char *user = entry->value[USER];
+        uid_t uid;
 
         if (!is_inetd || !is_stunnel(entry))
                 return;
+        if (*user != '\0' && account_uid(user, &uid) && uid != 0)
+                entry_trouble(entry, "fail", "\ncause: user = %s: neither the certificate's key nor root, whom pop3d needs, "
+                    "is in its reach\nremedy: write root in place of %s; then restart %s", user, user,
+                    launcher_names[entry->launcher]);
         if (*file != '/' || access(file, F_OK) != 0)
                 entry_trouble(entry, "fail", "\ncause: stunnel is not told of a file that is there\nremedy: cp "
                     "/usr/local/share/doc/pop3d/stunnel-inetd.conf /etc/stunnel/pop3s-inetd.conf, and name "
@@ -287,7 +316,7 @@ is_same_place(const struct entry *one, const struct entry *other)
         if (one->launcher == INETD && other->launcher == INETD && protocol != NULL && theirs != NULL &&
             strcmp(protocol, theirs) != 0)
                 return false;
-        return !is_one_file || one->launcher == XINETD || one->launcher == INETD;
+        return !is_one_file || one->launcher == XINETD || one->launcher == INETD || one->launcher == STUNNEL;
 }
 
 /* Whether a process of the entry's launcher is seen at all; systemd is where its socket is. */
@@ -308,6 +337,14 @@ find_twin(const struct entries *entries, struct entry *entry)
         for (size_t i = 0; i < entries->count; i++) {
                 const struct entry *other = &entries->entry[i];
                 bool is_first = other < entry;
+
+                if (is_first && entry->launcher == STUNNEL && other->launcher == STUNNEL && other->is_on &&
+                    is_same_place(entry, other)) {
+                        entry_trouble(entry, "fail", "\ncause: [%s] and [%s] accept on the same port, %u, so stunnel does "
+                            "not start\nremedy: take one of the two out, then restart stunnel", other->name, entry->name,
+                            entry->port);
+                        return;
+                }
 
                 /* one that starts another program has a row of its own */
                 if (other == entry || !other->is_on || other->cannot_listen || entry->cannot_listen ||
