@@ -78,7 +78,8 @@ read_services(const char *database, char services[256])
         while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
                 line[strcspn(line, "#\n")] = '\0';
                 for (char *c = line; *c != '\0'; c++)
-                        *c = *c == '\t' ? ' ' : *c;
+                        if (*c == '\t')
+                                *c = ' ';
                 if (sscanf(line, " %63[a-z] :%n", name, &end) == 1 && strcmp(name, database) == 0)
                         (void)snprintf(services, 256, " %.250s ", line + end);
         }

@@ -121,7 +121,7 @@ userdb_is_mistaken(const struct rule *rule, const char *user)
         if (!rule_argument(rule, "db", path, sizeof(path) - 4))
                 return false;
         wants_hashes = rule_has(rule, "crypt=crypt");
-        (void)strcat(path, ".db");
+        (void)memcpy(path + strlen(path), ".db", sizeof(".db"));
         file = fopen(path, "re");
         if (file == NULL)
                 return false;

@@ -46,7 +46,7 @@ find_in_cdb(FILE *file, const char *key, char *first)
 
         for (const char *at = key; *at != '\0'; at++)
                 hash = ((hash << 5) + hash) ^ (unsigned char)*at;
-        if (!read_pair(file, 8 * (hash % 256), table) || table[1] == 0 || table[1] > CDB_SLOTS_MAX)
+        if (!read_pair(file, 8ULL * (hash % 256), table) || table[1] == 0 || table[1] > CDB_SLOTS_MAX)
                 return false;
         for (uint32_t i = 0; i < table[1]; i++) {
                 uint32_t index = (hash / 256 + i) % table[1];

@@ -201,7 +201,8 @@ take_socat_options(struct entry *entry, const char *address)
         char text[VALUE_SIZE], *rest, *value;
 
         (void)snprintf(text, sizeof(text), "%s", address);
-        for (char *one = strtok_r(text, ",", &rest); (one = strtok_r(NULL, ",", &rest)) != NULL;) {
+        (void)strtok_r(text, ",", &rest);
+        for (char *one; (one = strtok_r(NULL, ",", &rest)) != NULL;) {
                 value = strchr(one, '=');
                 if (value != NULL)
                         *value++ = '\0';
