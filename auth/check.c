@@ -177,7 +177,7 @@ help_no_account(const struct auth *auth, const struct login *login, char text[51
 {
         if (auth->virtual_account != NULL)
                 return "the account of -v is not there\nremedy: create it, or change -v";
-        if (help_meant(login, text) || directory_help_missing(text))
+        if (lines_help_missing(login->account, text) || help_meant(login, text) || directory_help_missing(text))
                 return text;
         return "there is no such account; an account logs in, not a mailbox\n"
             "remedy: log in by the account's name, or, with -d DOMAIN, as "
@@ -193,6 +193,8 @@ help_foreign(const struct auth *auth, const struct login *login, char text[512])
         if (auth->virtual_account != NULL)
                 (void)snprintf(text, 512, "the domain is not one of pop3d's (-d)\n"
                     "remedy: add -d %s to the launcher's options", name->domain);
+        else if (account_get(name->user) == NULL && lines_help_virtual(auth, name->domain, text))
+                return text;
         else if (account_get(name->user) != NULL || !help_meant(login, text))
                 (void)snprintf(text, 512, "the domain is not one of pop3d's (-d), and no account has "
                     "just that name\nremedy: log in as %s, or add -d %s to the launcher's options",
@@ -317,6 +319,8 @@ auth_check_login(const struct auth *auth, const char *typed, struct login *login
         row(context, state, "login", "user %s, domain %s, mailbox %s, %s%s%s", name->user,
             name->domain[0] == '\0' ? "none (left out)" : name->domain, name->mailbox, whose,
             reason == REASON_NONE ? "" : "\ncause: ", help_for(auth, login, reason, text));
+        if (is_named && auth->virtual_account == NULL && geteuid() == 0)
+                lines_check(login->account, row, context);
         /* what PAM says to it is worth knowing all the same */
         return reason == REASON_NONE || reason == REASON_SYSTEM_ACCOUNT ||
             reason == REASON_ROOT_IS_REFUSED;

@@ -180,6 +180,17 @@ bool userdb_is_mistaken(const struct rule *rule, const char *user);
 void remedy_write(char *out, size_t size, const struct auth *auth, const struct login *login,
     const struct rule *rule, int status, bool may_go);
 
+/* lines.c */
+
+/* Of a name that is no account: words about a line of /etc/passwd that begins with it. False if none does. */
+bool lines_help_missing(const char *name, char out[512]);
+
+/* Of a domain that is not served: words, if the service's own rules ask a module for virtual users. */
+bool lines_help_virtual(const struct auth *auth, const char *domain, char out[512]);
+
+/* Rows of lines that are there twice, and of one of /etc/shadow that is passed over. */
+void lines_check(const char *name, check_row row, void *context);
+
 /* directory.c */
 
 /*

@@ -29,7 +29,7 @@ KNOWN_PURE = {"auth/proxy": {"peer_set_address"},
 
 # Linked into the check (-c) alone, so that the session's program does not carry them.
 CHECK_ALONE = {f"auth/{name}" for name in ("check", "check_pam", "rules", "modules", "stack", "addresses", "ask",
-                                           "password", "remedies", "lists", "directory", "inquiry", "tool")}
+                                           "password", "remedies", "lists", "directory", "inquiry", "lines", "tool")}
 
 IDENTITY = re.compile(r"pam_.*|set(res|re|e|fs)?[ug]id|initgroups|setgroups|chroot|getpw.*|getsp.*|getgr.*")
 PROCESSES = re.compile(r"v?fork|clone|exec.*|posix_spawn.*|system|popen|kill|ptrace")
