@@ -15,8 +15,9 @@ import os
 import shutil
 import sys
 
-# As part of all lines, and of all branches; below it the part fails.
-LINES_MIN, BRANCHES_MIN = 88.0, 74.0
+# As part of all lines, and of all branches; below it the part fails. Much of the check is reached by
+# tests/evenings alone, which take an hour and are not run here.
+LEAST = {"pop3d": (93.0, 82.0), "pop3d-check": (60.0, 43.0)}
 BUILD = "build/coverage"
 
 
@@ -56,12 +57,13 @@ def programs(tree):
 def uncovered(function):
     """
     Line numbers of a function that no run reached. A region is
-    [line, column, end line, end column, count, file, expanded file, kind].
+    [line, column, end line, end column, count, file, expanded file, kind]; what a
+    macro of a header becomes has the header's lines, and another file than 0.
     """
     reached, missed = set(), set()
-    for line, _, end, _, count, *_, kind in sorted(function["regions"],
-                                                   key=lambda region: (region[0], -region[2])):
-        if kind != 0:
+    for line, _, end, _, count, file, _, kind in sorted(function["regions"],
+                                                        key=lambda region: (region[0], -region[2])):
+        if kind != 0 or file != 0:
             continue
         for number in range(line, end + 1):
             if count:
@@ -73,7 +75,18 @@ def uncovered(function):
     return sorted(missed)
 
 
-def report(tree, data, last):
+def totals(tree, files, check_sources):
+    """For each of the two programs the part of its lines, and of its branches. The check has what only it runs."""
+    sums = {program: collections.Counter() for program in LEAST}
+    for file in files:
+        program = "pop3d-check" if os.path.relpath(file["filename"], tree) in check_sources else "pop3d"
+        for kind in ("lines", "branches"):
+            sums[program].update({f"{kind} {what}": file["summary"][kind][what] for what in ("count", "covered")})
+    return {program: [100 * of[f"{kind} covered"] / of[f"{kind} count"] for kind in ("lines", "branches")]
+            for program, of in sums.items()}
+
+
+def report(tree, data, last, reached):
     """Totals for each file, then every line not reached, by function."""
     lines = [f"tests: {last}", "",
              f"{'file':24} {'lines':>6} {'reached':>8} {'branches':>9} {'both ways':>10}"]
@@ -82,9 +95,8 @@ def report(tree, data, last):
         lines.append(f"{os.path.relpath(file['filename'], tree):24} "
                      f"{summary['lines']['count']:6} {summary['lines']['percent']:7.1f}% "
                      f"{summary['branches']['count']:9} {summary['branches']['percent']:9.1f}%")
-    total = data["totals"]
-    lines.append(f"{'total':24} {total['lines']['count']:6} {total['lines']['percent']:7.1f}% "
-                 f"{total['branches']['count']:9} {total['branches']['percent']:9.1f}%")
+    lines += [f"{program:24} {'':6} {of_lines:7.1f}% {'':9} {of_branches:9.1f}%"
+              for program, (of_lines, of_branches) in reached.items()]
     missed = collections.defaultdict(dict)
     for function in data["functions"]:
         path, name = function["filenames"][0], function["name"].split(":")[-1]
@@ -103,10 +115,9 @@ def report(tree, data, last):
             lines += [f"  {number:5} {source[number - 1].rstrip()}" for number in numbers]
     with open(f"{tree}/build/coverage.txt", "w") as file:
         file.write("\n".join(lines) + "\n")
-    return total["lines"]["percent"], total["branches"]["percent"]
 
 
-def check(tree, run, make, tool):
+def check(tree, run, make, tool, check_sources):
     merge, cover = tool("llvm-profdata", "llvm-profdata-14"), tool("llvm-cov", "llvm-cov-14")
     tool("clang")
     problems = build(tree, make)
@@ -125,8 +136,12 @@ def check(tree, run, make, tool):
                    *(f"-object={program}" for program in others))
     if exported.returncode != 0:
         return [exported.stdout[-2000:]]
-    lines, branches = report(tree, json.loads(exported.stdout[exported.stdout.index("{"):])["data"][0], last)
-    print(f"coverage: {lines:.1f} % of lines, {branches:.1f} % of branches (tests: {last}); "
-          "the rest is in build/coverage.txt")
-    return [] if lines >= LINES_MIN and branches >= BRANCHES_MIN else [
-        f"below {LINES_MIN:.0f} % of lines or {BRANCHES_MIN:.0f} % of branches"]
+    data = json.loads(exported.stdout[exported.stdout.index("{"):])["data"][0]
+    reached = totals(tree, data["files"], check_sources)
+    report(tree, data, last, reached)
+    for program, (lines, branches) in reached.items():
+        print(f"coverage of {program}: {lines:.1f} % of lines, {branches:.1f} % of branches (tests: {last}); "
+              "the rest is in build/coverage.txt")
+    return [f"{program}: below {LEAST[program][0]:.0f} % of lines or {LEAST[program][1]:.0f} % of branches"
+            for program, (lines, branches) in reached.items()
+            if lines < LEAST[program][0] or branches < LEAST[program][1]]

@@ -276,7 +276,7 @@ def check_musl():
 def check_coverage():
     """All tests, with every line counted; what none reaches is in build/coverage.txt."""
     import coverage
-    return coverage.check(TREE, run, make, tool)
+    return coverage.check(TREE, run, make, tool, makefile_value("CHECK_SOURCES"))
 
 
 def judge(name, part):
