@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import re
+import select
 import socket
 import time
 
@@ -385,24 +386,31 @@ def test_password_is_wiped(world):
             done.result()
 
 
-def test_password_is_wiped_while_it_waits(world):
-    """PAM's process, asleep over a refusal, has no password any more"""
-    require_root()
-    require_production(world, "needs the production build: the other takes its time")
-    box = Box(world)
+def is_wiped_before_the_answer(box):
+    """Whether PAM's process is seen without a password that it has refused, before the client is told."""
     secret = os.urandom(24).hex().encode()
     with box.session() as session:
         session.greeting()
         session.send(b"".join(WAYS["PLAIN on one line"](secret)))
         helpers = await_children(session.pid, 2)
-        # the module's own children need some time; then it sleeps for the rest of two seconds
-        end = time.monotonic() + 1.7
-        while len(children(session.pid)) == 2 and any(holds(pid, secret) for pid in helpers[1:]) and time.monotonic() < end:
-            time.sleep(0.1)
-        held = {pid: holds(pid, secret) for pid in helpers[1:]}
+        was_held, is_told = True, False
+        while not is_told:
+            is_held = any(holds(pid, secret) for pid in helpers[1:])
+            is_told = bool(select.select([session.read_fd], [], [], 0.1)[0])
+            # the last look counts that was over before the answer: the first ones may come before the password
+            was_held = was_held if is_told else is_held
         must(len(children(session.pid)) == 2, "it is over already")
-        must(not any(held.values()), f"while the refusal waits they hold {held}")
         must(session.line().startswith(b"-ERR [AUTH]"), "the login fails")
+        return not was_held
+
+
+def test_password_is_wiped_while_it_waits(world):
+    """PAM's process, asleep over a refusal, has no password any more"""
+    require_root()
+    require_production(world, "needs the production build: the other takes its time")
+    box = Box(world)
+    # on a busy machine the module's own children may take all of the two seconds: then there is no sleep to look at
+    must(any(is_wiped_before_the_answer(box) for _ in range(8)), "it is held until the refusal is told, eight times")
 
 
 def test_after_login(world):
