@@ -104,9 +104,17 @@ def make_maildrop(fleet, user, messages, octets=2000):
     """A Maildir with so many messages, made on node 1."""
     owner, folder = number_of(user), maildir(fleet.node(1), user)
     shutil.rmtree(os.path.dirname(folder), ignore_errors=True)
-    for path in (os.path.dirname(folder), folder, *(f"{folder}/{name}" for name in ("new", "cur", "tmp"))):
+    for path in (os.path.dirname(folder), folder):
         os.mkdir(path, 0o700)
         os.chown(path, owner, owner)
+    fill_maildir(folder, owner, messages, octets)
+
+
+def fill_maildir(folder, owner, messages, octets=2000):
+    """What belongs into a folder that is to be a Maildir."""
+    for name in ("new", "cur", "tmp"):
+        os.mkdir(f"{folder}/{name}", 0o700)
+        os.chown(f"{folder}/{name}", owner, owner)
     for number in range(1, messages + 1):
         put(f"{folder}/new/17000000{number:02d}.M{number}P1.host", text(f"message {number}", octets, "x"), owner)
 

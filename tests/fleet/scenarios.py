@@ -14,7 +14,8 @@ import threading
 import time
 
 import client
-from client import IN_USE, Refused, attempt, content, deliver, log_in, look, make_maildrop, names, unique_ids
+from client import (IN_USE, Refused, attempt, content, deliver, fill_maildir, log_in, look, maildir, make_maildrop, names,
+                    number_of, unique_ids)
 from place import CLIENTS, FLEET, MAIL, NODES, TREE, ask_balancer, kill, until
 
 OLDER = "11a13db"       # the last commit of the release before
@@ -188,6 +189,34 @@ def brick_killed(fleet):
     left = unique_ids(log_in("u8", 1))
     must(left == [*ids[1:], name], f"after the healing: {left}")
     return "whole; a removal and a delivery meanwhile hold after the healing"
+
+
+def renamed_elsewhere(fleet):
+    """a volume that is spread over bricks: what another node has just renamed is gone when QUIT says so"""
+    make_maildrop(fleet, "u22", 0)
+    nodes, folder = fleet.nodes[:2], maildir(fleet.node(2), "u22")
+    for name in ("new", "cur", "tmp"):
+        os.rmdir(f"{folder}/{name}")
+    fleet.storage.mount_spread(nodes, number_of("u22"), f"{MAIL}/u22/Maildir")
+    try:
+        fill_maildir(maildir(fleet.node(1), "u22"), number_of("u22"), 14)
+        time.sleep(2)
+        look("u22", 1)
+        holder = log_in("u22", 1)
+        unique_ids(holder)
+        for part in ("new", "cur"):
+            for name in os.listdir(f"{folder}/{part}"):
+                os.rename(f"{folder}/{part}/{name}", f"{folder}/cur/{name.split(':')[0]}:2,FS")
+        content(holder, 1)
+        for number in (1, 2, 3):
+            holder.dele(number)
+        answer = holder.quit().decode()
+        left = len(names(fleet.node(2), "u22"))
+        must(answer.startswith("+OK") and left == 11, f"QUIT said {answer}, {left} of 14 are there")
+    finally:
+        for node in nodes:
+            node.try_to(f"umount -l {MAIL}/u22/Maildir")
+    return "three of 14 deleted, 11 left"
 
 
 def two_copies_gone(fleet):
@@ -452,6 +481,7 @@ ANYWHERE = [one_session_a_user, holder_killed, killed_in_retr, killed_before_qui
             by_turns_and_at_once, ids_of_dovecot, drained, node_refuses, node_dead, file_system_gone,
             storage_of_one_lost, storage_cut]
 ALL = {
-    "GlusterFS": [*ANYWHERE, clock_behind, old_and_new, brick_killed, two_copies_gone, mount_killed],
+    "GlusterFS": [*ANYWHERE, clock_behind, old_and_new, renamed_elsewhere, brick_killed, two_copies_gone,
+                  mount_killed],
     "NFS": [*ANYWHERE, server_restarted],
 }

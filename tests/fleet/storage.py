@@ -52,6 +52,16 @@ mount --bind {folder}/log /var/log/glusterfs
         node.run(f"{environment} glusterfs --process-name fuse --volfile-server=node{node.number} "
                  f"--volfile-id=/mail --{settings.replace(',', ' --')} {MAIL} && mountpoint -q {MAIL}")
 
+    def mount_spread(self, nodes, owner, path):
+        """Another volume, in which a file lies on one brick of three, over a folder of these nodes; of a user's own."""
+        first, volume = nodes[0], "gluster --mode=script volume"
+        bricks = " ".join(f"node{number}:/srv/brick/spread" for number in NODES)
+        first.run(f"{volume} create spread {bricks} force && {volume} start spread")
+        for node in nodes:
+            until(lambda: node.try_to(f"glusterfs --process-name fuse --volfile-server=node{node.number} "
+                                      f"--volfile-id=/spread {path} && mountpoint -q {path}"), 20, "a mount")
+        first.run(f"chown {owner}:{owner} {path} && chmod 700 {path}")
+
     def stop(self):
         pass
 
