@@ -40,7 +40,7 @@ become(uid_t uid, gid_t gid, bool keeps_chroot)
         uid_t real, effective, saved;
         gid_t real_group, effective_group, saved_group;
 
-        must(uid != 0 && gid != 0, "identity with root's numbers refused");
+        must(!is_never_served(uid) && !is_never_served(gid), "identity with root's numbers refused");
         /* where this is forbidden, the capability is lost with root, and Landlock has to do */
         if (keeps_chroot)
                 (void)prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);

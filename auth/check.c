@@ -217,15 +217,15 @@ help_numbers(const struct auth *auth, const struct login *login, char text[512])
         unsigned uid = account_uid(login);
 
         if (auth->virtual_account != NULL)
-                (void)snprintf(text, 512, "the account of -v has root's uid or gid, and is never served\n"
+                (void)snprintf(text, 512, "the account of -v has root's uid or gid, or -1, and is never served\n"
                     "remedy: name another, to which the maildrops belong, as -v vmail");
-        else if (uid != 0 && uid < account_least_uid())
+        else if (!is_never_served(uid) && uid < account_least_uid())
                 (void)snprintf(text, 512, "its uid, %u, is below UID_MIN of /etc/login.defs, as services' "
                     "are\nremedy: if it is a person's: sed -i '/^UID_MIN/d;$aUID_MIN %u' "
                     "/etc/login.defs", uid, uid);
         else
-                (void)snprintf(text, 512, "an account with root's uid or gid is never served\n"
-                    "remedy: for a person's: usermod -%s %s", uid == 0 ? "u UID" : "g GROUP",
+                (void)snprintf(text, 512, "an account with root's uid or gid, or -1, is never served\n"
+                    "remedy: for a person's: usermod -%s %s", is_never_served(uid) ? "u UID" : "g GROUP",
                     login->account);
 }
 

@@ -120,7 +120,7 @@ identity_find(const struct auth *auth, const struct login *login, struct identit
         entry = account_of(auth, login);
         if (entry == NULL)
                 return errno != 0 ? REASON_NAME_SERVICE_DOWN : REASON_NO_SYSTEM_ACCOUNT;
-        if (entry->pw_uid == 0 || entry->pw_gid == 0)
+        if (is_never_served(entry->pw_uid) || is_never_served(entry->pw_gid))
                 return REASON_ROOT_IS_REFUSED;
         if (is_service(auth, entry))
                 return REASON_SYSTEM_ACCOUNT;
@@ -143,5 +143,6 @@ identity_is_sound(const struct identity *identity)
 {
         return identity->group_count <= GROUPS_MAX && IS_STRING(identity->home) &&
             IS_STRING(identity->peer.address) && login_name_is_valid(&identity->name) &&
-            identity->mechanism < MECHANISMS && identity->uid != 0 && identity->gid != 0;
+            identity->mechanism < MECHANISMS && !is_never_served(identity->uid) &&
+            !is_never_served(identity->gid);
 }

@@ -123,6 +123,13 @@ enum reason identity_find(const struct auth *auth, const struct login *login,
 /* Whether this process, which is not root, cannot become the account that serves the login. */
 bool identity_is_out_of_reach(const struct auth *auth, const struct login *login);
 
+/* Whether a uid or gid is root's, or -1, by which setresuid(2) and setresgid(2) mean none. */
+static inline bool
+is_never_served(uint32_t number)
+{
+        return number == 0 || number == UINT32_MAX;
+}
+
 /* Whether an identity that came from another process keeps all that this header promises of it. */
 bool identity_is_sound(const struct identity *identity);
 

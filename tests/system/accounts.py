@@ -119,18 +119,20 @@ def test_launched_without_root(world):
 
 
 def test_root_by_group(world):
-    """an account of root's group is refused like root: by PAM's answer and in its reasons, not by a fault behind it"""
+    """an account of root's group is refused like root: by PAM's answer and in its reasons, not by a fault behind it; so
+    is one whose uid or gid is -1, which the kernel takes for none"""
     world.unix_users()
-    passwd = f"{world.folder()}/passwd"
-    with open("/etc/passwd") as file:
-        lines = [line.replace(f":{ACCOUNTS['alice'][0]}:{ACCOUNTS['alice'][0]}:", f":{ACCOUNTS['alice'][0]}:0:")
-                 for line in file]
-    with open(passwd, "w") as file:
-        file.writelines(lines)
+    passwd, uid = f"{world.folder()}/passwd", ACCOUNTS["alice"][0]
     place = ["unshare", "-m", "/bin/sh", "-c", f'mount --bind {passwd} /etc/passwd && exec "$@"', "sh"]
-    answer, log = answer_to(world, "alice", "secret", place)
-    if answer != UNIFORM or "LOGIN FAILED, user=alice" not in log or "reason=root-is-refused" not in log or "FAULT" in log:
-        raise Failure(f"{answer}\n{log}")
+    with open("/etc/passwd") as file:
+        text = file.read()
+    for numbers in (f"{uid}:0", f"4294967295:{uid}", f"{uid}:4294967295"):
+        with open(passwd, "w") as file:
+            file.write(text.replace(f":{uid}:{uid}:", f":{numbers}:"))
+        answer, log = answer_to(world, "alice", "secret", place)
+        if answer != UNIFORM or "LOGIN FAILED, user=alice" not in log or "reason=root-is-refused" not in log or \
+                "FAULT" in log:
+            raise Failure(f"{numbers}: {answer}\n{log}")
 
 
 def test_syslog(world):
