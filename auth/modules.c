@@ -5,9 +5,12 @@
  */
 #include "rules.h"
 
+#include <ctype.h>
 #include <dlfcn.h>
 #include <stdio.h>
 #include <unistd.h>
+
+enum { MODULE_PATH_SIZE = PATH_MAX + 200 };
 
 /* The folder of PAM's modules: security/ beside libpam. */
 static bool
@@ -27,7 +30,7 @@ modules_folder(char folder[PATH_MAX])
 static void *
 load(const struct rule *rule)
 {
-        char path[PATH_MAX + 192], folder[PATH_MAX];
+        char path[MODULE_PATH_SIZE], folder[PATH_MAX];
 
         if (rule->module[0] == '/')
                 return dlopen(rule->module, RTLD_LAZY);
@@ -43,6 +46,27 @@ rule_function(const struct rule *rule, const char *name)
         void *module = load(rule);
 
         return module == NULL ? NULL : dlsym(module, name);
+}
+
+/*
+ * Finds the module that is meant by one that is not there: by a path in another folder than that of this
+ * machine, a name without its end, or one with capitals.
+ */
+static bool
+find_meant(const struct rule *rule, char path[MODULE_PATH_SIZE])
+{
+        const char *name = rule_module(rule);
+        char folder[PATH_MAX];
+        bool is_found = false;
+
+        for (int i = 0; i < 3 && !is_found && modules_folder(folder); i++) {
+                (void)snprintf(path, MODULE_PATH_SIZE, "%s/%s%s", folder, name, i == 1 ? ".so" : "");
+                for (char *at = strrchr(path, '/'); i == 2 && *at != '\0'; at++)
+                        *at = (char)tolower((unsigned char)*at);
+                is_found = access(path, F_OK) == 0 && (rule->module[0] == '/' ||
+                    strcmp(strrchr(path, '/') + 1, name) != 0);
+        }
+        return is_found;
 }
 
 /* Writes what to do about a module that is not there. */
@@ -66,9 +90,8 @@ help_missing(const struct rule *rule, char *out, size_t size)
         static const char *const others[][2] = { { "pam_sm_open_session", "session" },
                 { "pam_sm_chauthtok", "password" }, { "pam_sm_acct_mgmt", "account" },
                 { "pam_sm_authenticate", "auth" } };
-        char folder[PATH_MAX], path[PATH_MAX + 200];
+        char path[MODULE_PATH_SIZE];
         const char *name = rule_module(rule);
-        bool has_folder = modules_folder(folder);
 
         /* it is there, and is for rules of another type */
         for (size_t i = 0; i < 4 && load(rule) != NULL; i++)
@@ -83,12 +106,8 @@ help_missing(const struct rule *rule, char *out, size_t size)
                 if (strncmp(name, known[i].module, strlen(known[i].module)) == 0)
                         (void)snprintf(out, size, "%s%s", known[i].what,
                             i == 0 ? "" : " (Debian), or delete this line");
-        /* another folder than that of this machine, or a name without its end */
-        for (int i = 0; i < 2 && has_folder; i++) {
-                (void)snprintf(path, sizeof(path), "%s/%s%s", folder, name, i == 0 ? "" : ".so");
-                if (access(path, F_OK) == 0 && (i == 1 || rule->module[0] == '/'))
-                        (void)snprintf(out, size, "write %s in its place", strrchr(path, '/') + 1);
-        }
+        if (find_meant(rule, path))
+                (void)snprintf(out, size, "write %s in its place", strrchr(path, '/') + 1);
 }
 
 void
