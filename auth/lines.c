@@ -65,7 +65,7 @@ lines_help_virtual(const struct auth *auth, const char *domain, char out[512])
         while (file != NULL && !is_found && fgets(line, sizeof(line), file) != NULL)
                 for (size_t i = 0; *line != '#' && i < sizeof(modules) / sizeof(modules[0]); i++)
                         if (strstr(line, modules[i]) != NULL) {
-                                (void)snprintf(out, 512, "the domain %s is not one of pop3d's (-d); %.300s asks %s, which "
+                                (void)snprintf(out, 512, "the domain %s is not one of pop3d's (-d); %.200s asks %s, which "
                                     "knows virtual users, and -v is not given\nremedy: add -v ACCOUNT to the launcher's "
                                     "options, the account to which the maildrops belong, as -v vmail", domain, path,
                                     modules[i]);
