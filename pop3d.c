@@ -264,30 +264,37 @@ flush_output(struct output *output)
         return -1;
 }
 
-/* Appends a reply line. Where filling in would make it longer than the protocol allows, it is cut. */
-__attribute__((format(printf, 2, 3)))
+/* Appends a line. */
 static void
-reply(struct session *session, const char *format, ...)
+reply_text(struct session *session, const char *text)
 {
         struct output *output = &session->output;
-        char line[REPLY_MAX - 1] = "";
-        const char *text = format;
-        va_list arguments;
-        size_t length;
+        size_t length = strlen(text);
 
-        /* most replies fill in nothing: without printf(3) a first reply has a dozen page faults less */
-        if (strchr(format, '%') != NULL) {
-                va_start(arguments, format);
-                (void)vsnprintf(line, sizeof(line), format, arguments);
-                va_end(arguments);
-                text = line;
-        }
-        length = strlen(text);
         if (output->size - output->used < length + 2 && flush_output(output) != 0)
                 return;
         memcpy(output->data + output->used, text, length);
         memcpy(output->data + output->used + length, "\r\n", 2);
         output->used += length + 2;
+}
+
+/* Appends a reply line. Where filling in would make it longer than the protocol allows, it is cut. */
+__attribute__((format(printf, 2, 3)))
+static void
+reply(struct session *session, const char *format, ...)
+{
+        char line[REPLY_MAX - 1] = "";
+        va_list arguments;
+
+        /* most replies fill in nothing: without printf(3) a first reply has a dozen page faults less */
+        if (strchr(format, '%') == NULL) {
+                reply_text(session, format);
+                return;
+        }
+        va_start(arguments, format);
+        (void)vsnprintf(line, sizeof(line), format, arguments);
+        va_end(arguments);
+        reply_text(session, line);
 }
 
 /* ---- Input --------------------------------------------------------------------------- */
@@ -978,7 +985,7 @@ do_rset(struct session *session, const struct argument *argument)
         return NEXT_COMMAND;
 }
 
-/* Writes decimal digits. printf(3) would take longer than all the rest of a listing. */
+/* Writes decimal digits. printf(3) would take longer than all the rest of a listing, or of a short RETR. */
 static size_t
 write_number(char *out, uint64_t number)
 {
@@ -991,6 +998,18 @@ write_number(char *out, uint64_t number)
         for (size_t i = 0; i < count; i++)
                 out[i] = digits[count - 1 - i];
         return count;
+}
+
+/* The status line of RETR. */
+static void
+reply_octets(struct session *session, uint64_t octets)
+{
+        char line[sizeof("+OK 18446744073709551615 octets")] = "+OK ";
+        size_t used = strlen(line);
+
+        used += write_number(line + used, octets);
+        memcpy(line + used, " octets", sizeof(" octets"));
+        reply_text(session, line);
 }
 
 /* Writes "number octets", a scan listing (RFC 1939, LIST), or "number unique-id" (UIDL). */
@@ -1064,8 +1083,7 @@ do_retr(struct session *session, const struct argument *argument)
                 return NEXT_COMMAND;
         }
         if (argument->lines == UINT64_MAX)
-                reply(session, "+OK %" PRIu64 " octets",
-                    maildrop_message_octets(session->drop, number));
+                reply_octets(session, maildrop_message_octets(session->drop, number));
         else
                 reply(session, "+OK Message follows");
         if (message_send(session->drop, argument->lines, &session->output) == 0) {

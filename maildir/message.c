@@ -30,28 +30,6 @@ record_has_namesake(const struct maildrop *drop, const struct record *record)
         return same > 1;
 }
 
-/*
- * Tells other octets from those that were sent; never 0. It is made at each RETR, so it takes
- * two words in a turn, which the processor works on at the same time. checksum() cannot.
- */
-static uint64_t
-digest(const char *data, size_t length)
-{
-        const uint64_t factor = UINT64_C(0x9e3779b97f4a7c15);
-        uint64_t sums[2], words[2], first = length, second = ~(uint64_t)length;
-
-        for (; length >= sizeof(words); length -= sizeof(words), data += sizeof(words)) {
-                memcpy(words, data, sizeof(words));
-                first = (first ^ words[0]) * factor;
-                second = (second ^ words[1]) * factor;
-                first ^= first >> 32;
-                second ^= second >> 32;
-        }
-        sums[0] = first;
-        sums[1] = second;
-        return checksum(checksum(0, data, length), sums, sizeof(sums)) | 1;
-}
-
 /* Whether a file has the octets that were sent, as far as they were not more than a piece. */
 static bool
 has_octets(struct maildrop *drop, int folder, const char *name, const struct sent *sent)

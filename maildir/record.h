@@ -93,5 +93,7 @@ size_t record_unique_id(const struct record *record, const char *text, char id[U
 /* Whether they obey RFC 1939: 1 to UNIQUE_ID_MAX octets of 0x21-0x7E. */
 bool octets_are_id(const char *octets, size_t length);
 uint64_t checksum(uint64_t sum, const void *data, size_t length);
+/* Of a message of less than a piece, in memory alone. */
+uint64_t digest(const char *data, size_t length);
 
 #endif

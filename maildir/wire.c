@@ -36,7 +36,7 @@ typedef unsigned char half __attribute__((vector_size(8)));
 
 enum {
         BLOCK = sizeof(vector),
-        BATCH = 240,            /* the most whole blocks whose octets can be counted in an octet */
+        BATCH = UINT8_MAX,      /* blocks of whose octets one in each can be counted in an octet */
         REACH = 64,             /* no more than that is read or written beyond what is encoded */
         ROOM = 256,             /* free octets of the output, else it is flushed */
 };
@@ -55,21 +55,25 @@ wire_total(const struct wire *wire)
 }
 
 /*
- * Counts the line feeds without a carriage return before them. data[-1] can be read. The
- * inner loop has a fixed length and a counter of one octet, so that the compiler makes
- * vector instructions of it.
+ * Counts the line feeds without a carriage return before them. data[-1] can be read. Where one is
+ * a comparison gives 0xff, which is 1 when it is taken away, so each octet of sums counts for its place.
  */
 static size_t
 count_bare_line_feeds(const unsigned char *data, size_t length)
 {
         size_t found = 0;
 
-        for (; length >= BATCH; length -= BATCH, data += BATCH) {
-                unsigned char here = 0;
+        while (length >= BLOCK) {
+                size_t blocks = length / BLOCK < BATCH ? length / BLOCK : BATCH;
+                vector sums = { 0 };
+                shorts pairs;
 
-                for (int i = 0; i < BATCH; i++)
-                        here += (unsigned char)((data[i] == '\n') & (data[i - 1] != '\r'));
-                found += here;
+                length -= blocks * BLOCK;
+                for (; blocks > 0; blocks--, data += BLOCK)
+                        sums -= (vector)((*(const vector *)data == '\n') & (*(const vector *)(data - 1) != '\r'));
+                pairs = ((shorts)sums & 0xff) + ((shorts)sums >> 8);
+                for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
+                        found += pairs[i];
         }
         for (; length > 0; length--, data++)
                 found += *data == '\n' && data[-1] != '\r';

@@ -196,8 +196,9 @@ class Bench:
 def row_dialog(bench):
     user = bench.drop(10)
     script = "greeting\nsay QUIT\nstop\nend"
+    forked = Floor("forked", lambda user: ["0 0"], "forked")
     return bench.floors("dialog", lambda user: ["0 0"], user, script, inner=5) + \
-        bench.each(user, script, inner=5)
+        [Subject(forked, user, script, inner=5)] + bench.each(user, script, inner=5)
 
 
 def row_login_permit(bench):

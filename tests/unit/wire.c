@@ -164,6 +164,42 @@ regular_ones_agree(void)
         return true;
 }
 
+/* As many line ends as a piece can have: each octet of it counts. */
+static bool
+empty_lines_are_counted(void)
+{
+        static char in[PIECE_SIZE];
+        struct wire wire;
+
+        memset(in, '\n', sizeof(in));
+        wire_begin(&wire, UINT64_MAX);
+        wire_count(&wire, in, sizeof(in));
+        return wire_total(&wire) == 2 * sizeof(in);
+}
+
+/* Whichever bit of a message changes, and where its last octet is missing. */
+static bool
+digest_tells_changes(void)
+{
+        char in[200];
+
+        for (size_t i = 0; i < sizeof(in); i++)
+                in[i] = (char)(3 * i);
+        for (size_t length = 1; length <= sizeof(in); length++) {
+                uint64_t whole = digest(in, length);
+
+                if (whole == 0 || digest(in, length - 1) == whole)
+                        return false;
+                for (size_t at = 0; at < 8 * length; at++) {
+                        in[at / 8] ^= (char)(1 << at % 8);
+                        if (digest(in, length) == whole)
+                                return false;
+                        in[at / 8] ^= (char)(1 << at % 8);
+                }
+        }
+        return true;
+}
+
 static int
 refuse(struct output *output)
 {
@@ -193,6 +229,8 @@ main(void)
         test(random_ones_agree(1, UINT64_MAX), "random long messages");
         test(random_ones_agree(2, 3), "TOP 3 of random long messages");
         test(regular_ones_agree(), "lines of each length from 1 to 199");
+        test(empty_lines_are_counted(), "as many line ends as can be");
+        test(digest_tells_changes(), "the digest of a message that is not what was sent");
         test(lost_client_is_noticed(), "a client that is gone");
         return test_end();
 }
