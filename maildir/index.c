@@ -14,15 +14,12 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "internal.h"
 
 #define NEXT_NAME "pop3d.index.new"
-
-enum { BASIC_STATS = 0x7ff };   /* STATX_BASIC_STATS, what stat(2) tells */
 
 #define INDEX_MAGIC UINT64_C(0x32784449446f7050)
 
@@ -211,24 +208,20 @@ open_once(struct maildrop *drop)
 
 /*
  * On a file system that another machine uses, too, this machine remembers for a moment
- * which file a name was. If the index has been replaced there, opening or reading it
- * fails with ESTALE, until statx() makes the kernel look the name up again. False, with EIO,
- * if that was done often enough; or if something else failed.
+ * which file a name was. If the index has been replaced there, opening or reading it fails with
+ * ESTALE, until the name is looked up again. False, with EIO, if that was done often enough; or
+ * if something else failed.
  */
 static bool
 is_looked_up_again(const struct maildrop *drop, int tries)
 {
-        /* room for a struct statx, which the headers of musl may lack */
-        _Alignas(uint64_t) char unused[256];
-
         if (errno != ESTALE)
                 return false;
         if (tries == ATTEMPTS) {
                 errno = EIO;
                 return false;
         }
-        (void)syscall(SYS_statx, drop->directory, INDEX_NAME,
-            AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC, BASIC_STATS, unused);
+        look_up_again(drop->directory, INDEX_NAME);
         return true;
 }
 

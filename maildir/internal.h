@@ -247,6 +247,8 @@ int drop_lock(struct maildrop *drop, unsigned milliseconds);
 extern const char *const folder_parts[FOLDERS];         /* "/new", "/cur" */
 /* Opens a file of any kind for reading; follows no link and waits for nobody. */
 int open_file(int directory, const char *name);
+/* Makes the kernel ask a file system's server again what a name is. */
+void look_up_again(int directory, const char *name);
 /*
  * Opens a file that another program, or another session, may have written. Fails with
  * ENOENT if it is not there, EACCES if it may not be read, EPERM if it is not to be trusted,

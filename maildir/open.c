@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -22,6 +23,7 @@ enum {
          */
         MEMORY_FACTOR = 128,
         COMPRESSION = 64,
+        BASIC_STATS = 0x7ff,    /* STATX_BASIC_STATS, what stat(2) tells */
 };
 
 const char *const folder_parts[FOLDERS] = { "/new", "/cur" };
@@ -104,11 +106,25 @@ sync_to_disk(int fd)
         return -1;
 }
 
+void
+look_up_again(int directory, const char *name)
+{
+        /* room for a struct statx, which the headers of musl may lack */
+        _Alignas(uint64_t) char unused[256];
+
+        (void)syscall(SYS_statx, directory, name, AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC, BASIC_STATS, unused);
+}
+
 int
 maildir_open(const char *path)
 {
         int directory = open_below(AT_FDCWD, path, O_DIRECTORY);
 
+        /* another machine has just put another home or Maildir in this place */
+        for (int tries = 0; directory < 0 && errno == ESTALE && tries < ATTEMPTS; tries++) {
+                look_up_again(AT_FDCWD, path);
+                directory = open_below(AT_FDCWD, path, O_DIRECTORY);
+        }
         /* EWOULDBLOCK means to our callers that another session holds the lock */
         if (directory < 0 && errno == EWOULDBLOCK)
                 errno = EIO;

@@ -229,6 +229,19 @@ def test_stale_handle_is_no_damage(world):
                 raise Failure(f"ESTALE {when}: message 1 is {unique_id(box)} now")
 
 
+def test_maildir_that_another_replaced(world):
+    """another machine has just put another Maildir in this place (ESTALE): it is looked up again, a few times"""
+    for when, wanted in (("1", "+OK 1 5"), ("1..3", "+OK 1 5"), ("1+", "-ERR [SYS/TEMP]")):
+        box = Box(world, messages=[b"one\n"])
+        prefix, path = strace(world, "", f"openat:error=ESTALE:when={when}")
+        answers, _ = serve(box, "STAT", "QUIT", prefix=[*prefix, "-P", box.maildir])
+        with open(path) as file:
+            if "(INJECTED)" not in file.read():
+                raise Failure("the Maildir was not opened")
+        if not says(answers[-1] if when.endswith("+") else answers[1], wanted):
+            raise Failure(f"ESTALE {when}: {answers}")
+
+
 def test_index_that_another_replaced(world):
     """another machine replaces the index of an open session: one that tells the same is taken, another one ends it"""
     for later, wanted in ((b"two\n", f"+OK 1 {KEPT}"), (b"longer\n", "-ERR [SYS/TEMP]"), (None, f"+OK 1 {KEPT}")):
