@@ -284,6 +284,8 @@ class Fleet:
             node.mount()
         self.nodes[0].run(f"install -d -m 1777 {MAIL}/.alive")
         for node in self.nodes:
+            # a server of NFS that has just begun lets nobody write until its grace time is over
+            until(lambda: node.try_to(f"date >{MAIL}/.alive/begun"), 60, "a file that can be written")
             node.serve()
         balance(self.balancer)
 

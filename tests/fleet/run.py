@@ -11,7 +11,7 @@ run.py - a fleet of three nodes behind HAProxy, over GlusterFS or NFS, and what 
 
 Needs root, /dev/fuse and Debian's packages glusterfs-server, glusterfs-client, haproxy, xinetd,
 socat, openssl, iproute2 and libfaketime. NFS runs by the kernel of user-mode-linux, and needs that package,
-nfs-kernel-server, nfs-common and kmod, but neither FUSE nor GlusterFS. Some five minutes each.
+nfs-kernel-server, nfs-common, iputils-ping and kmod, but neither FUSE nor GlusterFS. Some five minutes each.
 
 Runs in:   make fleet, as root.
 May touch: build/fleet; all else that it changes is in namespaces of its own, which end with it.
@@ -35,7 +35,8 @@ import storage
 NEEDED = ["haproxy", "xinetd", "socat", "openssl", "ip", "nsenter"]
 NEEDED_BY = {
     storage.GlusterFS: ["glusterd", "glusterfs", "gluster"],
-    storage.NFS: ["linux.uml", "depmod", "rpc.nfsd", "rpc.mountd", "exportfs", "mount.nfs", "mkfs.ext4"],
+    storage.NFS: ["linux.uml", "depmod", "rpc.nfsd", "rpc.mountd", "exportfs", "mount.nfs", "mkfs.ext4",
+                  "ping"],
 }
 KINDS = {kind.name: kind for kind in NEEDED_BY}
 UML = f"{place.HERE}/uml.sh"
@@ -77,6 +78,7 @@ def in_uml(words):
         line = line.rstrip("\r\n")
         if line.startswith(END):
             is_inside, status = False, int(line.split()[1])
+            kernel.terminate()
         elif is_inside:
             print(line, flush=True)
         is_inside |= line == BEGIN
@@ -129,6 +131,9 @@ def run_fleet(kind, arguments, wanted):
             print(costs.table(fleet))
             return 0
         status = try_all(fleet, wanted)
+        if INSIDE_UML in os.environ:
+            # the kernel is ended now: to stop it all would wait minutes for file systems whose server is gone
+            print(f"{END} {status}", flush=True)
         if arguments.keep:
             subprocess.run(["bash"])
         return status

@@ -351,6 +351,29 @@ def test_a_node_with_systemd(world):
     client.ended()
 
 
+def test_lost_nodes_of_a_server(world):
+    """nfs-lost, by its unit, has the server forget who is silent and answers no ping, and nobody else."""
+    need("ping")
+    inner_network()
+    machine = systemd.Machine(world)
+    run("install", "-m", "755", f"{DOCS}/nfs-lost.sh", "/usr/local/sbin/nfs-lost")
+    systemd.install("nfs-lost.service")
+    # what the kernel's server tells of its clients: in whose place is the address that nobody has
+    clients, lost = "/proc/fs/nfsd/clients", {"10.9.9.9:700": 8, "[fd00::99]:701": 30}
+    well = {f"{NODES[0]}:702": 20, "10.9.9.8:703": 6, "[::1]:704": 9}
+    lines = ["mount -t tmpfs tmpfs /proc/fs", f"mkdir -p {clients}"]
+    for number, (address, silent) in enumerate({**lost, **well}.items()):
+        told = f'clientid: 0x1\\naddress: "{address}"\\nstatus: confirmed\\nseconds from last renew: {silent}\\nname: "Linux"\\n'
+        lines += [f"mkdir {clients}/{number}", f"printf '{told}' >{clients}/{number}/info", f": >{clients}/{number}/ctl"]
+    run(*machine.beside("sh", "-ec", "\n".join(lines)))
+    machine.systemctl("start", "nfs-lost.service")
+    read = lambda: run(*machine.beside("sh", "-c", f"cd {clients}; for i in *; do echo $i $(cat $i/ctl); done"))
+    systemd.wait_for(lambda: read().count("expire") >= len(lost), "it forgets nobody: ")
+    time.sleep(3)               # two rounds more, in which it might take others for lost
+    forgotten = [int(line.split()[0]) for line in read().splitlines() if line.endswith(" expire")]
+    check(forgotten == list(range(len(lost))), f"it forgets {forgotten}")
+
+
 def balancer_of_one(world):
     world.certificate()
     write("/etc/haproxy/pop3s.pem", read_text("/etc/stunnel/pop3s.pem"))

@@ -108,6 +108,7 @@ def test_units_are_sound(world):
     names = [os.path.basename(path) for pattern in ("*.service", "*.socket", "*.slice") for path in glob.glob(f"{DOCS}/{pattern}")]
     check(len(names) >= 7, f"{names}")
     install(*names)
+    run("install", "-m", "755", f"{DOCS}/nfs-lost.sh", "/usr/local/sbin/nfs-lost")
     for name in [name for name in names if "@." in name]:
         write(f"{UNITS}/{name.replace('@.', '@test.')}", read_text(f"{DOCS}/{name}"))
     said = run(need("systemd-analyze"), "verify", "--man=no",
