@@ -54,7 +54,7 @@ IS_SILENT = $(findstring s,$(firstword -$(MAKEFLAGS)))
 say = $(if $(IS_SILENT),,$(if $(Q),@echo '  $(1)  $(2)'))
 
 # What only the check runs is in no session's binary.
-CHECK_SOURCES = $(wildcard xinetd.d/*.c) $(patsubst %,maildir/%.c,check command way home elsewhere) \
+CHECK_SOURCES = $(wildcard xinetd.d/*.c) $(patsubst %,maildir/%.c,check command mount way home elsewhere) \
 	$(patsubst %,auth/%.c,check check_pam rules modules stack addresses ask password remedies lists directory inquiry lines tool)
 SHARED_SOURCES = $(filter-out $(CHECK_SOURCES),$(wildcard auth/*.c maildir/*.c)) $(MORE_SOURCES)
 SHARED_OBJECTS = $(SHARED_SOURCES:%.c=$(BUILD)/%.o)

@@ -1,5 +1,5 @@
 /*
- * command.h - what command.c and way.c give to check.c and elsewhere.c.
+ * command.h - what command.c, way.c and mount.c give to check.c and elsewhere.c.
  * Runs in:   a child of pop3d-check, as the mail user; not in a session.
  * May touch: see there.
  */
@@ -36,5 +36,17 @@ void command_to_move(char out[COMMAND_SIZE], const char *link, const char *targe
 /* Checks the folders above the Maildir, then those in it; false if a session would fail. Rows say what is wrong. */
 bool way_check(const char *path, const struct maildir_names *names, bool by_root, check_row row,
     void *context);
+
+/* mount.c: for the check (-c) alone */
+
+/* How a file system was mounted; "" for what the kernel does not say. */
+struct mount {
+        char point[256];        /* where it is mounted */
+        char kind[32];          /* its type, as mount(8) calls it */
+        char options[2048];     /* of the mount, of the file system, of FUSE's server, each after a comma */
+};
+
+/* Finds the mount that this directory is in. */
+void mount_find(int directory, struct mount *mount);
 
 #endif

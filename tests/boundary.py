@@ -183,7 +183,7 @@ def test_session_carries_no_check(world):
     ours, check = exports(program), exports(program + "-check")
     for name, path in objects().items():
         own = exports(path) - {"main"}
-        if name.startswith("xinetd.d/") or name in CHECK_ALONE | {f"maildir/{name}" for name in ("check", "command", "way",
+        if name.startswith("xinetd.d/") or name in CHECK_ALONE | {f"maildir/{name}" for name in ("check", "command", "mount", "way",
                                                                                           "home", "elsewhere")}:
             assert not own & ours, f"{name}.c is in pop3d: {sorted(own & ours)}"
         elif name != "pop3d":

@@ -484,9 +484,28 @@ def server_restarted(fleet):
     return f"logins again after {seconds:.1f} s; {said}"
 
 
+def check_of_caches(fleet):
+    """pop3d -c has nothing to say of caches where all is mounted as nodes.md has it, and names those that hide mail"""
+    make_maildrop(fleet, "u22", 1)
+    node, other = fleet.node(2), "/srv/other"
+    node.run(f"mkdir -p {other}")
+    rows = lambda place: [row for row in node.run(f"{TREE}/pop3d -m {place}/%u/Maildir -c u22; true").splitlines()
+                          if "\tmaildrop\t" in row]
+    said = rows(MAIL)
+    must(any("pop3d.lock is locked" in row for row in said), f"no word of the lock: {said}")
+    must(not any("may stay unseen" in row for row in said), f"it warns: {said}")
+    fleet.storage.mount_hiding(node, other)
+    try:
+        warned = [row for row in rows(other) if "may stay unseen" in row]
+    finally:
+        node.try_to(f"umount {other}")
+    must(warned, "it does not warn")
+    return warned[0].replace("\t", " ")[:100]
+
+
 ANYWHERE = [one_session_a_user, holder_killed, killed_in_retr, killed_before_quit, killed_in_update, seen_at_once,
             by_turns_and_at_once, ids_of_dovecot, drained, node_refuses, node_dead, file_system_gone,
-            storage_of_one_lost, storage_cut]
+            storage_of_one_lost, storage_cut, check_of_caches]
 ALL = {
     "GlusterFS": [*ANYWHERE, clock_behind, old_and_new, renamed_elsewhere, brick_killed, two_copies_gone,
                   mount_killed],

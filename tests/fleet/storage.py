@@ -52,6 +52,10 @@ mount --bind {folder}/log /var/log/glusterfs
         node.run(f"{environment} glusterfs --process-name fuse --volfile-server=node{node.number} "
                  f"--volfile-id=/mail --{settings.replace(',', ' --')} {MAIL} && mountpoint -q {MAIL}")
 
+    def mount_hiding(self, node, path):
+        """As guides for many small files have it, so that mail which another node delivers is hidden for ten minutes."""
+        node.run(f"mount -t glusterfs -o attribute-timeout=600,entry-timeout=600 node{node.number}:/mail {path}")
+
     def mount_spread(self, nodes, owner, path):
         """Another volume, in which a file lies on one brick of three, over a folder of these nodes; of a user's own."""
         first, volume = nodes[0], "gluster --mode=script volume"
@@ -103,6 +107,10 @@ class NFS:
 
     def mount(self, node, settings=MOUNT_SETTINGS):
         node.run(f"mount -t nfs -o {settings} 10.91.0.20:/ {MAIL}")
+
+    def mount_hiding(self, node, path):
+        """As it is mounted if nothing is said."""
+        node.run(f"mount -t nfs -o vers=4.2 10.91.0.20:/ {path}")
 
     def stop(self):
         self.server.holder.kill()
