@@ -90,8 +90,11 @@ ask_apart(const struct question *question, int seconds)
         (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
         (void)fflush(stdout);
         child = fork();
-        if (child == 0)
+        if (child == 0) {
+                /* whoever waits too long for this part of the check ends its process, not this one */
+                (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
                 ask(question, channel[1]);
+        }
         (void)close(channel[1]);
         wanted.fd = channel[0];
         ready = child < 0 ? -1 : poll(&wanted, 1, seconds * 1000);

@@ -57,9 +57,9 @@ find_meant(const struct rule *rule, char path[MODULE_PATH_SIZE])
 {
         const char *name = rule_module(rule);
         char folder[PATH_MAX];
-        bool is_found = false;
+        bool is_known = modules_folder(folder), is_found = false;
 
-        for (int i = 0; i < 3 && !is_found && modules_folder(folder); i++) {
+        for (int i = 0; is_known && i < 3 && !is_found; i++) {
                 (void)snprintf(path, MODULE_PATH_SIZE, "%s/%s%s", folder, name, i == 1 ? ".so" : "");
                 for (char *at = strrchr(path, '/'); i == 2 && *at != '\0'; at++)
                         *at = (char)tolower((unsigned char)*at);

@@ -32,6 +32,7 @@ struct found {
         struct identity identity;
         bool has_owner;                 /* there is one account for all maildrops: */
         struct identity owner;
+        char own_home[PATH_MAX];        /* of an account of this machine that has the name of a virtual user, else "" */
 };
 
 _Static_assert(sizeof(struct launched) < PART_MESSAGE_MAX &&
@@ -137,6 +138,24 @@ report_foreign_template(struct report *report, const char *template)
         return true;
 }
 
+/*
+ * The row where -v is given, and the user is an account of this machine, into whose home -m leads, and
+ * which the owner of all maildrops may not enter; false if it is not so.
+ */
+static bool
+report_no_virtual(struct report *report, const struct check *check, const char *path)
+{
+        const char *owner = check->options->auth.virtual_account, *home = check->found.own_home;
+
+        if (!is_below(path, home) || access(home, X_OK) == 0 || errno != EACCES)
+                return false;
+        print_row(report, "fail", "maildrop", "%s: %s, as -v %s\n"
+            "cause: %s is an account of this machine, and -v is for users that PAM alone knows\n"
+            "remedy: take -v %s out of the options, so that each account's mail is read as that account", path,
+            strerror(EACCES), owner, check->found.identity.name.user, owner);
+        return true;
+}
+
 /* In a process of its own, for it becomes the user for ever; that process has seen no shadow file. */
 static void
 check_place(struct report *report, void *context)
@@ -151,7 +170,7 @@ check_place(struct report *report, void *context)
         become_user(&check->found.identity);
         if (error != 0)
                 report_no_path(report, check, error);
-        else if (report_foreign_template(report, check->options->maildir))
+        else if (report_foreign_template(report, check->options->maildir) || report_no_virtual(report, check, path))
                 return;
         else if (is_virtual && maildir_is_spelt_otherwise(path, found, sizeof(found)))
                 print_row(report, "fail", "maildrop", "%s is not there, but %s is\n"
@@ -273,6 +292,8 @@ check_login(struct report *report, void *context)
         struct check *check = context;
         struct found *found = &check->found;
         const char *login = check->trial.login;
+        uid_t uid;
+        gid_t gid;
 
         auth_check_process(&check->options->auth, print_row, report);
         stuck_check(report);
@@ -282,6 +303,9 @@ check_login(struct report *report, void *context)
         else
                 print_row(report, "skip", "maildrop", "no login to look at: pop3d -c LOGIN");
         found->has_owner = auth_check_owner(&check->options->auth, &found->owner);
+        if (!found->is_good || !found->has_owner || !auth_look_up(found->identity.name.user, &uid, &gid, found->own_home) ||
+            uid == found->owner.uid)
+                found->own_home[0] = '\0';
 }
 
 static void
