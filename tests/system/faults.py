@@ -189,11 +189,16 @@ def test_index_that_is_cut(world):
     for fault in faults:
         box = taken_over(world)
         box.add(b"two\n")
+        with open(f"{box.maildir}/pop3d.index", "rb") as file:
+            before = file.read()
         prefix, path = strace(world, "", fault)
         answers, _ = serve(box, "STAT", "QUIT", prefix=prefix)
         with open(path) as file:
             if fault.split(":")[0] not in file.read():
                 raise Failure(f"{fault}: there is no such call any more")
+        with open(f"{box.maildir}/pop3d.index", "rb") as file:
+            if file.read() != before:
+                raise Failure(f"{fault}: the index that was there is gone")
         if answers[1] != "+OK 2 10" or unique_id(box) != KEPT:
             raise Failure(f"{fault}: {answers}, and message 1 is {unique_id(box)} now")
 
