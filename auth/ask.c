@@ -83,7 +83,7 @@ ask_apart(const struct question *question, int seconds)
 {
         int channel[2], answer = ANSWER_NONE, ready;
         struct pollfd wanted = { .events = POLLIN };
-        pid_t child;
+        pid_t parent = getpid(), child;
 
         if (pipe2(channel, O_CLOEXEC) != 0)
                 return ANSWER_NONE;
@@ -91,8 +91,8 @@ ask_apart(const struct question *question, int seconds)
         (void)fflush(stdout);
         child = fork();
         if (child == 0) {
-                /* whoever waits too long for this part of the check ends its process, not this one */
-                (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+                /* the parent does a part of the check, and is killed if nobody waits for that any more */
+                process_end_with(parent);
                 ask(question, channel[1]);
         }
         (void)close(channel[1]);

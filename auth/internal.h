@@ -238,6 +238,9 @@ bool sessions_admit(const struct auth *auth, const struct identity *identity);
 /* From then on the kernel kills this process after so many seconds, whatever it does. */
 void process_die_after(unsigned seconds);
 
+/* In a child: the kernel kills it when its parent has ended; it ends at once if that has ended already. */
+void process_end_with(pid_t parent);
+
 /*
  * Forks. Parent and child each get their own end of a channel. The child dies when its parent
  * does, or after seconds. Returns the child's process id, 0 in the child.

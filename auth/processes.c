@@ -79,6 +79,14 @@ process_die_at(int64_t milliseconds)
             "cannot move the last deadline");
 }
 
+void
+process_end_with(pid_t parent)
+{
+        /* if it died before prctl(), this process has another parent by now */
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+                _exit(END_FAULT);
+}
+
 pid_t
 process_fork(int *channel, unsigned seconds)
 {
@@ -90,9 +98,7 @@ process_fork(int *channel, unsigned seconds)
         child = fork();
         must(child >= 0, "cannot fork");
         if (child == 0) {
-                /* if the parent died before prctl(), the child has another parent by now */
-                if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
-                        _exit(END_FAULT);
+                process_end_with(parent);
                 process_die_after(seconds);
                 *channel = ends[1];
                 (void)close(ends[0]);
