@@ -32,7 +32,8 @@ struct found {
         struct identity identity;
         bool has_owner;                 /* there is one account for all maildrops: */
         struct identity owner;
-        char own_home[PATH_MAX];        /* of an account of this machine that has the name of a virtual user, else "" */
+        /* with -v: the home of the machine's account that has the user's name; "" where there is none */
+        char own_home[PATH_MAX];
 };
 
 _Static_assert(sizeof(struct launched) < PART_MESSAGE_MAX &&

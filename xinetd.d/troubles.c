@@ -217,9 +217,23 @@ find_proxy_trouble(const struct entries *entries, struct entry *entry)
             "remedy: add what is missing: protocol = proxy here, -x -S in %s", inner->file);
 }
 
+/*
+ * Whether a name that the kernel has of a socket in use means this file. Who listens may see other folders
+ * (chroot, a unit's own /run): where the name leads nowhere here, its last part has to do.
+ */
+static bool
+is_name_of(const char *name, const char *path, const struct stat *socket)
+{
+        struct stat named;
+
+        if (stat(name, &named) == 0)
+                return named.st_ino == socket->st_ino && named.st_dev == socket->st_dev;
+        return strcmp(base_name(name), base_name(path)) == 0;
+}
+
 /* Whether the file of a socket is there, and nobody listens on it. The kernel's list is read; nobody is called. */
 static bool
-is_deserted(const char *path)
+is_deserted(const char *path, const struct stat *socket)
 {
         FILE *table = fopen("/proc/net/unix", "re");
         char line[VALUE_SIZE], *own;
@@ -228,7 +242,7 @@ is_deserted(const char *path)
         while (table != NULL && !is_held && fgets(line, sizeof(line), table) != NULL) {
                 line[strcspn(line, "\n")] = '\0';
                 own = strchr(line, '/');
-                is_held = own != NULL && strcmp(base_name(own), base_name(path)) == 0;
+                is_held = own != NULL && is_name_of(own, path, socket);
         }
         if (table != NULL)
                 (void)fclose(table);
@@ -256,7 +270,7 @@ find_socket_trouble(const struct entries *entries, struct entry *entry)
         else if (!S_ISSOCK(status.st_mode))
                 entry_trouble(entry, "fail", "\ncause: it connects to %s, which is no socket\n"
                     "remedy: rm %s; then start what listens there", path, path);
-        else if (is_deserted(path))
+        else if (is_deserted(path, &status))
                 entry_trouble(entry, "fail", "\ncause: nobody listens on %s any more: who made it has ended\n"
                     "remedy: %s%s", path, inner != NULL && inner->launcher == SYSTEMD
                     ? "systemctl restart " : "start what listens there",

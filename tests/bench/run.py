@@ -54,7 +54,7 @@ def arguments():
     return parser.parse_args()
 
 
-# Of which a part are shared objects, as of pop3d; the others have none, and start faster.
+# The floors that load shared objects, as pop3d does. The others are static, and start faster.
 LINKS = {"floor_pam.c": ["-lpam"], "floor_forked.c": ["-Wl,-z,now"]}
 
 

@@ -358,7 +358,7 @@ def test_lost_nodes_of_a_server(world):
     machine = systemd.Machine(world)
     run("install", "-m", "755", f"{DOCS}/nfs-lost.sh", "/usr/local/sbin/nfs-lost")
     systemd.install("nfs-lost.service")
-    # what the kernel's server tells of its clients: in whose place is the address that nobody has
+    # seconds since the kernel's server has last heard of each client; nobody answers at the lost ones' addresses
     clients, lost = "/proc/fs/nfsd/clients", {"10.9.9.9:700": 8, "[fd00::99]:701": 30}
     well = {f"{NODES[0]}:702": 20, "10.9.9.8:703": 6, "[::1]:704": 9}
     lines = ["mount -t tmpfs tmpfs /proc/fs", f"mkdir -p {clients}"]
