@@ -75,6 +75,11 @@
 #define ANSWER(answer) BPF_STMT(BPF_RET | BPF_K, answer)
 #define DENY(call) UNLESS(BPF_JEQ, __NR_##call, 1), ANSWER(SECCOMP_RET_ERRNO | EACCES)
 
+/* A call that is allowed where this argument is NULL. A pointer has two halves, of which one may be empty. */
+#define IF_NULL(call, number) UNLESS(BPF_JEQ, call, 7), LOAD(args[number], LOWER), \
+        UNLESS(BPF_JSET, UINT32_MAX, 1), ANSWER(SECCOMP_RET_TRAP), LOAD(args[number], UPPER), \
+        UNLESS(BPF_JSET, UINT32_MAX, 1), ANSWER(SECCOMP_RET_TRAP), ANSWER(SECCOMP_RET_ALLOW)
+
 /*
  * On some machines socketcall is the one call for all that concerns sockets, and its first argument
  * says which function is meant. Whatever that is, the next rule finds the call's number again.
@@ -172,6 +177,11 @@ static const struct sock_filter transaction_rules[] = {
         UNLESS(BPF_JEQ, UINT32_MAX, 1), ANSWER(SECCOMP_RET_ALLOW), ANSWER(SECCOMP_RET_TRAP),
         UNLESS(BPF_JEQ, __NR_fchmod, 4), LOAD(args[1], LOWER),
         UNLESS(BPF_JSET, ~0666U, 1), ANSWER(SECCOMP_RET_TRAP), ANSWER(SECCOMP_RET_ALLOW),
+        /* times are set of an open file, none by its name */
+        IF_NULL(__NR_utimensat, 1),
+#ifdef __NR_utimensat_time64
+        IF_NULL(__NR_utimensat_time64, 1),
+#endif
         /* messages are removed, but no folders */
         UNLESS(BPF_JEQ, __NR_unlinkat, 4), LOAD(args[2], LOWER),
         UNLESS(BPF_JEQ, 0, 1), ANSWER(SECCOMP_RET_ALLOW), ANSWER(SECCOMP_RET_TRAP),
@@ -188,10 +198,8 @@ static const struct sock_filter transaction_rules[] = {
         SOCKETCALL(SYS_CONNECT, SECCOMP_RET_ERRNO | EACCES),
         SOCKETCALL(SYS_SEND, SECCOMP_RET_ALLOW),
 #endif
-        /* this one can take an address. The pointer has two halves, of which one may be empty */
-        UNLESS(BPF_JEQ, __NR_sendto, 7), LOAD(args[4], LOWER),
-        UNLESS(BPF_JSET, UINT32_MAX, 1), ANSWER(SECCOMP_RET_TRAP), LOAD(args[4], UPPER),
-        UNLESS(BPF_JSET, UINT32_MAX, 1), ANSWER(SECCOMP_RET_TRAP), ANSWER(SECCOMP_RET_ALLOW),
+        /* this one can take an address */
+        IF_NULL(__NR_sendto, 4),
 };
 
 /*

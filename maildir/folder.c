@@ -23,6 +23,8 @@ struct table {
         struct maildrop *drop;
         struct area slots;
         bool is_search;         /* see folders_read_again(): no record is added */
+        struct stamp known[FOLDERS];    /* a folder that bears this one is not read; zero: none */
+        bool is_known[FOLDERS];         /* it does */
 };
 
 static uint64_t *
@@ -345,7 +347,7 @@ read_both(struct table *table)
 {
         for (int folder = 0; folder < FOLDERS; folder++) {
                 table->drop->part = folder_parts[folder];
-                if (read_folder(table, folder) != 0)
+                if (!table->is_known[folder] && read_folder(table, folder) != 0)
                         return -1;
         }
         table->drop->part = "";
@@ -375,6 +377,27 @@ is_older_than(const struct stamp *stamp, uint64_t now)
 }
 
 /*
+ * Finds the folders that need not be read. The messages that were last met there count as met, until
+ * the folder has another stamp.
+ */
+static void
+find_known(struct table *table, const struct stamp stamps[FOLDERS])
+{
+        for (int folder = 0; folder < FOLDERS; folder++) {
+                bool is_known = table->known[folder].inode != 0 &&
+                    memcmp(&stamps[folder], &table->known[folder], sizeof(*stamps)) == 0;
+
+                for (size_t i = 0; is_known != table->is_known[folder] && i < drop_length(table->drop); i++) {
+                        struct record *record = drop_records(table->drop) + i;
+
+                        if ((record->flags & IN_CUR) == folder)
+                                record->flags = (uint8_t)((record->flags & ~SEEN) | (is_known ? SEEN : 0));
+                }
+                table->is_known[folder] = is_known;
+        }
+}
+
+/*
  * Reads the folders until they do not change during a reading, ATTEMPTS times at most. What
  * any of these readings met counts, because a file that is renamed during one can be missed
  * by it. If cur/ is not older than now they are read twice in any case: it may change
@@ -387,8 +410,10 @@ read_until_quiet(struct table *table, struct stamp stamps[FOLDERS], uint64_t now
         struct stamp after[FOLDERS];
 
         for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-                if (folders_stamp(table->drop, stamps) != 0 || read_both(table) != 0 ||
-                    folders_stamp(table->drop, after) != 0)
+                if (folders_stamp(table->drop, stamps) != 0)
+                        return -1;
+                find_known(table, stamps);
+                if (read_both(table) != 0 || folders_stamp(table->drop, after) != 0)
                         return -1;
                 if (memcmp(stamps, after, sizeof(after)) == 0 &&
                     (attempt > 0 || is_older_than(&after[FOLDER_CUR], now)))
@@ -406,9 +431,11 @@ folders_read(struct maildrop *drop, uint64_t now, struct stamp stamps[FOLDERS])
         struct table table = { .drop = drop };
         int result = -1;
 
+        memcpy(table.known, stamps, sizeof(table.known));
         /* from here on no data is NULL, even if there is no message at all */
         if (area_reserve(&drop->records, 0) == 0 && area_reserve(&drop->text, 0) == 0)
                 result = read_until_quiet(&table, stamps, now);
+        drop->is_partly_read = table.is_known[FOLDER_NEW] || table.is_known[FOLDER_CUR];
         area_free(&table.slots);
         for (int folder = 0; folder < FOLDERS; folder++)
                 if (!is_older_than(&stamps[folder], now))

@@ -409,11 +409,22 @@ has_its_name(const struct maildrop *drop)
             AT_SYMLINK_NOFOLLOW) == 0 && ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
 }
 
+/* If a folder was not read for it, the index is not younger than the one before, which had it read. */
+static bool
+keep_age(const struct maildrop *drop)
+{
+        const time_t seconds = (time_t)(drop->index.written / 1000000000);
+        const long rest = (long)(drop->index.written % 1000000000);
+        const struct timespec times[] = { { .tv_nsec = UTIME_OMIT }, { seconds, rest } };
+
+        return !drop->is_partly_read || futimens(drop->index.next, times) == 0;
+}
+
 static bool
 write_next(struct maildrop *drop)
 {
         /* not synced, because after a crash counts can be made again, and pop3d.ids has the ids */
-        return compact(drop) && write_parts(drop) && has_its_name(drop) &&
+        return compact(drop) && write_parts(drop) && keep_age(drop) && has_its_name(drop) &&
             renameat(drop->directory, NEXT_NAME, drop->directory, INDEX_NAME) == 0;
 }
 

@@ -157,6 +157,7 @@ struct maildrop {
         bool is_as_if_new;      /* by the check: nor is it read */
         bool is_in_order;       /* the records were sorted: search.c may look for a base name */
         bool is_disordered;     /* a base name changed since then */
+        bool is_partly_read;    /* a folder was not read, because it bears the index's stamp */
         bool index_is_due;      /* pop3d.index lacks what snapshot.c or message.c found out */
         struct index index;
         struct search search;
@@ -269,8 +270,9 @@ int folders_stamp(const struct maildrop *drop, struct stamp stamps[FOLDERS]);
 /*
  * Reads new/ and cur/. Afterwards each record whose file is there has SEEN and its
  * present name; files that no record knew are new records, FRESH and UNCOUNTED. now is
- * the file system's time before the reading, 0 if that is not known. stamps: those of the
- * folders, all zero where a later change might leave them as they are (see snapshot.c).
+ * the file system's time before the reading, 0 if that is not known. stamps: before, those under which
+ * the records are true, zero where they may not be: a folder that bears its stamp still is not read.
+ * Then those of the folders, zero where a later change might leave them as they are (see snapshot.c).
  */
 int folders_read(struct maildrop *drop, uint64_t now, struct stamp stamps[FOLDERS]);
 /* Reads them for a search: SEEN is set anew, no record is added, and search.strays and
@@ -385,6 +387,8 @@ struct kept {
 int kept_load(struct maildrop *drop, struct kept *kept);
 /* Cuts text into lines, and makes the table of those that are sound. Fails if there is no memory. */
 int kept_cut(struct kept *kept);
+/* Whether pop3d.ids is there, and was changed after the index that was opened. */
+bool kept_is_later(const struct maildrop *drop);
 /* Whether pop3d.ids may lack what the index has: it is not there, or is the later one of the two. */
 bool kept_is_doubtful(const struct maildrop *drop);
 void kept_free(struct kept *kept);

@@ -252,13 +252,19 @@ kept_load(struct maildrop *drop, struct kept *kept)
 }
 
 bool
-kept_is_doubtful(const struct maildrop *drop)
+kept_is_later(const struct maildrop *drop)
 {
         struct stat status;
 
-        if (fstatat(drop->directory, IDS_NAME, &status, AT_SYMLINK_NOFOLLOW) != 0)
-                return errno == ENOENT;
-        return time_nanoseconds(&status.st_ctim) > drop->index.written;
+        errno = 0;
+        return fstatat(drop->directory, IDS_NAME, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+            time_nanoseconds(&status.st_ctim) > drop->index.written;
+}
+
+bool
+kept_is_doubtful(const struct maildrop *drop)
+{
+        return kept_is_later(drop) || errno == ENOENT;
 }
 
 void

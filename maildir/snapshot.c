@@ -14,7 +14,9 @@
  *    of pop3d.index. If they are equal and drop_believes() them, the header's count and octets
  *    answer STAT, and nothing else is read. The records follow when a command first needs
  *    them (maildrop_load()).
- * 2. If not, or if there is no index, drop_read() reads the folders. Messages that the
+ * 2. If not, or if there is no index, drop_read() reads the folders. If just one of them has
+ *    another stamp, and the index may be believed otherwise, that one alone is read, on a local file
+ *    system (believes_one()): for a delivery to new/ a large cur/ need not be. Messages that the
  *    index knows need not be counted again. First index_create() creates pop3d.index.new:
  *    its mtime is the time of the file system's own clock ("now"), the only clock that the
  *    stamps can be compared with. Where it cannot be created, now is 0.
@@ -40,8 +42,9 @@
  *    nothing on a kind of file system that filesystem.c does not know to tell changes, unless
  *    -i is given; if all four times are whole seconds; if the index is older than -i says, than
  *    the start of this machine, or than now (its own mtime is later). The age is counted from
- *    its mtime, which is when the folders were last read: a reading that finds nothing new
- *    writes the index all the same, so that the next sessions need not read them.
+ *    its mtime, which is when both folders were last read: a reading that finds nothing new
+ *    writes the index all the same, so that the next sessions need not read them; where one was
+ *    not read, the new index takes the mtime over from the one before (index_write()).
  *    Where several machines change the folders, "now" is taken as CLOCKS_APART earlier.
  * 9. A first count may take longer than a session may last. So after COUNTING_SECONDS the messages get
  *    their unique-ids, and the index is written while the rest are UNCOUNTED still (count_rest()).
@@ -114,6 +117,19 @@ drop_believes(const struct maildrop *drop, const struct stamp stamps[FOLDERS])
 {
         return drop->believed != 0 && memcmp(stamps, drop->index.header.folders,
             FOLDERS * sizeof(*stamps)) == 0 && !are_whole_seconds(stamps) && is_young(drop);
+}
+
+/*
+ * Whether a folder need not be read that bears the index's stamp, although the other one does not. Where
+ * other machines change the folders, this one may remember one folder's stamp for longer than the other's,
+ * and a message that was moved would be in neither. The check (-c) is to look at all there is.
+ */
+static bool
+believes_one(const struct maildrop *drop)
+{
+        /* if they are not in order no records were loaded */
+        return drop->is_in_order && drop->kind->is_local && !drop->is_only_looked_at &&
+            drop->believed != 0 && !are_whole_seconds(drop->index.header.folders) && is_young(drop);
 }
 
 /* The time that a folder's stamp must be older than if the index is to have it; 0: none is. */
@@ -362,6 +378,8 @@ drop_read(struct maildrop *drop)
         const time_t began = running_seconds();
         bool has_fresh, is_early;
 
+        if (!believes_one(drop))
+                memset(stamps, 0, FOLDERS * sizeof(*stamps));
         index_create(drop);
         drop->clock = index_clock(drop);
         drop->is_in_order = false;
@@ -375,8 +393,8 @@ drop_read(struct maildrop *drop)
         drop->is_in_order = true;
         if (ids_settle(drop, has_fresh) != 0 || (is_early && count_rest(drop, began) != 0))
                 return -1;
-        /* what could not be kept the next session tries to keep */
-        if (drop->has_list && drop->keep_error != 0)
+        /* what could not be kept the next session tries to keep; and pop3d.ids may not be the later one */
+        if ((drop->has_list && drop->keep_error != 0) || (drop->is_partly_read && kept_is_later(drop)))
                 memset(stamps, 0, FOLDERS * sizeof(*stamps));
         add_up(drop);
         /*

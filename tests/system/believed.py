@@ -18,15 +18,20 @@ from harness.world import Skip
 HOUR = 3600
 
 
-def reads_folders(world, box, *options, faults=()):
-    """Whether a session reads the folders before STAT is answered."""
+def folders_read(world, box, *options, faults=(), stat="1 5"):
+    """The names of the folders that a session reads before STAT is answered."""
     prefix, path = strace(world, "getdents64,openat", *faults)
     with box.session(*options, prefix=prefix, transport="socketpair") as session:
         session.log_in()
-        session.expect("STAT", "+OK 1 5")
+        session.expect("STAT", f"+OK {stat}")
         session.expect("QUIT", "+OK")
         session.wait()
-    return any(name == "getdents64" and box.maildir in text for name, text in calls_of(path))
+    return {folder for name, text in calls_of(path) for folder in ("new", "cur")
+            if name == "getdents64" and f"{box.maildir}/{folder}>" in text}
+
+
+def reads_folders(world, box, *options, faults=()):
+    return bool(folders_read(world, box, *options, faults=faults))
 
 
 def furnish(world):
@@ -63,6 +68,30 @@ def test_index_is_believed_for_an_hour(world):
             raise Failure(f"{options}, {seconds} seconds old: the folders are read once more")
 
 
+def test_one_folder_has_changed(world):
+    """for a delivery to new/ cur/ is not read, but it is when it has not been for as long as -i says"""
+    with open("/proc/uptime") as file:
+        if float(file.read().split()[0]) < 60:
+            raise Skip("the machine has not run for so long")
+    box = furnish(world)
+    age(box, 20)
+    written = os.stat(f"{box.maildir}/pop3d.index").st_mtime_ns
+    # the third time the index cannot be made as old as the one before, and that one stays
+    for delivered, faults, wanted in ((1, (), {"new"}), (0, (), set()), (1, ("utimensat:error=EPERM",), {"new"}),
+                                      (0, (), {"new"}), (0, (), set())):
+        for _ in range(delivered):
+            box.add(b"another\n")
+        time.sleep(0.05)
+        stat = f"{len(box.contents)} {9 * len(box.contents) - 4}"
+        got = folders_read(world, box, "-i", "40", faults=faults, stat=stat)
+        if got != wanted or os.stat(f"{box.maildir}/pop3d.index").st_mtime_ns != written:
+            raise Failure(f"with {stat}, {faults}: {got} read, not {wanted}; or the index has another age")
+    age(box, 50)
+    box.add(b"another\n")
+    if folders_read(world, box, "-i", "40", stat="4 32") != {"new", "cur"}:
+        raise Failure("cur/ is not read though the index is too old")
+
+
 def test_index_from_before_the_start(world):
     """an index that is older than the start of the machine is not believed: a crash may have changed the folders"""
     with open("/proc/uptime") as file:
@@ -94,6 +123,9 @@ def test_kinds_that_do_not_tell(world):
     reads_folders(world, box, "-i", "60", faults=unknown)
     if reads_folders(world, box, "-i", "60", faults=unknown):
         raise Failure("-i makes no difference")
+    box.add(b"another\n")
+    if folders_read(world, box, "-i", "60", faults=unknown, stat="2 14") != {"new", "cur"}:
+        raise Failure("cur/ is not read, although another machine may have moved something there")
 
 
 def test_replaced_by_another_machine(world):

@@ -38,7 +38,7 @@ TRANSACTION_MAY = AUTHORIZATION_MAY + (
     "pread64 writev openat close fstat newfstatat getdents64 lseek unlinkat renameat renameat2 fsync "
     "flock fstatfs fchmod brk munmap mremap madvise clock_nanosleep gettimeofday geteuid getpid futex getrandom "
     "statx time mmap sendto socket connect fstat64 fstatat64 fstatfs64 _llseek geteuid32 clock_nanosleep_time64 "
-    "futex_time64 mmap2 send timer_settime timer_settime64 faccessat").split()
+    "futex_time64 mmap2 send timer_settime timer_settime64 faccessat utimensat utimensat_time64").split()
 
 
 # What the waiting process may call besides, as root, until it is TRANSACTION; the rest fails with EPERM.
@@ -492,7 +492,7 @@ def main():
     for place in ("AUTHORIZATION", "TRANSACTION"):
         for what, call in (("executable-later", "mprotect"), ("fork", "clone"), ("root", "setuid"),
                            ("kill-parent", "kill"), ("trace-parent", "ptrace"),
-                           ("send-to", "sendto"), ("executable-memory", "mmap"), ("control", "ioctl")):
+                           ("send-to", "sendto"), ("set-times", "utimensat"), ("executable-memory", "mmap"), ("control", "ioctl")):
             # the first of them needs memory, and is caught at that already
             caught = "mmap" if (place, what) == ("AUTHORIZATION", "executable-later") else call
             fences.caught(place, what, caught)

@@ -638,6 +638,116 @@ test_changes_while_read(void)
         test(count_while(replace) == 2, "one that another file replaces is one message");
 }
 
+static bool
+count_reading(void)
+{
+        readings_made++;
+        return true;
+}
+
+/* While new/ is read one message in cur/ goes, and another one comes. */
+static bool
+exchange_in_cur(void)
+{
+        if (++readings_made == 1) {
+                unlink(path_of("cur/2.b"));
+                put_text("cur/4.d", "four\n");
+        }
+        return true;
+}
+
+/* After new/ was read, what was met there is moved to cur/, which was not to be read. */
+static bool
+move_on(void)
+{
+        if (++readings_made == 2)
+                rename(path_of("new/3.c"), path_of("cur/3.c:2,S"));
+        return true;
+}
+
+static struct timespec
+index_time(void)
+{
+        struct stat status = { 0 };
+
+        test(stat(path_of("pop3d.index"), &status) == 0, "there is an index");
+        return status.st_mtim;
+}
+
+/* A folder that is as the index says is not read when the other one has changed. Each takes two readings. */
+static void
+test_one_folder_is_read(void)
+{
+        struct timespec before, after;
+
+        maildrop_close(session_with_two());
+        before = index_time();
+        put_text("new/3.c", "three\n");
+        test(count_while(count_reading) == 3 && readings_made == 2, "for a delivery new/ alone is read");
+        after = index_time();
+        test(before.tv_sec == after.tv_sec && before.tv_nsec == after.tv_nsec, "and the index is not younger for it");
+        test(count_while(count_reading) == 3 && readings_made == 0, "and the next session reads neither folder");
+        unlink(path_of("new/3.c"));
+        test(count_while(count_reading) == 2 && readings_made == 2, "for a removal from new/ that is read alone, too");
+        unlink(path_of("cur/1.a"));
+        test(count_while(count_reading) == 1 && readings_made == 2, "for one from cur/ that");
+        put_text("new/4.d", "four\n");
+        put_text("cur/5.e", "five\n");
+        test(count_while(count_reading) == 3 && readings_made == 4, "both for changes in both");
+        after = index_time();
+        test(before.tv_sec != after.tv_sec || before.tv_nsec != after.tv_nsec, "and then it is young again");
+}
+
+static void
+test_other_folder_changes_meanwhile(void)
+{
+        maildrop_close(session_with_two());
+        put_text("new/3.c", "three\n");
+        test(count_while(exchange_in_cur) == 3 && readings_made == 6, "if cur/ changes meanwhile it is read");
+        maildrop_close(session_with_two());
+        put_text("new/3.c", "three\n");
+        test(count_while(move_on) == 3 && readings_made == 6, "a message that is moved there is one message");
+        test(count_while(NULL) == 3, "and so it is in the next session");
+}
+
+/* Files in new/ that may be those of messages in cur/, which is not read. */
+static void
+test_namesake_of_unread_folder(void)
+{
+        struct maildrop_update update;
+        struct maildrop *drop;
+
+        maildrop_close(session_with_two());
+        test(link(path_of("cur/1.a"), path_of("new/1.a")) == 0, "a hard link");
+        test(count_while(count_reading) == 2 && readings_made == 2, "of a message is no other message");
+        drop = session();
+        maildrop_delete(drop, 1);
+        maildrop_update(drop, &update);
+        test(update.remaining == 0 && access(path_of("cur/1.a"), F_OK) != 0 && access(path_of("new/1.a"), F_OK) != 0,
+            "and goes with it");
+        maildrop_close(drop);
+        test(count_while(NULL) == 1, "there is one left");
+        put_text("new/2.b", "another\n");
+        test(count_while(count_reading) == 2 && readings_made == 2, "a file with the name of a message is another one");
+        drop = session();
+        test(has_id(drop, 1, "2.b") != has_id(drop, 2, "2.b"), "with a unique-id of its own");
+        maildrop_close(drop);
+}
+
+/* What was added to pop3d.ids is later than an index that keeps its age. */
+static void
+test_ids_after_the_index(void)
+{
+        maildrop_close(session_with_two());
+        put_text("cur/3 with blanks", "three\n");
+        put_text("new/4.d", "four\n");
+        test(count_while(count_reading) == 4 && readings_made == 4, "a name that is no unique-id");
+        put_text("new/5 with blanks", "five\n");
+        test(count_while(count_reading) == 5 && readings_made == 2, "one more of them, where new/ alone is read");
+        test(count_while(count_reading) == 5 && readings_made == 4, "after that both folders are read");
+        test(count_while(count_reading) == 5 && readings_made == 0, "once");
+}
+
 /* A folder that was changed in the present tick of the clock may change in it once more. */
 static void
 test_tick(void)
@@ -1412,6 +1522,10 @@ main(void)
         test_ids_last();
         test_search_fails();
         test_changes_while_read();
+        test_one_folder_is_read();
+        test_other_folder_changes_meanwhile();
+        test_namesake_of_unread_folder();
+        test_ids_after_the_index();
         test_tick();
         test_search_cannot_begin();
         test_search_is_remembered();
