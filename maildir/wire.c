@@ -18,6 +18,8 @@
  *                    arm64 has none: by counts of instructions one with NEON takes a tenth more
  *                    than encode_block() at lines of 76 octets, a quarter more where they end in
  *                    CRLF, and less only where nearly every block has several ends (lines of 3).
+ *   encode_lines()   copies lines that are as long as those before, as those of base64 are. It takes
+ *                    half the time, because the processor need not guess where a line ends.
  *   encode_octets()  goes octet by octet, near the end of what is there.
  */
 #include <endian.h>
@@ -39,6 +41,8 @@ enum {
         BATCH = UINT8_MAX,      /* blocks of whose octets one in each can be counted in an octet */
         REACH = 64,             /* no more than that is read or written beyond what is encoded */
         ROOM = 256,             /* free octets of the output, else it is flushed */
+        LINE_MOST = 1000,       /* octets of a line in RFC 5322; no longer ones are looked for */
+        STRETCH = 8192,         /* octets after which lines of one length are looked for again */
 };
 
 void
@@ -317,6 +321,63 @@ encode_octets(struct wire *wire, const unsigned char *data,
         return data;
 }
 
+/* How long the line is that begins here, with its line feed; 0 if it has none, or too far away. */
+static ptrdiff_t
+line_length(const unsigned char *data, const unsigned char *end)
+{
+        ptrdiff_t most = end - data < LINE_MOST ? end - data : LINE_MOST;
+        const unsigned char *feed = memchr(data, '\n', (size_t)most);
+
+        return feed == NULL ? 0 : feed + 1 - data;
+}
+
+/* Copies a block or more. False if there is a line feed in it. */
+static bool
+copy_line(unsigned char *to, const unsigned char *data, ptrdiff_t length)
+{
+        vector found = (vector)(*(const vector *)data == '\n');
+        words both;
+
+        *(vector *)to = *(const vector *)data;
+        for (ptrdiff_t at = length % BLOCK; at < length; at += BLOCK) {
+                *(vector *)(to + at) = *(const vector *)(data + at);
+                found |= (vector)(*(const vector *)(data + at) == '\n');
+        }
+        both = (words)found;
+        return (both[0] | both[1]) == 0;
+}
+
+/*
+ * Where two lines of one length follow the present one: encodes that, and then lines of just that length
+ * which begin with no dot, as long as the output has room. Returns how far it came.
+ */
+static const unsigned char *
+encode_lines(struct wire *wire, const unsigned char *data, const unsigned char *end,
+    struct output *output)
+{
+        const unsigned char *limit = (unsigned char *)output->data + output->size;
+        ptrdiff_t first = line_length(data, end), length = line_length(data + first, end);
+        unsigned char *begin, *to;
+
+        /* what is added to a line is a dot and a carriage return */
+        if (length <= BLOCK || line_length(data + first + length, end) != length ||
+            (ptrdiff_t)(output->size - output->used) < first + 2)
+                return data;
+        data = encode_octets(wire, data, first, output);
+        begin = to = (unsigned char *)output->data + output->used;
+        while (end - data >= length && limit - to > length && *data != '.' &&
+            data[length - 1] == '\n' && copy_line(to, data, length - 1)) {
+                to += length - 1;
+                if (data[length - 2] != '\r')
+                        *to++ = '\r';
+                *to++ = '\n';
+                data += length;
+        }
+        output->used += (size_t)(to - begin);
+        wire->octets += (uint64_t)(to - begin);
+        return data;
+}
+
 /* Flushes the output unless ROOM is free; -1 if the client is gone. */
 static int
 make_room(struct output *output)
@@ -333,10 +394,15 @@ wire_encode(struct wire *wire, const char *data, size_t length, struct output *o
                 if (make_room(output) != 0)
                         return -1;
                 /* the first octet alone, because encode_blocks() reads the octet before its own */
-                if (!is_first && end - from > REACH)
-                        from = encode_blocks(wire, from, end, output);
-                else
+                if (is_first || end - from <= REACH) {
                         from = encode_octets(wire, from, is_first ? 1 : end - from, output);
+                } else {
+                        /* in a small message it does not pay to look for them */
+                        if (end - from >= STRETCH)
+                                from = encode_lines(wire, from, end, output);
+                        from = encode_blocks(wire, from, end - from < STRETCH ? end : from + STRETCH,
+                            output);
+                }
         }
         return 0;
 }

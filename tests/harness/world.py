@@ -117,6 +117,17 @@ def _private_folder():
     raise OSError("no folder to put a private tmpfs on")
 
 
+def _reachable(binary, root):
+    """The binary by a name that ordinary users reach: not so below /root, where root unpacks things."""
+    above = binary
+    while (above := os.path.dirname(above)) != "/":
+        if os.stat(above).st_mode & 0o001 == 0:
+            os.makedirs(f"{root}/tree")
+            _mount(os.path.dirname(binary), f"{root}/tree", "", MS_BIND)
+            return f"{root}/tree/{os.path.basename(binary)}"
+    return binary
+
+
 def _without_our_names(path):
     """Also without pop3d's own account, which make install may have made on this machine."""
     with open(path) as file:
@@ -231,6 +242,8 @@ class World:
         self.binary = os.path.abspath(os.environ.get("POP3D", f"{TREE}/pop3d"))
         if not os.access(self.binary, os.X_OK):
             raise SystemExit(f"{self.binary} is missing: run make first, or set POP3D")
+        if IS_ROOT:
+            self.binary = _reachable(self.binary, self.root)
         with open(self.binary, "rb") as file:
             self.is_sanitized = b"__asan_init" in file.read()
         self.sanitizer_options = {name: value for name, value in os.environ.items()

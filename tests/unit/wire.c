@@ -12,7 +12,9 @@
 #include "internal.h"
 #include "test.h"
 
-enum { SHORT = 8, LONG = 3000, OUTPUT = 4096 };
+enum { SHORT = 8, LONG = 12000, OUTPUT = 4096 };
+
+static bool is_overrun;         /* more was written than an output has room for */
 
 struct sink {
         struct output output;
@@ -26,6 +28,7 @@ sink_flush(struct output *output)
 {
         struct sink *sink = (struct sink *)(void *)output;
 
+        is_overrun |= output->used > output->size;
         memcpy(sink->all + sink->length, output->data, output->used);
         sink->length += output->used;
         output->used = 0;
@@ -74,6 +77,8 @@ model_wire(const char *plain, size_t length, char *out)
         return used + 3;
 }
 
+static size_t output_size = OUTPUT;     /* it is flushed when it is full */
+
 /* Sends a message in two pieces; the uncut message lies behind a guard of one octet. */
 static bool
 sends_as_model(const char *in, size_t length, size_t cut, uint64_t body_lines)
@@ -84,7 +89,7 @@ sends_as_model(const char *in, size_t length, size_t cut, uint64_t body_lines)
         struct sink sink = { .all = got };
         struct wire wire, count;
 
-        sink.output = (struct output){ .data = sink.room, .size = OUTPUT, .flush = sink_flush };
+        sink.output = (struct output){ .data = sink.room, .size = output_size, .flush = sink_flush };
         wire_begin(&wire, body_lines);
         for (size_t at = 0, piece = cut; at < length; at += piece, piece = length - at) {
                 size_t extent = body_lines == UINT64_MAX ? piece :
@@ -164,6 +169,30 @@ regular_ones_agree(void)
         return true;
 }
 
+/* Lines of one length but for a few octets, as base64 with something else in between; in little room, too. */
+static bool
+nearly_regular_ones_agree(void)
+{
+        bool agree = true;
+
+        srandom(1);
+        for (int times = 0; times < 20000 && agree; times++) {
+                size_t length = (size_t)random() % LONG + 1, line = (size_t)random() % 200 + 3;
+                bool has_returns = random() % 2 == 0;
+                char *in = malloc(length);
+
+                for (size_t i = 0; i < length; i++)
+                        in[i] = i % line == line - 1 ? '\n' : i % line == line - 2 && has_returns ? '\r' : 'x';
+                for (long changes = random() % 8; changes > 0; changes--)
+                        in[(size_t)random() % length] = "\n\r.x"[random() % 4];
+                output_size = (size_t)random() % (OUTPUT - 256) + 256;
+                agree = sends_as_model(in, length, (size_t)random() % length, UINT64_MAX);
+                free(in);
+        }
+        output_size = OUTPUT;
+        return agree;
+}
+
 /* As many line ends as a piece can have: each octet of it counts. */
 static bool
 empty_lines_are_counted(void)
@@ -229,6 +258,8 @@ main(void)
         test(random_ones_agree(1, UINT64_MAX), "random long messages");
         test(random_ones_agree(2, 3), "TOP 3 of random long messages");
         test(regular_ones_agree(), "lines of each length from 1 to 199");
+        test(nearly_regular_ones_agree(), "lines of one length with others in between");
+        test(!is_overrun, "nothing beyond the output");
         test(empty_lines_are_counted(), "as many line ends as can be");
         test(digest_tells_changes(), "the digest of a message that is not what was sent");
         test(lost_client_is_noticed(), "a client that is gone");
